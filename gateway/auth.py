@@ -1,0 +1,125 @@
+"""Whose request it is: the keys that are known at start, and the caller behind an `Authorization` header.
+
+Owns the rules for starting without keys, and what a role may ask for. What exists for a caller's tenant is the
+service's to know.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.callers import Caller, KnownKey, Role, digest_of, identify
+from gateway.errors import Forbidden, Unauthorized
+from gateway.policy import DEFAULT_PROFILE, Key
+from gateway.settings import Address, StartError
+
+REVIEWER_KEY = "reviewer.key"
+_TENANT = "local"
+_SHORTEST_KEY = 32  # characters
+
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::[0-9]{1,5})?")
+
+
+class KeysError(StartError):
+    """With these keys the gateway would let strangers in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Who is let in. `anonymous` is who calls without a key, where that is allowed; `reviewer_key` a file to tell of."""
+
+    keys: tuple[KnownKey, ...]
+    anonymous: Caller | None = None
+    reviewer_key: Path | None = None
+
+    def caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
+        """Return the request's caller; raises `Unauthorized`, or `Forbidden` for a web page that goes astray."""
+        if self.anonymous is not None:
+            _refuse_foreign_names(headers)
+        given = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
+        if not given and self.anonymous is not None:
+            return self.anonymous
+        if len(given) != 1:
+            raise Unauthorized("Two Authorization headers came; one is needed." if given else None)
+        bearer = _BEARER.fullmatch(given[0].strip(" \t"))
+        caller = identify(bearer[1], self.keys) if bearer else None
+        if caller is None:
+            raise Unauthorized("The key is not known." if bearer else None)
+        return caller
+
+
+def authenticator(keys: Iterable[Key], *, loopback: bool, data: Path) -> Authenticator:
+    """Who may call, given the policy's keys; raises `KeysError` when strangers could."""
+    known = tuple(KnownKey(key.sha256, Caller(key.name, key.tenant, key.profile, key.roles)) for key in keys)
+    if known:
+        return Authenticator(known)
+    if not loopback:
+        raise KeysError(
+            "The policy has no keys, and other machines can reach this address: anybody could run code here."
+            " Add keys to the policy, or set AIRLOCK_LISTEN to a loopback address."
+        )
+    path = data / REVIEWER_KEY
+    reviewer = Caller("reviewer", _TENANT, DEFAULT_PROFILE, frozenset({Role.REVIEWER}))
+    return Authenticator(
+        keys=(KnownKey(digest_of(_reviewer_key(path)), reviewer),),
+        anonymous=Caller("local", _TENANT, DEFAULT_PROFILE, frozenset({Role.AGENT})),
+        reviewer_key=path,
+    )
+
+
+def require(caller: Caller, *roles: Role) -> Caller:
+    """Let a caller pass who has one of the roles; raises `Forbidden` for others."""
+    if caller.roles.isdisjoint(roles):
+        has, needs = (", ".join(sorted(some)) for some in (caller.roles, roles))
+        raise Forbidden(f"This needs a key with the role {needs}; this one has: {has}.")
+    return caller
+
+
+def read_key(path: Path) -> str:
+    """Read a key that only its owner can read; raises `OSError`, or `KeysError` where others could have put it there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
+            raise KeysError(f"{path} must be a file of this user's that nobody else can open (mode 0600).")
+        key = file.read(4096).strip()
+    if len(key) < _SHORTEST_KEY:
+        raise KeysError(f"{path} holds no key; remove it to get a new one.")
+    return key
+
+
+def _reviewer_key(path: Path) -> str:
+    """The key in the file, made on the first start."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return _existing_key(path)
+    key = secrets.token_urlsafe(32)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        os.fchmod(descriptor, 0o600)  # whatever the umask
+        file.write(f"{key}\n")
+    return key
+
+
+def _existing_key(path: Path) -> str:
+    try:
+        return read_key(path)
+    except OSError as error:
+        raise KeysError(f"{path} cannot be read as a file of this user's: {error.strerror}.") from None
+
+
+def _refuse_foreign_names(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Where no key is needed, a web page could point its own name at this machine and call through the browser."""
+    hosts = [_HOST.fullmatch(value.decode("latin-1")) for name, value in headers if name == b"host"]
+    match hosts:
+        case [re.Match() as host] if Address(host[1] or host[2], 0).loopback:
+            return
+    raise Forbidden("Without keys, the Host header must be a loopback name such as localhost or 127.0.0.1.")

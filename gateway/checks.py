@@ -1,0 +1,221 @@
+"""The checks: what is said of a program before any of it runs.
+
+Their order is text, Monty's compile gate, CPython's own compiler and the import policy on its
+tree, Monty's type check, the exactness guard. They never execute the program in the gateway.
+A guardrail: the container is the boundary.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sandbox.exactness import inexact
+from sandbox.monty import Diagnostic, DiagnosticKind, Gate, GateVerdict
+
+from gateway.events import Verdict
+from gateway.policy import Imports, Profile, TypeCheck
+from gateway.source import HOST_PYTHON, Unreadable, imports, nesting, parse
+from gateway.wire import Error, ExecutionRequest, Finding
+from sandbox.job import Lane
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 20  # findings of one kind: a model reads no more, and a page must stay small
+
+
+class Inspector(Protocol):
+    """What the checks need of Monty."""
+
+    async def compile_gate(self, code: str) -> GateVerdict:
+        """Compile without running."""
+        ...
+
+    async def type_check(self, code: str) -> tuple[Diagnostic, ...] | None:
+        """Type-check without running; None when it took too long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the checks say: a verdict, the lane that can tell the truth, and why."""
+
+    verdict: Verdict
+    lane: Lane
+    findings: tuple[Finding, ...]
+
+
+class Checker:
+    """Runs the checks. `guest_python` tells the version of the container's Python ("3.13"), None while unknown."""
+
+    def __init__(self, monty: Inspector, guest_python: Callable[[], Awaitable[str | None]]) -> None:
+        self._monty = monty
+        self._guest_python = guest_python
+
+    async def check(self, request: ExecutionRequest, profile: Profile) -> Report:
+        """Judge a program."""
+        code = request.code.removeprefix("\ufeff")
+        if finding := _text(code, profile):
+            return _refused(Verdict.INVALID, finding)
+        gate = await self._monty.compile_gate(code)
+        if gate.gate is Gate.TOO_COMPLEX:
+            return _refused(Verdict.TOO_COMPLEX, _error("complexity.watchdog", gate.message, hint=_SIMPLER))
+        tree = parse(code)
+        if isinstance(tree, Unreadable):
+            return self._unreadable(tree, gate, await self._guest_python(), profile)
+        if report := _judge_tree(tree, profile):
+            return report
+        types = await self._types(request, code, profile)
+        if not request.force and (wrong := [one for one in types if one.severity == "error"]):
+            return Report(Verdict.FIX_FIRST, Lane.CONTAINER, tuple([*wrong, *_warnings(types)]))
+        return _admitted(request, profile, gate, tree, types)
+
+    @staticmethod
+    def _unreadable(problem: Unreadable, gate: GateVerdict, guest: str | None, profile: Profile) -> Report:
+        """This Python cannot compile it. That is certain only if it is the guest's Python, or Monty agrees."""
+        if not problem.certain:
+            return _refused(Verdict.TOO_COMPLEX, _error("complexity.nesting", problem.message, hint=_SIMPLER))
+        if guest == HOST_PYTHON or gate.gate is Gate.SYNTAX:
+            return _refused(Verdict.INVALID, _syntax(problem))
+        if profile.checks.imports != Imports():
+            message = f"the policy's import rules cannot be applied: Python {HOST_PYTHON}, which applies them, cannot read this ({problem.message})"
+            finding = _error(
+                "import.unreadable", message, line=problem.line, hint=f"Write it for Python {HOST_PYTHON}."
+            )
+            return _refused(Verdict.TOO_COMPLEX, finding)
+        return Report(Verdict.ADMIT, Lane.CONTAINER, ())
+
+    async def _types(self, request: ExecutionRequest, code: str, profile: Profile) -> tuple[Finding, ...]:
+        if profile.checks.type_check is TypeCheck.SKIP:
+            return ()
+        diagnostics = await self._monty.type_check(code)
+        known = [one for one in diagnostics or () if one.name is None or one.name not in request.inputs]
+        return tuple(_findings(known))
+
+
+_SIMPLER = "Split it into smaller functions and shorter expressions."
+
+
+def _text(code: str, profile: Profile) -> Finding | None:
+    size = len(code.encode())
+    if size > profile.checks.source_size:
+        message = f"the program has {size} bytes; the policy allows {profile.checks.source_size}"
+        return _error("source.size", message, hint="Send data in `inputs` or `files` instead of in the program.")
+    if "\0" in code:
+        return _error(
+            "source.nul", "source code cannot contain null bytes", line=code[: code.index("\0")].count("\n") + 1
+        )
+    return None
+
+
+def _judge_tree(tree: ast.Module, profile: Profile) -> Report | None:
+    if (depth := nesting(tree)) > profile.checks.nesting:
+        message = f"functions are nested {depth} deep; the policy allows {profile.checks.nesting}"
+        return _refused(Verdict.TOO_COMPLEX, _error("complexity.nesting", message, hint=_SIMPLER))
+    rules = profile.checks.imports
+    denied = [one for one in imports(tree) if not rules.admits(one.module)]
+    if not denied:
+        return None
+    hint = f"Only these can be imported: {', '.join(rules.allow)}." if rules.allow else "Solve it without this module."
+    findings = [
+        _error("import.denied", f"the policy denies importing `{one.module}`", line=one.line, hint=hint)
+        for one in denied[:_SHOWN]
+    ]
+    return Report(Verdict.DENIED, Lane.CONTAINER, tuple(findings))
+
+
+def _admitted(
+    request: ExecutionRequest, profile: Profile, gate: GateVerdict, tree: ast.Module, types: Sequence[Finding]
+) -> Report:
+    reasons = list(_why_not_monty(request, profile, gate, tree, types))
+    kept = tuple(one for one in types if one.severity == "warning" or request.force)
+    if not reasons:
+        return Report(Verdict.ADMIT, Lane.MONTY, kept)
+    notes = tuple(
+        Finding(rule="lane.container", severity="info", message=text, line=line) for text, line in reasons[:_SHOWN]
+    )
+    if request.lane == "monty":
+        refused = [note.model_copy(update={"rule": "lane.monty", "severity": "error"}) for note in notes]
+        return Report(Verdict.INEXACT, Lane.CONTAINER, (*refused, *kept))
+    return Report(Verdict.ADMIT, Lane.CONTAINER, (*kept, *notes))
+
+
+def _why_not_monty(
+    request: ExecutionRequest, profile: Profile, gate: GateVerdict, tree: ast.Module, types: Sequence[Finding]
+) -> Iterator[tuple[str, int | None]]:
+    """Why Monty could not tell the truth about it, or may not try."""
+    if request.lane == "container":
+        yield "the request asks for the container", None
+    if not profile.lanes.monty:
+        yield "the policy has the Monty lane switched off", None
+    if request.stdin or request.args or request.env or request.files or request.outputs:
+        yield "the request has stdin, args, env, files or outputs", None
+    if gate.gate is not Gate.OK:
+        yield gate.message, gate.line
+    yield from ((one.message, one.line) for one in types if one.severity == "info")
+    yield from ((reason.what, reason.line) for reason in inexact(tree))
+
+
+def _findings(diagnostics: Sequence[Diagnostic]) -> Iterator[Finding]:
+    for one in list(diagnostics)[:_SHOWN]:
+        match one.kind:
+            case DiagnosticKind.BAD_NAME:
+                yield _error("name.unknown", one.message, line=one.line, column=one.column, hint=_NAME_HINT)
+            case DiagnosticKind.MONTY_GAP | DiagnosticKind.THIRD_PARTY:
+                yield Finding(rule="lane.container", severity="info", message=one.message, line=one.line)
+            case DiagnosticKind.TYPE:
+                yield Finding(
+                    rule=f"type.{one.code}", severity="warning", message=one.message, line=one.line, column=one.column
+                )
+            case DiagnosticKind.SYNTAX:
+                pass  # CPython's compiler is the authority, and it had no objection
+
+
+_NAME_HINT = (
+    "Define or import it, or correct its spelling. If it does exist when the program runs, send it with `force: true`."
+)
+
+
+def _warnings(types: Sequence[Finding]) -> list[Finding]:
+    return [one for one in types if one.severity == "warning"]
+
+
+def _syntax(problem: Unreadable) -> Finding:
+    hint = "Send the whole corrected program, plain Python without Markdown fences or shell lines."
+    rule = "syntax" if problem.kind == "SyntaxError" else f"syntax.{problem.kind}"
+    return _error(rule, problem.message, line=problem.line, column=problem.column, hint=hint)
+
+
+def _error(
+    rule: str, message: str, *, line: int | None = None, column: int | None = None, hint: str | None = None
+) -> Finding:
+    return Finding(rule=rule, severity="error", message=message, line=line, column=column, hint=hint)
+
+
+def _refused(verdict: Verdict, finding: Finding) -> Report:
+    return Report(verdict, Lane.CONTAINER, (finding,))
+
+
+# Rule of the first error -> the exception type that a run would have shown, or a word of ours where none would.
+_TYPES = {
+    "syntax": "SyntaxError",
+    "source.nul": "SyntaxError",
+    "source.size": "SourceTooLarge",
+    "import.denied": "PolicyDenied",
+    "name.unknown": "NameError",
+    "lane.monty": "NeedsContainer",
+}
+
+
+def error_of(findings: Sequence[Finding]) -> Error:
+    """Why a program was not run: its first error."""
+    first = next((one for one in findings if one.severity == "error"), None)
+    if first is None:
+        return Error(type="Refused", message="the program was refused")
+    kind = (
+        first.rule.removeprefix("syntax.") if first.rule.startswith("syntax.") else _TYPES.get(first.rule, "TooComplex")
+    )
+    return Error(type=kind, message=first.message, line=first.line, hint=first.hint)

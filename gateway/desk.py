@@ -1,0 +1,315 @@
+"""The desk: what callers ask for, answered. Implements `service.Service` over the store and the conductor.
+
+It finds, hands over and refuses what a caller may not have; it decides nothing about a program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Literal
+
+from gateway.callers import Caller
+from gateway.changes import Changes
+from gateway.conductor import Conductor
+from gateway.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
+from gateway.events import Answered, Closed, Event, Status, Submitted
+from gateway.lifecycle import Execution, Rules, State, TaskState
+from gateway.policy import LimitsRequest, Policy, Profile, limits_for
+from gateway.readiness import Readiness
+from gateway.recording import require_open
+from gateway.records import StoredExecution, StoredTask
+from gateway.reviews import Reviews
+from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
+from gateway.store import Reader, Store, Writer
+from gateway.times import new_id, now, stamp
+from gateway.views import execution_view, task_view
+from gateway.wire import (
+    Answer,
+    ExecutionRequest,
+    ExecutionView,
+    PolicyView,
+    ReadyView,
+    ReviewList,
+    ReviewView,
+    RulingRequest,
+    TaskView,
+)
+from gateway.work import Work, program_digest, request_digest
+from sandbox.job import Limits
+
+_SHOWN_EXECUTIONS = 50  # of a task, newest first
+
+
+class Desk:
+    """One gateway's desk."""
+
+    def __init__(  # noqa: PLR0913  # the parts that it stands on
+        self,
+        *,
+        policy: Policy,
+        store: Store,
+        conductor: Conductor,
+        changes: Changes,
+        reviews: Reviews,
+        readiness: Readiness,
+    ) -> None:
+        self._policy = policy
+        self._store = store
+        self._conductor = conductor
+        self._changes = changes
+        self._reviews = reviews
+        self._readiness = readiness
+        self._keyed: dict[tuple[str, str, str], Work] = {}
+        self._keying = asyncio.Lock()
+
+    async def submit(
+        self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
+    ) -> ExecutionView:
+        """Take a program: see `service.Service.submit`."""
+        profile = self._policy.resolve(caller.profile)
+        limits = _limits_or_refuse(profile, request.limits)
+        _require_room(request, limits)
+        if idempotency_key is None:
+            execution = (await self._take(caller, request, profile, limits, None)).id
+        else:
+            execution = await self._take_once(caller, request, profile, limits, idempotency_key)
+        return await self._answer_of(caller, execution, wait_seconds)
+
+    async def _take_once(
+        self, caller: Caller, request: ExecutionRequest, profile: Profile, limits: Limits, key: str
+    ) -> str:
+        """The execution that the key stands for: the one there is, or a new one. One at a time, so never two."""
+        name = (caller.tenant, caller.name, key)
+        async with self._keying:
+            live = self._keyed.get(name)
+            if live is not None:
+                execution, digest = live.id, request_digest(live.request)
+            elif row := await self._store.read(lambda reader: reader.execution_keyed(*name)):
+                execution, digest = row.id, row.request_digest
+            else:
+                work = await self._take(caller, request, profile, limits, key)
+                self._keyed[name] = work
+                self._runner(work.id).add_done_callback(lambda _: self._keyed.pop(name, None))
+                return work.id
+        if digest != request_digest(request):
+            raise IdempotencyMismatch(
+                fields=(("Idempotency-Key", "was used for a request with another body"),),
+                extra={"execution": execution},
+            )
+        return execution
+
+    async def _take(
+        self, caller: Caller, request: ExecutionRequest, profile: Profile, limits: Limits, key: str | None
+    ) -> Work:
+        at = now()
+        task_id, stored = await self._task_for(caller, request.task_id, profile)
+        if stored is not None:
+            require_open(stored.task)
+        execution = new_id("exe")
+        event = Submitted(execution, program_digest(request), limits, caller.name)
+        anonymous = task_id.startswith(ANONYMOUS)
+        work = Work(
+            execution=Execution(execution, State.RECEIVED, event.digest, limits, caller.name, "agent"),
+            request=request,
+            profile=profile,
+            rules=rules_of(profile, anonymous=anonymous),
+            tenant=caller.tenant,
+            caller=caller.name,
+            task_id=task_id,
+            anonymous=anonymous,
+            failures=stored.task.failures if stored else {},
+            submitted_at=at,
+            idempotency_key=key,
+            task=stored.id if stored else None,
+        )
+        work.happened(event)
+        self._conductor.start(work)
+        return work
+
+    async def _task_for(self, caller: Caller, task_id: str | None, profile: Profile) -> tuple[str, StoredTask | None]:
+        """The named task, or the caller's rolling anonymous one, which stays the same while a person looks at it."""
+
+        async def find(reader: Reader) -> tuple[str, StoredTask | None]:
+            if task_id is None and (held := await reader.anonymous_in_review(caller.tenant, caller.name)):
+                return held.task.task_id, held
+            name = task_id or anonymous_task_id(caller.name, profile, now())
+            return name, await reader.task_named(caller.tenant, name)
+
+        name, stored = await self._store.read(find)
+        if stored is None and task_id is not None and task_id.startswith(ANONYMOUS):
+            raise InvalidRequest(fields=(("task_id", f"names that begin with '{ANONYMOUS}' are the gateway's own"),))
+        return name, stored
+
+    def _runner(self, execution: str) -> asyncio.Task[None]:
+        running = self._conductor.running(execution)
+        if running is None:
+            raise Unavailable("The execution is not live in this gateway.")
+        return running[1]
+
+    async def _answer_of(self, caller: Caller, execution: str, wait_seconds: float | None) -> ExecutionView:
+        """The execution's view once it is answered, or once the wait is over and it is at least recorded."""
+        if running := self._conductor.running(execution):
+            work, runner = running
+            done, _ = await asyncio.wait({runner}, timeout=wait_seconds)
+            if not done:
+                await self._conductor.record(work)
+            elif runner.cancelled():
+                raise Unavailable("The gateway is stopping; send the request again.", retry_after_seconds=5)
+            else:
+                runner.result()
+        return await self._execution_view(caller, execution)
+
+    async def _execution_view(self, caller: Caller, execution: str) -> ExecutionView:
+        row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
+        return execution_view(row, stored.task, self._rules(row, stored))
+
+    def _rules(self, row: StoredExecution, stored: StoredTask) -> Rules:
+        return rules_of(profile_named(self._policy, row.profile), anonymous=stored.task.anonymous)
+
+    async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:
+        """See `service.Service.execution`."""
+        row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
+        if row.answered_at is None and wait_seconds > 0:
+            return await self._answer_of(caller, execution, wait_seconds)
+        return execution_view(row, stored.task, self._rules(row, stored))
+
+    async def file(self, caller: Caller, execution: str, path: str) -> bytes:
+        """See `service.Service.file`."""
+
+        async def find(reader: Reader) -> bytes | None:
+            await _owned(reader, caller, execution)
+            return await reader.file(execution, path)
+
+        content = await self._store.read(find)
+        if content is None:
+            raise NotFound("The execution left no such file.")
+        return content
+
+    async def cancel(self, caller: Caller, execution: str) -> ExecutionView:
+        """See `service.Service.cancel`."""
+        await self._store.read(lambda reader: _owned(reader, caller, execution))
+        await self._conductor.cancel(execution, caller.name)
+        return await self._execution_view(caller, execution)
+
+    async def task(self, caller: Caller, task_id: str, *, wait_seconds: float) -> TaskView:
+        """See `service.Service.task`."""
+        stored = await self._store.read(lambda reader: _owned_task(reader, caller, task_id))
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        with self._changes.watch(stored.id) as changed:
+            while True:
+                changed.clear()
+                stored = await self._store.read(lambda reader: _owned_task(reader, caller, task_id))
+                left = deadline - asyncio.get_running_loop().time()
+                if stored.task.turn in {"agent", "nobody"} or left <= 0:
+                    return await self._task_view(stored)
+                try:
+                    await asyncio.wait_for(changed.wait(), left)
+                except TimeoutError:
+                    continue
+
+    async def _task_view(self, stored: StoredTask) -> TaskView:
+        rows = await self._store.read(lambda reader: reader.executions_of(stored.id, _SHOWN_EXECUTIONS))
+        profile = profile_named(self._policy, rows[0].profile)
+        return task_view(stored.task, rows, rules_of(profile, anonymous=stored.task.anonymous))
+
+    async def close_task(self, caller: Caller, task_id: str) -> TaskView:
+        """See `service.Service.close_task`."""
+        stored = await self._store.read(lambda reader: _owned_task(reader, caller, task_id))
+        if stored.task.anonymous:
+            raise Conflict("An anonymous task ends by itself, with its window; closing it would renew its budget.")
+        for execution in stored.task.executions:
+            await self._conductor.cancel(execution, caller.name)
+        closed = await self._store.write(lambda writer: self._close(writer, caller, task_id))
+        self._changes.notify(closed.id)
+        return await self._task_view(closed)
+
+    async def _close(self, writer: Writer, caller: Caller, task_id: str) -> StoredTask:
+        stored, at = await _owned_task(writer, caller, task_id), now()
+        if stored.task.state is TaskState.CLOSED:
+            return stored
+        await self._reviews.withdraw(writer, stored, caller.name, at)
+        events: list[Event] = []
+        for execution in stored.task.executions:
+            events.append(Answered(execution, Status.CANCELLED, 0, by=caller.name))
+            row = await writer.execution(execution)
+            if row is not None:
+                await writer.answer_execution(_cancelled(row, stamp(at)))
+        events.append(Closed(caller.name, "closed_by_agent"))
+        return await writer.append(stored, events, at)
+
+    async def reviews(
+        self,
+        caller: Caller,
+        *,
+        state: Literal["open", "decided", "withdrawn", "expired"] | None,
+        limit: int,
+        after: str | None,
+    ) -> ReviewList:
+        """See `service.Service.reviews`."""
+        return await self._reviews.page(caller, state, limit, after)
+
+    async def review(self, caller: Caller, review: str) -> ReviewView:
+        """See `service.Service.review`."""
+        return await self._reviews.view(caller, review)
+
+    async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
+        """See `service.Service.rule`."""
+        return await self._reviews.rule(caller, review, ruling)
+
+    async def policy(self, caller: Caller) -> PolicyView:
+        """See `service.Service.policy`."""
+        profile = self._policy.resolve(caller.profile)
+        return PolicyView(
+            name=self._policy.name, profile=profile.name, digest=profile.digest, document=json.loads(profile.document)
+        )
+
+    async def readiness(self) -> ReadyView:
+        """See `service.Service.readiness`."""
+        return await self._readiness.view()
+
+    def live(self) -> bool:
+        """See `service.Service.live`."""
+        return self._store.writing
+
+
+async def _owned(reader: Reader, caller: Caller, execution: str) -> tuple[StoredExecution, StoredTask]:
+    """An execution of the caller's tenant; another tenant's is as if it did not exist."""
+    row = await reader.execution(execution)
+    stored = await reader.task(row.task) if row is not None and row.tenant == caller.tenant else None
+    if row is None or stored is None:
+        raise NotFound("There is no such execution.")
+    return row, stored
+
+
+async def _owned_task(reader: Reader, caller: Caller, task_id: str) -> StoredTask:
+    stored = await reader.task_named(caller.tenant, task_id)
+    if stored is None:
+        raise NotFound("There is no such task.")
+    return stored
+
+
+def _cancelled(row: StoredExecution, at: str) -> StoredExecution:
+    return replace(
+        row,
+        status=Status.CANCELLED.value,
+        answer_source="program",
+        answer=Answer().model_dump_json(exclude_defaults=True),
+        answered_at=at,
+    )
+
+
+def _limits_or_refuse(profile: Profile, asked: LimitsRequest | None) -> Limits:
+    limits = limits_for(profile, asked)
+    if isinstance(limits, Limits):
+        return limits
+    raise InvalidRequest(fields=tuple((f"limits.{violation.field}", violation.message) for violation in limits))
+
+
+def _require_room(request: ExecutionRequest, limits: Limits) -> None:
+    """Files and stdin must fit the box's disk, or the program would fail for what it did not do."""
+    size = sum(len(file.data()) for file in request.files)
+    if size > limits.disk_bytes:
+        message = f"{size} bytes in all do not fit limits.disk ({limits.disk_bytes} bytes)"
+        raise InvalidRequest(fields=(("files", message),))

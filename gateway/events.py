@@ -1,0 +1,197 @@
+"""What is recorded: facts that happened and rulings that were made, one log per task.
+
+Pure. An event is small: it names what it is about by id and digest; bodies live beside the log.
+Editing a policy never rewrites history, because rulings are recorded like facts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+from pydantic import TypeAdapter
+
+from sandbox.job import Lane, Limits
+from sandbox.outcome import Ending, Fault
+
+
+class Status(StrEnum):
+    """What an execution says of itself over HTTP."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REJECTED = "rejected"  # by the checks
+    DENIED = "denied"  # by the policy
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    OUTPUT_LIMIT_EXCEEDED = "output_limit_exceeded"
+    CANCELLED = "cancelled"
+    PLATFORM_ERROR = "platform_error"
+
+
+class Verdict(StrEnum):
+    """What the checks say of a program."""
+
+    ADMIT = "admit"
+    INVALID = "invalid"  # certainly not Python
+    DENIED = "denied"  # the policy forbids something in it
+    TOO_COMPLEX = "too_complex"  # cannot be checked within bounds
+    FIX_FIRST = "fix_first"  # a name or member that certainly does not exist
+    INEXACT = "inexact"  # asked for Monty alone, which cannot tell the truth about it
+
+
+class RulingKind(StrEnum):
+    """What a reviewer can decide."""
+
+    APPROVE = "approve"  # run the reviewed program as it is, once
+    APPROVE_EDITED = "approve_edited"  # run the reviewer's version of it
+    RAISE_LIMITS = "raise_limits"  # run it once with these limits
+    GRANT = "grant"  # back to the agent, with this many failures more
+    REJECT = "reject"  # back to the agent, with a message; ends the task when final
+    ANSWER = "answer"  # a person gives the result
+
+
+class EscalationReason(StrEnum):
+    """Why a person is asked."""
+
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A task began. `anonymous` is the caller's rolling task, used where no task was named."""
+
+    tenant: str
+    task_id: str
+    by: str
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A program arrived. `digest` covers code, inputs, files and limits; `of` is the reviewed execution."""
+
+    execution: str
+    digest: str
+    limits: Limits
+    by: str
+    source: Literal["agent", "reviewer"] = "agent"
+    of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The checks ended. `lane` is the lane that can tell the truth about the program."""
+
+    execution: str
+    verdict: Verdict
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """It may run, in this lane, within these limits."""
+
+    execution: str
+    lane: Lane
+    limits: Limits
+    by: str = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An attempt began. `attempt` is its fence: only its own `Finished` is believed."""
+
+    execution: str
+    attempt: int
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt ended. `detail` says why, for operators."""
+
+    execution: str
+    attempt: int
+    ending: Ending
+    fault: Fault
+    fingerprint: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The execution has its one final answer. `charge` is what it costs the task's repair budget.
+
+    `repeats` names the execution whose record answered this one; `source` is who made the result.
+    """
+
+    execution: str
+    status: Status
+    charge: int
+    fingerprint: str | None = None
+    by: str = "policy"
+    source: Literal["program", "human", "record"] = "program"
+    repeats: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """A person is asked about the task; `execution` is what they look at."""
+
+    review: str
+    execution: str
+    reason: EscalationReason
+    by: str = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """The open review was decided. `failures` belongs to `grant`; `execution` is what the ruling runs or answers."""
+
+    review: str
+    ruling: RulingKind
+    by: str
+    message: str = ""
+    failures: int = 0
+    execution: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The task is over: nothing more is accepted."""
+
+    by: str
+    reason: Literal["closed_by_agent", "rejected", "expired"]
+    message: str = ""
+
+
+Event: TypeAlias = Opened | Submitted | Checked | Admitted | Started | Finished | Answered | Escalated | Ruled | Closed
+
+_ADAPTERS: dict[str, TypeAdapter[Event]] = {
+    kind.__name__: TypeAdapter(kind)
+    for kind in (Opened, Submitted, Checked, Admitted, Started, Finished, Answered, Escalated, Ruled, Closed)
+}
+
+
+def encode(event: Event) -> tuple[str, str]:
+    """The event as (type name, canonical JSON)."""
+    name = type(event).__name__
+    data = _ADAPTERS[name].dump_python(event, mode="json")
+    return name, json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode(name: str, data: str) -> Event:
+    """The event that `encode` gave; raises `KeyError` or `ValueError` for what it never gave."""
+    return _ADAPTERS[name].validate_json(data)
+
+
+def chain(previous: str, seq: int, at: str, name: str, data: str) -> str:
+    """The hash that binds an event to all before it: SHA-256, hexadecimal."""
+    return hashlib.sha256("\n".join((previous, str(seq), at, name, data)).encode()).hexdigest()

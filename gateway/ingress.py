@@ -1,0 +1,197 @@
+"""The gate in front of everything: what a request may weigh, how long it may take to come, what every answer says.
+
+Plain ASGI, so that nothing is read before it is bounded. Only a body's arrival has a deadline: an answer may take as
+long as a program runs. Must not know routes, keys or what a body means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import (
+    BodyTooLarge,
+    GatewayError,
+    MalformedRequest,
+    RequestTimeout,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from gateway.problems import InternalError, problem
+
+MAX_BODY_BYTES: Final = 8 << 20
+MAX_HEADERS: Final = 100
+MAX_HEADER_BYTES: Final = 16 << 10
+BODY_SECONDS: Final = 10.0
+ALWAYS: Final = MappingProxyType({b"x-content-type-options": b"nosniff", b"cache-control": b"no-store"})
+CALLER: Final = "caller_name"
+"""Where a route leaves its caller's name in the request's state, for the log."""
+
+# How long the rest of a body that nobody wants is read and dropped: closing on unread bytes resets the connection,
+# and a reset can overtake the answer.
+_LINGER_SECONDS: Final = 0.5
+_CLIENT_GONE: Final = 499
+_log = logging.getLogger("airlock.http")
+
+_Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+
+class HeadersTooLarge(GatewayError):
+    """The headers are too many or too large."""
+
+    id, status = "headers-too-large", 431
+
+
+class Ingress:
+    """Wraps the application whole, so that its own mistakes pass here too."""
+
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int = MAX_BODY_BYTES, body_seconds: float = BODY_SECONDS
+    ) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._body_seconds = body_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request through, and log one line about it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        deadline = asyncio.get_running_loop().time() + self._body_seconds
+        body = _Body(receive, self._max_body_bytes, deadline, complete=not _announces_body(scope["headers"]))
+        answer = _Answer(scope, send, body)
+        try:
+            _admit(scope["method"], scope["headers"], self._max_body_bytes)
+            await self._app(scope, body.receive, answer.send)
+        except GatewayError as error:
+            await answer.tell(error)
+        except ClientDisconnect:
+            answer.status = _CLIENT_GONE
+        except asyncio.CancelledError:
+            await answer.tell(Unavailable("The gateway is stopping.", retry_after_seconds=5))
+            raise
+        except Exception:  # noqa: BLE001  # the last wall: nothing of it leaves but the id under which the log has it
+            _log.exception("%s failed", answer.request_id)
+            await answer.tell(InternalError())
+        finally:
+            answer.log(time.perf_counter() - began)
+
+
+@dataclass(slots=True)
+class _Body:
+    """The request's body as it arrives: counted, and in time."""
+
+    _receive: Receive
+    _max_bytes: int
+    _deadline: float
+    complete: bool
+    _bytes: int = 0
+
+    async def receive(self) -> Message:
+        """The next message. Once the body is complete it is waited for without a deadline."""
+        try:
+            async with asyncio.timeout_at(None if self.complete else self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeout("The body did not arrive in time.") from None
+        if message["type"] == "http.request":
+            self._bytes += len(message.get("body", b""))
+            if self._bytes > self._max_bytes:
+                raise _too_large(self._max_bytes)
+            self.complete = not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Drop what is left, for a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not self.complete:
+                    message = await self._receive()
+                    self.complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The answer as it leaves."""
+
+    _scope: Scope
+    _send: Send
+    _body: _Body
+    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    status: int | None = None
+    _closing: bool = False
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on. The connection ends with an answer that did not wait for the whole body."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._closing = not self._body.complete
+            message = {**message, "headers": self._headers(message.get("headers", ()))}
+        elif self._closing and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._body.drain()
+            message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    async def tell(self, error: GatewayError) -> None:
+        """Answer with the error, unless an answer is on its way already."""
+        if self.status is None:
+            await problem(error)(self._scope, self._body.receive, self.send)
+
+    def log(self, seconds: float) -> None:
+        """One line for one request. The query is left out: it could hold what nobody should read."""
+        path = self._scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+        caller = self._scope.get("state", {}).get(CALLER, "-")
+        _log.info(
+            "%s %s %s %s %s %.1fms", self.request_id, caller, self._scope["method"], path, self.status, seconds * 1e3
+        )
+
+    def _headers(self, headers: _Headers) -> _Headers:
+        names = {name.lower() for name, _ in headers}
+        also = [(name, value) for name, value in ALWAYS.items() if name not in names]
+        close = [(b"connection", b"close")] if self._closing else []
+        return [*headers, *also, *close, (b"x-request-id", self.request_id.encode())]
+
+
+def _admit(method: str, headers: _Headers, max_body_bytes: int) -> None:
+    """Refuse by the headers alone what cannot become a request."""
+    weight = sum(len(name) + len(value) + 4 for name, value in headers)
+    if len(headers) > MAX_HEADERS or weight > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them are read.")
+    lengths = _values(headers, b"content-length")
+    if len(lengths) > 1 or (lengths and _values(headers, b"transfer-encoding")):
+        raise MalformedRequest("The headers tell two lengths for one body.")
+    if lengths and not lengths[0].isdigit():
+        raise MalformedRequest("Content-Length must be a number.", fields=(("Content-Length", "must be a number"),))
+    if lengths and (len(lengths[0]) > len(str(max_body_bytes)) or int(lengths[0]) > max_body_bytes):
+        raise _too_large(max_body_bytes)
+    if not _announces_body(headers):
+        return
+    if any(value.strip().lower() != b"identity" for value in _values(headers, b"content-encoding")):
+        raise UnsupportedMediaType("The body must not be compressed.")
+    types = [value.partition(b";")[0].strip().lower() for value in _values(headers, b"content-type")]
+    if method in {"POST", "PUT", "PATCH"} and types != [b"application/json"]:
+        raise UnsupportedMediaType
+
+
+def _announces_body(headers: _Headers) -> bool:
+    lengths = _values(headers, b"content-length")
+    return any(length.strip(b"0") for length in lengths) or bool(_values(headers, b"transfer-encoding"))
+
+
+def _values(headers: _Headers, wanted: bytes) -> list[bytes]:
+    return [value for name, value in headers if name == wanted]
+
+
+def _too_large(max_body_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body must not be larger than {max_body_bytes} bytes.", fields=(("body", "too large"),))

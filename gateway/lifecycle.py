@@ -1,0 +1,467 @@
+"""The life of a task and of its executions: literal tables and pure functions.
+
+Rule 1: all that decides whose turn it is stands here. Rule 2: nothing here reads a clock, a
+file, a socket, the environment or chance; ids and times are arguments. `apply` says what an
+event does to a task, `next_step` what the gateway should do about an execution, or None when
+it is somebody else's turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from gateway.events import (
+    Admitted,
+    Answered,
+    Checked,
+    Closed,
+    Escalated,
+    EscalationReason,
+    Event,
+    Finished,
+    Opened,
+    Ruled,
+    RulingKind,
+    Started,
+    Status,
+    Submitted,
+    Verdict,
+)
+from sandbox.job import Lane, Limits
+from sandbox.outcome import Ending, Fault
+
+
+class TaskState(StrEnum):
+    """Whether a task takes programs."""
+
+    OPEN = "open"
+    IN_REVIEW = "in_review"
+    CLOSED = "closed"
+
+
+class State(StrEnum):
+    """Where an execution is; who has to move it on."""
+
+    RECEIVED = "received"  # the gateway: check it
+    CHECKED = "checked"  # the gateway: rule on the findings
+    QUEUED = "queued"  # the gateway: run it in its lane
+    RUNNING = "running"  # the lane: finish it
+    FINISHED = "finished"  # the gateway: rule on the outcome
+    ANSWERED = "answered"  # nobody
+
+
+Turn: TypeAlias = Literal["agent", "gateway", "reviewer", "nobody"]
+
+# state -> event -> state. What is not written here cannot happen.
+EXECUTION_TRANSITIONS: Mapping[State, Mapping[type[Event], State]] = MappingProxyType(
+    {
+        State.RECEIVED: {Checked: State.CHECKED, Answered: State.ANSWERED},
+        State.CHECKED: {Admitted: State.QUEUED, Answered: State.ANSWERED},
+        State.QUEUED: {Started: State.RUNNING, Answered: State.ANSWERED},
+        State.RUNNING: {Finished: State.FINISHED, Answered: State.ANSWERED},
+        State.FINISHED: {Admitted: State.QUEUED, Answered: State.ANSWERED},
+        State.ANSWERED: {},
+    }
+)
+TASK_TRANSITIONS: Mapping[TaskState, Mapping[type[Event], TaskState]] = MappingProxyType(
+    {
+        TaskState.OPEN: {
+            Submitted: TaskState.OPEN,
+            Escalated: TaskState.IN_REVIEW,
+            Closed: TaskState.CLOSED,
+        },
+        TaskState.IN_REVIEW: {Ruled: TaskState.OPEN, Closed: TaskState.CLOSED},
+        TaskState.CLOSED: {},
+    }
+)
+STATUS_OF_ENDING: Mapping[Ending, Status] = MappingProxyType(
+    {
+        Ending.SUCCEEDED: Status.SUCCEEDED,
+        Ending.FAILED: Status.FAILED,
+        Ending.TIMED_OUT: Status.TIMED_OUT,
+        Ending.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
+        Ending.OUTPUT_LIMIT_EXCEEDED: Status.OUTPUT_LIMIT_EXCEEDED,
+    }
+)
+LIVE_STATUS: Mapping[State, Status] = MappingProxyType(
+    {
+        State.RECEIVED: Status.QUEUED,
+        State.CHECKED: Status.QUEUED,
+        State.QUEUED: Status.QUEUED,
+        State.RUNNING: Status.RUNNING,
+        State.FINISHED: Status.RUNNING,
+    }
+)
+
+
+class IllegalEvent(Exception):  # noqa: N818  # it is an event that is illegal, and reads so where it is raised
+    """The event cannot happen in this state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The numbers of the policy that bound a task. `grants` bounds the people, `platform_attempts` the platform."""
+
+    failures_in_a_row: int
+    failures_total: int
+    same_failure: int
+    cost_denied: int
+    platform_attempts: int
+    grants: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try: its number is its fence; `ending` is None while it runs."""
+
+    number: int
+    lane: Lane
+    limits: Limits
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One submitted program on its way to its answer."""
+
+    id: str
+    state: State
+    digest: str
+    limits: Limits
+    by: str
+    source: Literal["agent", "reviewer"]
+    verdict: Verdict | None = None
+    lane: Lane | None = None
+    attempts: tuple[Attempt, ...] = ()
+    fault: Fault | None = None
+    fingerprint: str | None = None
+
+    @property
+    def losses(self) -> int:
+        """Attempts that the platform lost."""
+        return sum(attempt.ending is Ending.LOST for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReview:
+    """The question that a person has not answered yet; `by` is the agent who may not answer it."""
+
+    id: str
+    execution: str
+    digest: str
+    limits: Limits
+    by: str
+    reason: EscalationReason
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A program that failed by its own fault, kept to answer its repetition from the record."""
+
+    execution: str
+    status: Status
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What an agent is trying to do, and what it has left to try with.
+
+    `executions` holds only those without an answer, so a task's size is bounded by its budget
+    and not by its history.
+    """
+
+    tenant: str
+    task_id: str
+    by: str
+    anonymous: bool
+    state: TaskState = TaskState.OPEN
+    seq: int = 1
+    in_a_row: int = 0
+    total: int = 0
+    row_granted: int | None = None
+    total_granted: int = 0
+    grants: int = 0
+    fingerprints: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    executions: Mapping[str, Execution] = field(default_factory=dict)
+    latest: str | None = None
+    last_failure: OpenReview | None = None
+    review: OpenReview | None = None
+    closed_reason: str | None = None
+    message: str = ""
+
+    @property
+    def turn(self) -> Turn:
+        """Who has to move."""
+        match self.state:
+            case TaskState.CLOSED:
+                return "nobody"
+            case TaskState.IN_REVIEW:
+                return "reviewer"
+            case TaskState.OPEN:
+                return "gateway" if self.executions else "agent"
+
+    def row_left(self, rules: Rules) -> int:
+        """Failures in a row that are left before a person is asked."""
+        limit = rules.failures_in_a_row if self.row_granted is None else self.row_granted
+        return max(0, limit - self.in_a_row)
+
+    def total_left(self, rules: Rules) -> int:
+        """Failures that are left in all."""
+        return max(0, rules.failures_total + self.total_granted - self.total)
+
+
+def begin(event: Opened) -> Task:
+    """The task that its first event makes."""
+    return Task(tenant=event.tenant, task_id=event.task_id, by=event.by, anonymous=event.anonymous)
+
+
+def fold(events: Iterable[Event]) -> Task:
+    """The task that a whole log makes; raises `IllegalEvent` where the log cannot have happened."""
+    first, *rest = events
+    if not isinstance(first, Opened):
+        raise IllegalEvent(f"{type(first).__name__} before the task was opened")
+    task = begin(first)
+    for event in rest:
+        task = apply(task, event)
+    return task
+
+
+def apply(task: Task, event: Event) -> Task:
+    """The task after `event`; raises `IllegalEvent`, and changes nothing, where the tables do not have it."""
+    changed = _on_execution(task, event) if isinstance(event, _OF_EXECUTION) else _on_task(task, event)
+    return replace(changed, seq=task.seq + 1)
+
+
+_OF_EXECUTION = (Checked, Admitted, Started, Finished, Answered)
+
+
+def _on_task(task: Task, event: Event) -> Task:
+    try:
+        task = replace(task, state=TASK_TRANSITIONS[task.state][type(event)])
+    except KeyError:
+        raise IllegalEvent(f"{type(event).__name__} while {task.state}") from None
+    match event:
+        case Submitted():
+            return _submitted(task, event)
+        case Escalated(review=review, execution=execution, reason=reason):
+            seen = task.last_failure
+            if seen is None or seen.execution != execution:
+                raise IllegalEvent("a review of what did not fail last")
+            return replace(task, review=replace(seen, id=review, reason=reason))
+        case Ruled():
+            return _ruled(task, event)
+        case Closed(reason=reason, message=message):
+            return replace(task, review=None, closed_reason=reason, message=message, executions={})
+        case _:
+            raise IllegalEvent(f"{type(event).__name__} while {task.state}")
+
+
+def _submitted(task: Task, event: Submitted) -> Task:
+    if event.execution in task.executions:
+        raise IllegalEvent(f"{event.execution} was submitted already")
+    execution = Execution(
+        id=event.execution,
+        state=State.RECEIVED,
+        digest=event.digest,
+        limits=event.limits,
+        by=event.by,
+        source=event.source,
+    )
+    return replace(task, executions={**task.executions, execution.id: execution}, latest=execution.id)
+
+
+def _ruled(task: Task, event: Ruled) -> Task:
+    if task.review is None or task.review.id != event.review:
+        raise IllegalEvent("a ruling on what is not under review")
+    task = replace(task, review=None, message=event.message)
+    match event.ruling:
+        case RulingKind.GRANT:
+            return replace(_allow(task, event.failures), grants=task.grants + 1)
+        case RulingKind.APPROVE | RulingKind.APPROVE_EDITED | RulingKind.RAISE_LIMITS:
+            return replace(_allow(task, 1), grants=task.grants + 1)
+        case RulingKind.REJECT | RulingKind.ANSWER:
+            return _allow(task, 1)
+
+
+def _allow(task: Task, failures: int) -> Task:
+    """Let the task fail this often again; every grant also lifts the total, or it would be worth nothing."""
+    return replace(
+        task,
+        in_a_row=0,
+        row_granted=failures,
+        total_granted=task.total_granted + failures,
+        fingerprints={},
+    )
+
+
+def _on_execution(task: Task, event: Checked | Admitted | Started | Finished | Answered) -> Task:
+    execution = task.executions.get(event.execution)
+    if execution is None:
+        raise IllegalEvent(f"{type(event).__name__} for {event.execution}, which is not live")
+    execution = advance(execution, event)
+    if isinstance(event, Answered):
+        return _answered(task, execution, event)
+    return replace(task, executions={**task.executions, execution.id: execution})
+
+
+def advance(execution: Execution, event: Event) -> Execution:
+    """The execution after an event of its own; raises `IllegalEvent` as `apply` does."""
+    try:
+        moved = replace(execution, state=EXECUTION_TRANSITIONS[execution.state][type(event)])
+    except KeyError:
+        raise IllegalEvent(f"{type(event).__name__} while {execution.state}") from None
+    match event:
+        case Checked(verdict=verdict, lane=lane):
+            return replace(moved, verdict=verdict, lane=lane)
+        case Admitted(lane=lane, limits=limits):
+            return replace(moved, lane=lane, limits=limits)
+        case Started(attempt=number, lane=lane):
+            if number != len(execution.attempts) + 1:
+                raise IllegalEvent(f"attempt {number} after {len(execution.attempts)}")
+            return replace(moved, attempts=(*execution.attempts, Attempt(number, lane, execution.limits)))
+        case Finished(attempt=number, ending=ending):
+            if number != len(execution.attempts):
+                raise IllegalEvent(f"attempt {number} finished, but {len(execution.attempts)} is running")
+            last = replace(execution.attempts[-1], ending=ending)
+            attempts = (*execution.attempts[:-1], last)
+            return replace(moved, attempts=attempts, fault=event.fault, fingerprint=event.fingerprint)
+        case _:
+            return moved
+
+
+def _answered(task: Task, execution: Execution, event: Answered) -> Task:
+    rest = {key: value for key, value in task.executions.items() if key != execution.id}
+    task = replace(task, executions=rest)
+    if event.status is Status.SUCCEEDED:
+        return replace(task, in_a_row=0, row_granted=None, fingerprints={})
+    if not event.charge:
+        return task
+    fingerprint = event.fingerprint or event.status.value
+    agent = execution.by if execution.source == "agent" else task.by
+    seen = OpenReview("", execution.id, execution.digest, execution.limits, agent, EscalationReason.BUDGET_EXHAUSTED)
+    return replace(
+        task,
+        in_a_row=task.in_a_row + event.charge,
+        total=task.total + event.charge,
+        fingerprints={**task.fingerprints, fingerprint: task.fingerprints.get(fingerprint, 0) + 1},
+        failures={**task.failures, execution.digest: Failure(execution.id, event.status, event.fingerprint)},
+        last_failure=seen,
+    )
+
+
+# Effects: what the conductor does for the core.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Run the checks on the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run attempt `attempt` in `lane`."""
+
+    attempt: int
+    lane: Lane
+    limits: Limits
+
+
+Step: TypeAlias = Check | Run | Admitted | Answered
+
+
+def next_step(execution: Execution, failures: Mapping[str, Failure], rules: Rules) -> Step | None:
+    """What the gateway should do about an execution: an effect, a ruling, or None on another's turn.
+
+    `failures` are the task's failed programs by digest.
+    """
+    match execution.state:
+        case State.RECEIVED:
+            return _repeated(execution, failures) or Check()
+        case State.CHECKED:
+            return _rule_on_checks(execution, rules)
+        case State.QUEUED if execution.lane is not None:
+            return Run(len(execution.attempts) + 1, execution.lane, execution.limits)
+        case State.FINISHED:
+            return _rule_on_outcome(execution, rules)
+        case _:
+            return None
+
+
+def _repeated(execution: Execution, failures: Mapping[str, Failure]) -> Answered | None:
+    """A reviewer may run what failed before; an agent gets the record again, and is charged for asking."""
+    known = failures.get(execution.digest)
+    if known is None or execution.source == "reviewer":
+        return None
+    return Answered(
+        execution.id, known.status, 1, fingerprint=known.fingerprint, source="record", repeats=known.execution
+    )
+
+
+def _rule_on_checks(execution: Execution, rules: Rules) -> Admitted | Answered:
+    match execution.verdict:
+        case Verdict.ADMIT:
+            return Admitted(execution.id, execution.lane or Lane.CONTAINER, execution.limits)
+        case Verdict.DENIED:
+            return Answered(execution.id, Status.DENIED, rules.cost_denied, fingerprint="denied")
+        case verdict:
+            return Answered(execution.id, Status.REJECTED, 1, fingerprint=f"rejected:{verdict}")
+
+
+def _rule_on_outcome(execution: Execution, rules: Rules) -> Admitted | Answered:
+    ending = execution.attempts[-1].ending
+    if ending is Ending.UNSUPPORTED:
+        return Admitted(execution.id, Lane.CONTAINER, execution.limits)
+    if ending is None or execution.fault is Fault.PLATFORM:
+        if execution.losses < rules.platform_attempts:
+            return Admitted(execution.id, execution.lane or Lane.CONTAINER, execution.limits)
+        return Answered(execution.id, Status.PLATFORM_ERROR, 0)
+    charge = 1 if execution.fault is Fault.CODE else 0
+    return Answered(execution.id, STATUS_OF_ENDING[ending], charge, fingerprint=execution.fingerprint)
+
+
+def escalation(task: Task, rules: Rules) -> EscalationReason | None:
+    """Why a person has to look at the task now, if so. Asked after every answer."""
+    if task.state is not TaskState.OPEN or task.last_failure is None or not task.in_a_row:
+        return None
+    if max(task.fingerprints.values(), default=0) >= rules.same_failure:
+        return EscalationReason.STUCK
+    if not task.row_left(rules) or not task.total_left(rules):
+        return EscalationReason.BUDGET_EXHAUSTED
+    return None
+
+
+class Refusal(StrEnum):
+    """Why a ruling is not taken."""
+
+    DECIDED = "decided"  # the review is not open any more
+    STALE = "stale"  # the reviewer looked at something else
+    SELF_REVIEW = "self_review"  # the reviewer wrote the program
+    GRANTS_SPENT = "grants_spent"  # people have let this task go on often enough
+
+
+def review_token(task: Task, policy_digest: str) -> str | None:
+    """What a ruling must echo: it changes with anything that the reviewer saw. None without an open review."""
+    if task.review is None:
+        return None
+    seen = (task.review.id, task.review.digest, repr(task.review.limits), policy_digest, str(task.seq))
+    return hashlib.sha256("\n".join(seen).encode()).hexdigest()
+
+
+def refusal(  # noqa: PLR0913  # a ruling is judged on all of these together
+    task: Task, *, review: str, token: str, policy_digest: str, kind: RulingKind, by: str, rules: Rules
+) -> Refusal | None:
+    """Why this ruling may not be taken, or None when it may."""
+    if task.review is None or task.review.id != review:
+        return Refusal.DECIDED
+    if token != review_token(task, policy_digest):
+        return Refusal.STALE
+    if by == task.review.by:
+        return Refusal.SELF_REVIEW
+    if kind not in {RulingKind.REJECT, RulingKind.ANSWER} and task.grants >= rules.grants:
+        return Refusal.GRANTS_SPENT
+    return None

@@ -1,0 +1,151 @@
+"""The composition root: every part is made here, once, and started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from sandbox.container import ContainerDriver
+from sandbox.monty import Monty, MontyDriver
+from starlette.types import ASGIApp
+
+from gateway.api import create_app
+from gateway.auth import Authenticator, authenticator
+from gateway.changes import Changes
+from gateway.checks import Checker
+from gateway.conductor import Conductor
+from gateway.desk import Desk
+from gateway.errors import Unavailable
+from gateway.policy import DEFAULT_PROFILE, Policy
+from gateway.policy_file import read_policy
+from gateway.readiness import Readiness
+from gateway.recovery import recover
+from gateway.reviews import Reviews
+from gateway.server import configure_logging, server_config
+from gateway.settings import Settings, StartError
+from gateway.store import Store, migrate
+from gateway.times import new_id
+from sandbox.driver import Driver
+from sandbox.job import Lane
+
+log = logging.getLogger(__name__)
+
+_JANITOR_SECONDS = 30.0
+_EXPIRY_SECONDS = 5.0
+_GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
+
+
+@dataclass(slots=True)
+class Gateway:
+    """All parts of one gateway."""
+
+    settings: Settings
+    policy: Policy
+    authenticator: Authenticator
+    store: Store
+    monty: Monty
+    lanes: dict[Lane, Driver]
+    conductor: Conductor
+    reviews: Reviews
+    readiness: Readiness
+    desk: Desk
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Take up what an earlier gateway left, then keep house until the end."""
+        await self.store.open()
+        keepers = [
+            asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
+            asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+        ]
+        try:
+            await self._reap()
+            await recover(self.store, self.conductor, self.policy)
+            yield
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await self.conductor.close(_GRACE_SECONDS)
+            await asyncio.gather(*keepers, return_exceptions=True)
+            await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
+            await self.monty.close()
+            await self.store.close()
+
+    async def _reap(self) -> int:
+        """Remove boxes without a live owner."""
+        live = self.conductor.live_attempts()
+        return sum([await lane.reap(live) for lane in self.lanes.values()])
+
+    def app(self) -> ASGIApp:
+        """The gateway as an ASGI application."""
+        return create_app(self.desk, self.authenticator, running=self.running)
+
+
+async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:
+    """Do `work` for ever; a store that cannot be reached now is tried again."""
+    while True:
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(Unavailable):
+            await work()
+
+
+def compose(settings: Settings) -> Gateway:
+    """Make all parts; raises `StartError` or `PolicyError` for what an operator has to mend."""
+    policy = read_policy(settings.policy)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
+    store, changes, monty = Store(settings.database), Changes(), Monty()
+    default = policy.resolve(DEFAULT_PROFILE)
+    container = ContainerDriver(
+        instance=_instance(settings.data), default_image=default.isolation.image, boxes=policy.engine.boxes
+    )
+    lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: container}
+    checker = Checker(monty, container.python)
+    conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random)
+    reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
+    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
+    desk = Desk(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews, readiness=readiness)
+    return Gateway(settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, desk)
+
+
+def _instance(data: Path) -> str:
+    """This data directory's name on its engine: boxes carry it, so that nobody removes another's."""
+    path = data / "instance"
+    if not path.exists():
+        path.write_text(new_id("gw"), encoding="ascii")
+    return path.read_text(encoding="ascii").strip()
+
+
+def _sole(data: Path) -> object:
+    """Hold the data directory; two gateways on one log would take up each other's executions."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (data / "lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StartError(f"Another gateway is using {data}.") from None
+    return lock
+
+
+def serve(settings: Settings) -> None:
+    """Run the gateway until it is told to stop."""
+    configure_logging(settings)
+    lock = _sole(settings.data)
+    gateway = compose(settings)
+    migrate(settings.database)
+    if gateway.authenticator.reviewer_key is not None:
+        print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
+    print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
+    server = uvicorn.Server(server_config(gateway.app(), settings))
+    server.run()
+    del lock
+    if not server.started:
+        raise StartError(f"Cannot listen on {settings.listen.url}.")

@@ -1,0 +1,1 @@
+"""Schema migrations, oldest first; a landed one is never edited."""

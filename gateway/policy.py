@@ -1,0 +1,211 @@
+"""The policy: who may run what, with how much, how often it may fail, and who rules then.
+
+Pure: a document in, a `Policy` out, in which every profile is resolved, or all the reasons why it cannot be.
+Must not know YAML, files, the clock or the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, limits_for, raised_limits
+from gateway.policy_shape import (
+    Ceilings,
+    Checks,
+    Engine,
+    Imports,
+    Key,
+    PolicyDocument,
+    Profile,
+    ProfileEntry,
+    Retries,
+    TypeCheck,
+)
+from gateway.quantities import format_seconds, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Layer: TypeAlias = tuple["Path", Mapping[str, object]]
+    Order: TypeAlias = tuple["Path", float, "Path", float, Callable[[float], str]]
+
+__all__ = [
+    "DEFAULT_PROFILE",
+    "Ceilings",
+    "Checks",
+    "Engine",
+    "Flaw",
+    "Imports",
+    "Key",
+    "LimitsRequest",
+    "Policy",
+    "PolicyDocument",
+    "Profile",
+    "Retries",
+    "TypeCheck",
+    "Violation",
+    "closest",
+    "limits_for",
+    "raised_limits",
+    "resolve",
+]
+
+Path: TypeAlias = tuple[str | int, ...]
+
+DEFAULT_PROFILE: Final = "default"
+"""The profile of callers to whom no key gives another. It always exists: without an entry it is `defaults`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A contradiction between sound values; `path` is the value to change, as keys and indices from the root."""
+
+    path: Path
+    message: str
+    suggestion: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One policy file, resolved: immutable, and free of contradictions."""
+
+    name: str
+    engine: Engine
+    ceilings: Ceilings
+    profiles: Mapping[str, Profile]
+    keys: tuple[Key, ...]
+
+    def resolve(self, profile_name: str) -> Profile:
+        """Return the profile of that name; KeyError when there is none. Every key's profile exists."""
+        return self.profiles[profile_name]
+
+
+def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]:
+    """Resolve all profiles and check that everything agrees; `name` is the policy's where the document has none."""
+    entries = {DEFAULT_PROFILE: ProfileEntry()} | document.profiles
+    profiles: dict[str, Profile] = {}
+    flaws: dict[Flaw, None] = {}  # several profiles may inherit one flaw: told once, in order
+    for profile_name in entries:
+        line = _lineage(profile_name, entries)
+        if isinstance(line, Flaw):
+            flaws[line] = None
+            continue
+        layers = _layers(line, entries, document)
+        profile = _resolved(profile_name, layers, document.ceilings)
+        flaws |= dict.fromkeys(_profile_flaws(profile, layers))
+        profiles[profile_name] = profile
+    flaws |= dict.fromkeys(_key_flaws(document.keys, entries))
+    if flaws:
+        return tuple(flaws)
+    return Policy(
+        name=document.name or name,
+        engine=document.engine,
+        ceilings=document.ceilings,
+        profiles=MappingProxyType(profiles),
+        keys=document.keys,
+    )
+
+
+def closest(word: str, options: Iterable[str]) -> str | None:
+    """Return the option that `word` was probably meant to be."""
+    return next(iter(get_close_matches(word.lower(), list(options), n=1)), None)
+
+
+def _lineage(name: str, entries: Mapping[str, ProfileEntry]) -> tuple[str, ...] | Flaw:
+    """Return the profile and its ancestors, nearest first, or why that never ends."""
+    line = [name]
+    while parent := entries[line[-1]].extends:
+        path = ("profiles", line[-1], "extends")
+        if parent not in entries:
+            return Flaw(path, f"{shown(parent)} is not a profile of this policy", closest(parent, entries))
+        if parent in line:
+            circle = " -> ".join([*line[line.index(parent) :], parent])
+            return Flaw(path, f"{shown(parent)} makes a circle: {circle}")
+        line.append(parent)
+    return tuple(line)
+
+
+def _layers(line: tuple[str, ...], entries: Mapping[str, ProfileEntry], document: PolicyDocument) -> list[Layer]:
+    """Return what each ancestor says itself and where, nearest first; `defaults` come last."""
+    said: list[Layer] = [
+        (("profiles", name), entries[name].model_dump(exclude_unset=True, exclude={"extends"})) for name in line
+    ]
+    return [*said, (("defaults",), document.defaults.model_dump(exclude_unset=True))]
+
+
+def _resolved(name: str, layers: list[Layer], ceilings: Ceilings) -> Profile:
+    merged: dict[str, object] = {}
+    for _, said in reversed(layers):
+        merged = _merged(merged, said)
+    return Profile.model_validate({**merged, "name": name, "ceilings": ceilings})
+
+
+def _merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
+    """Maps merge; everything else, lists too, replaces."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _profile_flaws(profile: Profile, layers: list[Layer]) -> Iterator[Flaw]:
+    for lesser, low, greater, high, show in _orders(profile):
+        if low > high:
+            message = f"{_dotted(lesser)} {show(low)} is more than {_dotted(greater)} {show(high)}"
+            yield Flaw(_said_at(layers, lesser, greater), message)
+    for limit, span in profile.limits:
+        least, show = LEAST[limit], FORMATS[limit]
+        if span.default < least:
+            message = f"limits.{limit}.default {show(span.default)} is less than {show(least)}, {NO_BOX}"
+            yield Flaw(_said_at(layers, ("limits", limit, "default")), message)
+
+
+def _orders(profile: Profile) -> Iterator[Order]:
+    """Yield all pairs of which the first must not exceed the second."""
+    ceilings: dict[str, float] = dict(profile.ceilings)
+    for limit, span in profile.limits:
+        default, most, ceiling = ("limits", limit, "default"), ("limits", limit, "max"), ("ceilings", limit)
+        yield default, span.default, most, span.max, FORMATS[limit]
+        yield most, span.max, ceiling, ceilings[limit], FORMATS[limit]
+    yield ("retries", "base"), profile.retries.base, ("retries", "cap"), profile.retries.cap, format_seconds
+    grants = profile.review.grants_per_task
+    yield ("review", "grants_per_task"), grants, ("ceilings", "grants_per_task"), ceilings["grants_per_task"], str
+
+
+def _said_at(layers: list[Layer], *paths: Path) -> Path:
+    """Return where the nearest layer says one of the values; the ceiling among them where none does."""
+    for where, said in layers:
+        for path in paths:
+            if _says(said, path):
+                return (*where, *path)
+    return paths[-1]
+
+
+def _says(said: object, path: Path) -> bool:
+    for key in path:
+        if not isinstance(said, Mapping) or key not in said:
+            return False
+        said = said[key]
+    return True
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(key) for key in path)
+
+
+def _key_flaws(keys: tuple[Key, ...], profiles: Mapping[str, ProfileEntry]) -> Iterator[Flaw]:
+    named: dict[str, int] = {}
+    hashed: dict[str, int] = {}
+    for index, key in enumerate(keys):
+        if named.setdefault(key.name, index) != index:
+            yield Flaw(("keys", index, "name"), f"{shown(key.name)} is the name of another key already")
+        if hashed.setdefault(key.sha256, index) != index:
+            yield Flaw(("keys", index, "sha256"), f"this is the key {shown(keys[hashed[key.sha256]].name)} again")
+        if key.profile not in profiles:
+            message = f"{shown(key.profile)} is not a profile of this policy"
+            yield Flaw(("keys", index, "profile"), message, closest(key.profile, profiles))

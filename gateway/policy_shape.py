@@ -1,0 +1,297 @@
+"""The shape of a policy: every key that a policy file may have, its type, its range and its built-in value.
+
+Pure. Each model judges its own values; whether they agree with each other is `gateway.policy`'s to say.
+Must not know YAML, files, the clock or the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
+
+from gateway.callers import Role, digest_of
+from gateway.quantities import GIB, KIB, MIB, Cores, Count, Seconds, Size, shown
+
+LANGUAGE_VERSION: Final = 1
+
+
+def _matching(pattern: str, says: str, *, secret: bool = False) -> AfterValidator:
+    """Accept text that matches `pattern` as a whole; refuse the rest with what it should be."""
+    whole = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if whole.fullmatch(text):
+            return text
+        raise PydanticCustomError(
+            "text", "{problem}", {"problem": f"{'this' if secret else shown(text)} is not {says}"}
+        )
+
+    return AfterValidator(check)
+
+
+def _sorted(items: tuple[str, ...]) -> tuple[str, ...]:
+    """One order for one meaning, so that equal profiles have equal digests."""
+    return tuple(sorted(set(items)))
+
+
+def _of_something(sha256: str) -> str:
+    """Refuse the digest of an empty key, which is what hashing an unset variable gives."""
+    if sha256 == digest_of(""):
+        raise PydanticCustomError("sha256", "this is the SHA-256 of nothing: the key was empty when it was hashed")
+    return sha256
+
+
+def _known(version: int) -> int:
+    if version == LANGUAGE_VERSION:
+        return version
+    raise PydanticCustomError("version", "{problem}", {"problem": f"{shown(version)} is not a known version (write 1)"})
+
+
+def _one_side(roles: frozenset[Role]) -> frozenset[Role]:
+    if not roles:
+        raise PydanticCustomError("roles", "a key needs at least one role")
+    if {Role.AGENT, Role.REVIEWER} <= roles:
+        raise PydanticCustomError("roles", "one key cannot be agent and reviewer: an agent's key can never rule")
+    return roles
+
+
+Name = Annotated[
+    StrictStr, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "a name (64 letters, digits, - and _ at most)")
+]
+"""What operators call a policy, a profile, a key or a tenant."""
+_Module = Annotated[StrictStr, _matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", "a module's name (write os or os.path)")]
+_Image = Annotated[StrictStr, _matching(r"[A-Za-z0-9][\w.:/@-]{0,254}", "an image (write name:tag or name@sha256:...)")]
+# A value that is not a digest may be the API key itself, so no message repeats it.
+_Sha256 = Annotated[
+    StrictStr,
+    _matching("[0-9a-f]{64}", "the SHA-256 of a key (64 hexadecimal digits, lower case)", secret=True),
+    AfterValidator(_of_something),
+]
+_Modules = Annotated[tuple[_Module, ...], AfterValidator(_sorted)]
+
+
+class _Closed(BaseModel):
+    """Unknown keys are errors; nothing changes after it was read; errors do not quote what they refuse."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Engine(_Closed):
+    """The container engine, shared by everybody."""
+
+    boxes: Count = 8
+
+
+class Ceilings(_Closed):
+    """What nobody passes: no profile, no request, no reviewer. Cores, bytes and seconds."""
+
+    cpu: Cores = 4.0
+    memory: Size = 4 * GIB
+    time: Seconds = 1800.0
+    pids: Count = 1024
+    disk: Size = 2 * GIB
+    output: Size = 16 * MIB
+    grants_per_task: Annotated[int, Field(strict=True, ge=0, le=1000)] = 2
+    failures: Annotated[int, Field(strict=True, ge=1, le=1000)] = 12
+
+
+class Imports(_Closed):
+    """Which modules a program may import. `allow` None is every module; `deny` wins."""
+
+    allow: _Modules | None = None
+    deny: _Modules = ()
+
+    def admits(self, module: str) -> bool:
+        """Whether `module` (dotted) may be imported; a rule for a package holds for all below it.
+
+        For `from os import path` ask for `os.path`: nobody can tell from the outside whether it is a module.
+        """
+        parts = module.split(".")
+        names = {".".join(parts[: end + 1]) for end in range(len(parts))}
+        return names.isdisjoint(self.deny) and (self.allow is None or not names.isdisjoint(self.allow))
+
+
+class TypeCheck(StrEnum):
+    """What becomes of Monty's type findings. They are never a reason to refuse a program."""
+
+    WARN = "warn"
+    SKIP = "skip"
+
+
+class Checks(_Closed):
+    """What happens before anything runs. A guardrail: the container is the boundary.
+
+    Monty's compile time grows about 2.8 times with every nested function: 0.2 s at 14, more than 8 s at 18.
+    """
+
+    imports: Imports = Imports()
+    type_check: TypeCheck = TypeCheck.WARN
+    source_size: Size = 256 * KIB
+    nesting: Annotated[int, Field(strict=True, ge=1, le=14)] = 10
+
+
+class Lanes(_Closed):
+    """Where programs may run besides the container."""
+
+    monty: StrictBool = True
+    monty_time: Seconds = 1.0
+
+
+class Isolation(_Closed):
+    """The box."""
+
+    image: _Image = "airlock-guest:latest"
+
+
+class CpuRange(_Closed):
+    """Cores."""
+
+    default: Cores = 1.0
+    max: Cores = 2.0
+
+
+class MemoryRange(_Closed):
+    """Bytes, with everything in the box counted: guest, program, page cache and the files on `disk`."""
+
+    default: Size = 256 * MIB
+    max: Size = GIB
+
+
+class TimeRange(_Closed):
+    """Seconds on the wall clock."""
+
+    default: Seconds = 30.0
+    max: Seconds = 300.0
+
+
+class PidsRange(_Closed):
+    """Processes and threads."""
+
+    default: Count = 64
+    max: Count = 256
+
+
+class DiskRange(_Closed):
+    """Bytes of tmpfs; they count as memory, so a disk as large as the memory ends in out_of_memory, not in ENOSPC."""
+
+    default: Size = 64 * MIB
+    max: Size = 512 * MIB
+
+
+class OutputRange(_Closed):
+    """Bytes kept of stdout, of stderr and of the result, each."""
+
+    default: Size = 256 * KIB
+    max: Size = 4 * MIB
+
+
+class LimitRanges(_Closed):
+    """What a program gets without asking (`default`), and what it may ask for (`max`)."""
+
+    cpu: CpuRange = CpuRange()
+    memory: MemoryRange = MemoryRange()
+    time: TimeRange = TimeRange()
+    pids: PidsRange = PidsRange()
+    disk: DiskRange = DiskRange()
+    output: OutputRange = OutputRange()
+
+
+class Retries(_Closed):
+    """The platform's own tries of one execution (the first included), and the waits between them in seconds."""
+
+    attempts: Annotated[int, Field(strict=True, ge=1, le=10)] = 3
+    base: Seconds = 0.5
+    cap: Seconds = 30.0
+
+
+class Budget(_Closed):
+    """What a task may fail before a person looks.
+
+    Programs without a task id share one task per caller. Being unrelated, three failures in a row say little of
+    them; after `anonymous_window` seconds the next one starts a fresh task, unless a review is open.
+    """
+
+    failures_in_a_row: Count = 3
+    failures_total: Count = 12
+    same_failure: Count = 3
+    anonymous_failures_in_a_row: Count = 12
+    anonymous_window: Seconds = 3600.0
+
+
+class Costs(_Closed):
+    """What one failure is charged; everything that is not named costs 1."""
+
+    policy_denied: Annotated[int, Field(strict=True, ge=1, le=1000)] = 2
+
+
+class ReviewRules(_Closed):
+    """How often people may let one task go on, and how long (seconds) a review stays open."""
+
+    grants_per_task: Annotated[int, Field(strict=True, ge=0, le=1000)] = 2
+    expires: Seconds = 86400.0
+
+
+class ProfileBody(_Closed):
+    """The sections of a profile. In the file every one of them, and every key in them, may be left out."""
+
+    checks: Checks = Checks()
+    lanes: Lanes = Lanes()
+    isolation: Isolation = Isolation()
+    limits: LimitRanges = LimitRanges()
+    retries: Retries = Retries()
+    budget: Budget = Budget()
+    costs: Costs = Costs()
+    review: ReviewRules = ReviewRules()
+
+
+class ProfileEntry(ProfileBody):
+    """A profile as the file has it: what it changes of its parent, or of `defaults`."""
+
+    extends: Name | None = None
+
+
+class Key(_Closed):
+    """An API key, known by its SHA-256 only; whose it is, and what it may do."""
+
+    name: Name
+    sha256: _Sha256
+    tenant: Name
+    profile: Name
+    roles: Annotated[frozenset[Role], AfterValidator(_one_side)]
+
+
+class PolicyDocument(_Closed):
+    """The file as a whole, not yet resolved: each value is sound, together they may still contradict."""
+
+    version: Annotated[StrictInt, AfterValidator(_known)]
+    name: Name | None = None
+    engine: Engine = Engine()
+    ceilings: Ceilings = Ceilings()
+    defaults: ProfileBody = ProfileBody()
+    profiles: dict[Name, ProfileEntry] = Field(default_factory=dict)
+    keys: tuple[Key, ...] = ()
+
+
+class Profile(ProfileBody):
+    """A profile with nothing left open: what binds one caller's programs, and the ceilings above it."""
+
+    name: Name
+    ceilings: Ceilings
+
+    @cached_property
+    def document(self) -> str:
+        """Canonical JSON of all that decides (bytes, seconds, cores); not the name, which decides nothing."""
+        decides = {"version": LANGUAGE_VERSION, **self.model_dump(mode="json", exclude={"name"})}
+        return json.dumps(decides, sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of `document`, 64 hexadecimal digits."""
+        return hashlib.sha256(self.document.encode()).hexdigest()

@@ -1,0 +1,60 @@
+"""What the gateway can do now, asked of the real things and remembered for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from gateway import __version__
+from gateway.conductor import Conductor
+from gateway.errors import Unavailable
+from gateway.policy import Policy
+from gateway.store import Store
+from gateway.wire import LaneInfo, ReadyView
+from sandbox.driver import Driver
+from sandbox.driver import Readiness as LaneReadiness
+from sandbox.job import Lane
+
+_REMEMBERED_SECONDS = 5.0  # so that probes by many watchers cost the engine no more than one
+
+
+class Readiness:
+    """One gateway's readiness."""
+
+    def __init__(self, *, store: Store, lanes: Mapping[Lane, Driver], conductor: Conductor, policy: Policy) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._conductor = conductor
+        self._policy = policy
+        self._asked: dict[Lane, tuple[float, LaneReadiness]] = {}
+        self._asking = asyncio.Lock()
+
+    async def lane(self, lane: Lane) -> LaneReadiness:
+        """Whether a lane can run programs."""
+        async with self._asking:
+            at = asyncio.get_running_loop().time()
+            known = self._asked.get(lane)
+            if known is None or at - known[0] > _REMEMBERED_SECONDS:
+                known = (asyncio.get_running_loop().time(), await self._lanes[lane].ready())
+                self._asked[lane] = known
+            return known[1]
+
+    async def view(self) -> ReadyView:
+        """The gateway is ready when it can record and run at least in one lane."""
+        lanes = {lane: await self.lane(lane) for lane in self._lanes}
+        try:
+            reviews = await self._store.read(lambda reader: reader.open_reviews())
+            writing = self._store.writing
+        except Unavailable:
+            reviews, writing = None, False
+        return ReadyView(
+            ready=writing and any(one.available for one in lanes.values()),
+            lanes={
+                lane: LaneInfo(available=one.available, detail=one.detail, python=one.python)
+                for lane, one in lanes.items()
+            },
+            live_executions=len(self._conductor.live_attempts()),
+            open_reviews=reviews,
+            policy=self._policy.name,
+            version=__version__,
+        )

@@ -1,0 +1,125 @@
+"""How an execution's events and bodies go into one part of a transaction, and what they bring about there.
+
+Effects on the store only; the decisions it carries out are the lifecycle's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from gateway.errors import NotYourTurn, TaskClosed
+from gateway.events import Answered, Escalated, Event, Opened, Submitted
+from gateway.lifecycle import Rules, Task, TaskState, begin, escalation
+from gateway.policy import Profile
+from gateway.records import StoredExecution, StoredReview, StoredTask
+from gateway.store import Writer
+from gateway.times import new_id, stamp
+from gateway.work import Work, canonical, request_digest
+
+
+def require_open(task: Task) -> None:
+    """Refuse a submission to a task that waits for somebody else, saying for whom."""
+    if task.state is TaskState.IN_REVIEW and task.review is not None:
+        raise NotYourTurn(
+            f"The task {task.task_id} is in review ({task.review.reason}): it is a reviewer's turn.",
+            extra={
+                "task": task.task_id,
+                "turn": "reviewer",
+                "review": task.review.id,
+                "next_actions": ["wait", "close_task"],
+            },
+        )
+    if task.state is TaskState.CLOSED:
+        raise TaskClosed(
+            f"The task {task.task_id} is over ({task.closed_reason}).",
+            extra={
+                "task": task.task_id,
+                "turn": "nobody",
+                "reason": task.closed_reason,
+                "message": task.message or None,
+                "next_actions": ["start_new_task"],
+            },
+        )
+
+
+async def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetime) -> StoredTask:
+    """Append `events` of `work`, keep its bodies, and ask a person if its failure was one too many.
+
+    Raises `NotYourTurn` or `TaskClosed` when the task stopped taking programs before this one
+    was recorded.
+    """
+    stored = await _task_of(writer, work, at)
+    if isinstance(events[0], Submitted):
+        require_open(stored.task)
+    stored = await writer.append(stored, events, at)
+    final = next((event for event in events if isinstance(event, Answered)), None)
+    await _keep_bodies(writer, work, stored_execution(work, stored.id, final, at))
+    if final is not None:
+        stored = await escalate(writer, stored, work.rules, work.profile, at)
+    return stored
+
+
+async def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:
+    if work.task is not None:
+        found = await writer.task(work.task)
+    else:
+        found = await writer.task_named(work.tenant, work.task_id)
+    if found is not None:
+        return found
+    opened = Opened(work.tenant, work.task_id, work.caller, work.anonymous)
+    return await writer.open_task(new_id("tsk"), begin(opened), opened, at)
+
+
+async def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
+    if not work.recorded:
+        await writer.keep_policy(work.profile.digest, work.profile.document, work.submitted_at)
+        await writer.add_execution(row)
+    elif row.answered_at is not None:
+        await writer.answer_execution(row)
+    if row.answered_at is not None and work.answer is not None and work.answer.files and work.outcome is not None:
+        await writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
+
+
+def stored_execution(work: Work, task: str, final: Answered | None, at: datetime) -> StoredExecution:
+    """The row of an execution; `final` is its answer's event, if it has one."""
+    return StoredExecution(
+        id=work.id,
+        task=task,
+        tenant=work.tenant,
+        caller=work.caller,
+        profile=work.profile.name,
+        policy=work.profile.digest,
+        source=work.execution.source,
+        of=work.of,
+        idempotency_key=work.idempotency_key,
+        request_digest=request_digest(work.request),
+        request=canonical(work.request),
+        submitted_at=stamp(work.submitted_at),
+        status=final.status.value if final else None,
+        answer_source=final.source if final else None,
+        repeats=final.repeats if final else None,
+        answer=work.answer.model_dump_json(exclude_defaults=True) if final and work.answer else None,
+        answered_at=stamp(at) if final else None,
+    )
+
+
+async def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Profile, at: datetime) -> StoredTask:
+    """Open a review where the lifecycle asks for one."""
+    reason, failure = escalation(stored.task, rules), stored.task.last_failure
+    if reason is None or failure is None:
+        return stored
+    review = new_id("rev")
+    await writer.add_review(
+        StoredReview(
+            id=review,
+            task=stored.id,
+            tenant=stored.task.tenant,
+            execution=failure.execution,
+            reason=reason.value,
+            state="open",
+            opened_at=stamp(at),
+            expires_at=stamp(at + timedelta(seconds=profile.review.expires)),
+        )
+    )
+    return await writer.append(stored, [Escalated(review, failure.execution, reason)], at)

@@ -1,0 +1,78 @@
+"""What the store keeps, as the gateway handles it: rows with names. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from gateway.events import Event
+from gateway.lifecycle import Task
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTask:
+    """A task and where its log stands: `head` is the hash of its last event."""
+
+    id: str
+    head: str
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """One line of a log."""
+
+    seq: int
+    at: str
+    event: Event
+    prev_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredExecution:
+    """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered."""
+
+    id: str
+    task: str
+    tenant: str
+    caller: str
+    profile: str
+    policy: str
+    source: str
+    of: str | None
+    idempotency_key: str | None
+    request_digest: str
+    request: str
+    submitted_at: str
+    status: str | None = None
+    answer_source: str | None = None
+    repeats: str | None = None
+    answer: str | None = None
+    answered_at: str | None = None
+
+    def row(self) -> dict[str, str | None]:
+        """The columns."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReview:
+    """A question to a person; the fields from `ruling` on are None until it is decided."""
+
+    id: str
+    task: str
+    tenant: str
+    execution: str
+    reason: str
+    state: str
+    opened_at: str
+    expires_at: str
+    ruling: str | None = None
+    ruled_execution: str | None = None
+    message: str | None = None
+    decided_by: str | None = None
+    decided_at: str | None = None
+
+    def row(self) -> dict[str, str | None]:
+        """The columns."""
+        return asdict(self)

@@ -1,0 +1,76 @@
+"""What a start finds unfinished: executions of a gateway that ended, taken up where their log stands.
+
+What was running when nobody was there to see it end is lost by the platform, never by the program.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from gateway.conductor import Conductor
+from gateway.events import Finished
+from gateway.lifecycle import State
+from gateway.policy import Policy, Profile
+from gateway.records import StoredExecution
+from gateway.rules import profile_named, rules_of
+from gateway.store import Reader, Store
+from gateway.times import parse
+from gateway.wire import ExecutionRequest
+from gateway.work import Work
+from sandbox.outcome import Ending, Fault
+
+log = logging.getLogger(__name__)
+
+
+async def recover(store: Store, conductor: Conductor, policy: Policy) -> int:
+    """Take up every execution without an answer; returns how many."""
+
+    async def find(reader: Reader) -> list[Work]:
+        rows = await reader.unanswered()
+        return [work for row in rows if (work := await _work(reader, row, policy)) is not None]
+
+    found = await store.read(find)
+    for work in found:
+        if work.execution.state is State.RUNNING:
+            attempt = len(work.execution.attempts)
+            work.happened(Finished(work.id, attempt, Ending.LOST, Fault.PLATFORM, detail="the gateway ended"))
+        conductor.start(work)
+    if found:
+        log.warning("took up %d executions that an earlier gateway left unfinished", len(found))
+    return len(found)
+
+
+async def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | None:
+    stored = await reader.task(row.task)
+    execution = stored.task.executions.get(row.id) if stored else None
+    if stored is None or execution is None:
+        log.error("%s has no answer, and its task's log does not know it", row.id)
+        return None
+    profile = await _profile(reader, row, policy)
+    return Work(
+        execution=execution,
+        request=ExecutionRequest.model_validate_json(row.request),
+        profile=profile,
+        rules=rules_of(profile, anonymous=stored.task.anonymous),
+        tenant=row.tenant,
+        caller=row.caller,
+        task_id=stored.task.task_id,
+        anonymous=stored.task.anonymous,
+        failures=stored.task.failures,
+        submitted_at=parse(row.submitted_at),
+        idempotency_key=row.idempotency_key,
+        of=row.of,
+        task=row.task,
+        recorded=True,
+    )
+
+
+async def _profile(reader: Reader, row: StoredExecution, policy: Policy) -> Profile:
+    """The profile that decided when it was submitted: an edited policy file does not rewrite what was admitted."""
+    document = await reader.policy_document(row.policy)
+    if document is None:
+        return profile_named(policy, row.profile)
+    data = json.loads(document)
+    del data["version"]
+    return Profile.model_validate({**data, "name": row.profile})

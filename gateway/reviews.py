@@ -1,0 +1,248 @@
+"""Reviews: the queue, what a reviewer sees, and their rulings turned into events.
+
+What may be ruled is the lifecycle's to say; what may be granted is the policy's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from gateway.answers import from_person
+from gateway.callers import Caller
+from gateway.changes import Changes
+from gateway.conductor import Conductor
+from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
+from gateway.events import Answered, Closed, Event, Ruled, RulingKind, Status, Submitted
+from gateway.lifecycle import Execution, Refusal, Rules, State, refusal, review_token
+from gateway.policy import Policy, Profile, raised_limits
+from gateway.recording import record_work
+from gateway.records import StoredExecution, StoredReview, StoredTask
+from gateway.rules import profile_named, rules_of
+from gateway.store import Reader, Store, Writer
+from gateway.times import new_id, now, stamp
+from gateway.views import review_summary, review_view
+from gateway.wire import ExecutionRequest, ReviewList, ReviewView, RulingRequest
+from gateway.work import Work, program_digest
+from sandbox.job import Limits
+
+_SHOWN_TRIES = 20  # of the reviewed task, the newest
+_RUNS = frozenset({RulingKind.APPROVE, RulingKind.APPROVE_EDITED, RulingKind.RAISE_LIMITS})
+_REFUSALS: dict[Refusal, tuple[type[GatewayError], str]] = {
+    Refusal.DECIDED: (ReviewDecided, "The review is decided already; the first ruling counts."),
+    Refusal.STALE: (
+        StaleReview,
+        "The review changed since its token was shown: look again, and rule on what is there now.",
+    ),
+    Refusal.SELF_REVIEW: (Forbidden, "Nobody rules on their own program."),
+    Refusal.GRANTS_SPENT: (
+        Forbidden,
+        "People have let this task go on as often as the policy allows: reject it or answer it.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A review with all that a ruling on it is judged by."""
+
+    row: StoredReview
+    stored: StoredTask
+    reviewed: StoredExecution
+    profile: Profile
+    rules: Rules
+
+    @property
+    def token(self) -> str | None:
+        if self.row.state != "open":
+            return None
+        return review_token(self.stored.task, self.profile.digest)
+
+
+class Reviews:
+    """One gateway's review queue."""
+
+    def __init__(self, *, policy: Policy, store: Store, conductor: Conductor, changes: Changes) -> None:
+        self._policy = policy
+        self._store = store
+        self._conductor = conductor
+        self._changes = changes
+
+    async def page(
+        self,
+        caller: Caller,
+        state: Literal["open", "decided", "withdrawn", "expired"] | None,
+        limit: int,
+        after: str | None,
+    ) -> ReviewList:
+        """A page of the tenant's reviews, oldest first."""
+
+        async def find(reader: Reader) -> ReviewList:
+            rows = await reader.reviews(caller.tenant, state, limit + 1, after)
+            shown = [review_summary(row, await _task_id(reader, row)) for row in rows[:limit]]
+            return ReviewList(reviews=shown, next=shown[-1].id if len(rows) > limit else None)
+
+        return await self._store.read(find)
+
+    async def view(self, caller: Caller, review: str) -> ReviewView:
+        """A review whole."""
+
+        async def find(reader: Reader) -> ReviewView:
+            case = await self._case(reader, caller, review)
+            rows = await reader.executions_of(case.stored.id, _SHOWN_TRIES)
+            return review_view(
+                case.row, case.stored.task, rows, case.rules, token=case.token, ceilings=case.profile.ceilings
+            )
+
+        return await self._store.read(find)
+
+    async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
+        """Decide a review; what the ruling runs begins at once."""
+        task, work = await self._store.write(lambda writer: self._rule(writer, caller, review, ruling))
+        if work is not None:
+            self._conductor.start(work)
+        self._changes.notify(task)
+        return await self.view(caller, review)
+
+    async def _rule(
+        self, writer: Writer, caller: Caller, review: str, ruling: RulingRequest
+    ) -> tuple[str, Work | None]:
+        case = await self._case(writer, caller, review)
+        _require_allowed(case, caller, ruling)
+        limits = self._limits(case, ruling)
+        if ruling.failures is not None and ruling.failures > case.profile.ceilings.failures:
+            message = f"{ruling.failures} is above the policy's ceiling of {case.profile.ceilings.failures}"
+            raise InvalidRequest(fields=(("failures", message),))
+        at = now()
+        work = _work(case, caller, ruling, limits, at) if ruling.ruling in _RUNS | {RulingKind.ANSWER} else None
+        ruled = Ruled(
+            review, ruling.ruling, caller.name, ruling.message, ruling.failures or 0, work.id if work else None
+        )
+        await self._end(writer, case.row, ruled, "decided", at)
+        events: list[Event] = [ruled]
+        if ruling.ruling is RulingKind.REJECT and ruling.final:
+            events.append(Closed(caller.name, "rejected", ruling.message))
+        stored = await writer.append(case.stored, events, at)
+        if work is None:
+            return stored.id, None
+        await self._begin(writer, stored, work, ruling, at)
+        return stored.id, None if ruling.ruling is RulingKind.ANSWER else work
+
+    async def _begin(self, writer: Writer, stored: StoredTask, work: Work, ruling: RulingRequest, at: datetime) -> None:
+        """Record the execution that the ruling makes; a person's answer is its answer."""
+        if ruling.ruling is RulingKind.ANSWER:
+            work.answer = from_person(ruling.result)
+            work.happened(Answered(work.id, Status.SUCCEEDED, 0, by=work.caller, source="human"))
+        await record_work(writer, work, tuple(work.pending), at)
+        work.task, work.recorded = stored.id, True
+        work.pending.clear()
+
+    def _limits(self, case: _Case, ruling: RulingRequest) -> Limits:
+        """What the ruling runs with; raised limits may pass the profile's maximum, never the ceilings."""
+        before = case.stored.task.review.limits if case.stored.task.review else None
+        if before is None:
+            raise ReviewDecided(_REFUSALS[Refusal.DECIDED][1])
+        if ruling.limits is None:
+            return before
+        limits = raised_limits(case.profile, ruling.limits, current=before)
+        if isinstance(limits, Limits):
+            return limits
+        raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
+
+    async def withdraw(self, writer: Writer, stored: StoredTask, by: str, at: datetime) -> None:
+        """End a task's open review because the task ends."""
+        if stored.task.review is None:
+            return
+        row = await writer.review(stored.task.review.id)
+        if row is not None:
+            await writer.end_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at)))
+
+    async def expire(self) -> int:
+        """Reject what nobody answered in time: it fails closed. Returns how many."""
+        due = await self._store.read(lambda reader: reader.reviews_due(now()))
+        for row in due:
+            task = await self._store.write(lambda writer, row=row: self._expire(writer, row))  # type: ignore[misc]
+            self._changes.notify(task)
+        return len(due)
+
+    async def _expire(self, writer: Writer, row: StoredReview) -> str:
+        at, message = now(), "Nobody answered in time, so the answer is no."
+        stored = await writer.task(row.task)
+        if stored is None or stored.task.review is None or stored.task.review.id != row.id:
+            return row.task
+        ruled = Ruled(row.id, RulingKind.REJECT, "policy", message)
+        await self._end(writer, row, ruled, "expired", at)
+        await writer.append(stored, [ruled, Closed("policy", "expired", message)], at)
+        return row.task
+
+    @staticmethod
+    async def _end(
+        writer: Writer, row: StoredReview, ruled: Ruled, state: Literal["decided", "expired"], at: datetime
+    ) -> None:
+        await writer.end_review(
+            replace(
+                row,
+                state=state,
+                ruling=ruled.ruling.value,
+                ruled_execution=ruled.execution,
+                message=ruled.message or None,
+                decided_by=ruled.by,
+                decided_at=stamp(at),
+            )
+        )
+
+    async def _case(self, reader: Reader, caller: Caller, review: str) -> _Case:
+        row = await reader.review(review)
+        if row is None or row.tenant != caller.tenant:
+            raise NotFound("There is no such review.")
+        stored, reviewed = await reader.task(row.task), await reader.execution(row.execution)
+        if stored is None or reviewed is None:
+            raise NotFound("There is no such review.")
+        profile = profile_named(self._policy, reviewed.profile)
+        return _Case(row, stored, reviewed, profile, rules_of(profile, anonymous=stored.task.anonymous))
+
+
+async def _task_id(reader: Reader, row: StoredReview) -> str:
+    stored = await reader.task(row.task)
+    return stored.task.task_id if stored else row.task
+
+
+def _require_allowed(case: _Case, caller: Caller, ruling: RulingRequest) -> None:
+    refused = refusal(
+        case.stored.task,
+        review=case.row.id,
+        token=ruling.token,
+        policy_digest=case.profile.digest,
+        kind=ruling.ruling,
+        by=caller.name,
+        rules=case.rules,
+    )
+    if refused is not None:
+        kind, message = _REFUSALS[refused]
+        raise kind(message, extra={"review": case.row.id, "state": case.row.state})
+
+
+def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at: datetime) -> Work:
+    """The execution that a ruling makes: the reviewed program, as the reviewer wants it."""
+    request = ExecutionRequest.model_validate_json(case.reviewed.request)
+    if ruling.code is not None:
+        request = request.model_copy(update={"code": ruling.code})
+    execution = new_id("exe")
+    event = Submitted(execution, program_digest(request), limits, caller.name, "reviewer", case.reviewed.id)
+    work = Work(
+        execution=Execution(execution, State.RECEIVED, event.digest, limits, caller.name, "reviewer"),
+        request=request,
+        profile=case.profile,
+        rules=case.rules,
+        tenant=case.reviewed.tenant,
+        caller=caller.name,
+        task_id=case.stored.task.task_id,
+        anonymous=case.stored.task.anonymous,
+        failures=case.stored.task.failures,
+        submitted_at=at,
+        of=case.reviewed.id,
+        task=case.stored.id,
+    )
+    work.happened(event)
+    return work

@@ -1,0 +1,100 @@
+"""How the gateway listens: uvicorn with every bound set, and a deadline for headers, which uvicorn lacks.
+
+Must not know what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import ClassVar, Final
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.errors import MalformedRequest
+from gateway.ingress import ALWAYS
+from gateway.problems import problem
+from gateway.settings import Settings
+
+# h11 bounds what it has not understood yet; a little more than what the ingress takes, so that the ingress can
+# tell of the rest.
+_MAX_INCOMPLETE_BYTES: Final = 32 << 10
+_MAX_CONNECTIONS: Final = 1000
+_GRACE_SECONDS: Final = 10
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 whose requests must have told their headers in time, and whose refusals are problems too."""
+
+    header_seconds: ClassVar[float] = 10.0
+    _headers_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect a request's headers soon."""
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Watch the time while headers are incomplete: each byte of them would otherwise buy more."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._headers_came()
+        elif not self.transport.is_closing():
+            self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is expected any more."""
+        self._headers_came()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP. Where an answer has begun, it cannot be told any more."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            answer = problem(MalformedRequest(f"{msg} It breaks HTTP/1.1, or its headers are too large."))
+            headers = [*answer.raw_headers, *ALWAYS.items(), (b"connection", b"close")]
+            start = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            for event in (start, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _expect_headers(self) -> None:
+        if self._headers_due is None:
+            self._headers_due = self.loop.call_later(self.header_seconds, self.transport.close)
+
+    def _headers_came(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+
+
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """The server's configuration. Against many slow connections at once, put a proxy in front."""
+    return uvicorn.Config(
+        app,
+        host=settings.listen.host,
+        port=settings.listen.port,
+        loop="uvloop",
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # the ingress logs, with the request's id
+        proxy_headers=False,  # nobody but the peer says who it is
+        server_header=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        h11_max_incomplete_event_size=_MAX_INCOMPLETE_BYTES,
+    )
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log to stderr, one line each. Libraries speak from warnings on, unless everything is wanted."""
+    level = settings.log.upper()
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    quiet = level if settings.log == "debug" else max(logging.WARNING, logging.getLevelName(level))
+    for name in ("uvicorn", "docker", "urllib3", "sqlalchemy", "alembic", "httpx", "aiosqlite"):
+        logging.getLogger(name).setLevel(quiet)

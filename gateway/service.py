@@ -1,0 +1,73 @@
+"""The port between HTTP and the gateway: what the routes may ask for. No route decides anything."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from gateway.callers import Caller
+from gateway.wire import (
+    ExecutionRequest,
+    ExecutionView,
+    ReadyView,
+    ReviewList,
+    ReviewView,
+    RulingRequest,
+    TaskView,
+)
+
+
+class Service(Protocol):
+    """Raises `errors.GatewayError` for what a caller got wrong and for what the platform cannot do now."""
+
+    async def submit(
+        self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
+    ) -> ExecutionView:
+        """Take a program and wait for its answer: without bound for None, else this long. It is recorded either way."""
+        ...
+
+    async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:
+        """An execution of the caller's tenant, as soon as it is answered or the wait is over."""
+        ...
+
+    async def file(self, caller: Caller, execution: str, path: str) -> bytes:
+        """A file that the execution left."""
+        ...
+
+    async def cancel(self, caller: Caller, execution: str) -> ExecutionView:
+        """End an execution; one that is answered already stays as it is."""
+        ...
+
+    async def task(self, caller: Caller, task_id: str, *, wait_seconds: float) -> TaskView:
+        """A task of the caller's tenant, as soon as it is the agent's or nobody's turn, or the wait is over."""
+        ...
+
+    async def close_task(self, caller: Caller, task_id: str) -> TaskView:
+        """End a task: its live executions are cancelled, its open review is withdrawn."""
+        ...
+
+    async def reviews(
+        self,
+        caller: Caller,
+        *,
+        state: Literal["open", "decided", "withdrawn", "expired"] | None,
+        limit: int,
+        after: str | None,
+    ) -> ReviewList:
+        """The tenant's reviews, oldest first."""
+        ...
+
+    async def review(self, caller: Caller, review: str) -> ReviewView:
+        """A review whole, with the token that a ruling must echo."""
+        ...
+
+    async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
+        """Decide a review."""
+        ...
+
+    async def readiness(self) -> ReadyView:
+        """What the gateway can do now."""
+        ...
+
+    def live(self) -> bool:
+        """Whether the process is in working order, without asking anything outside it."""
+        ...

@@ -1,0 +1,123 @@
+"""The tables. Plain types only, so that every statement means the same on SQLite and on PostgreSQL.
+
+Times are ISO 8601 text in UTC with microseconds: they sort as text, and no driver re-interprets them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# The projection of a log: `body` is the folded task as JSON, `head` the hash of its last event.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(128), nullable=False),
+    Column("task_id", String(160), nullable=False),
+    Column("caller", String(128), nullable=False),
+    Column("anonymous", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("head", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("opened_at", String(32), nullable=False),
+    UniqueConstraint("tenant", "task_id"),
+    Index(None, "tenant", "caller", "anonymous", "state"),
+)
+
+# The truth: the key is the concurrency control.
+events = Table(
+    "events",
+    metadata,
+    Column("task", String(64), ForeignKey("tasks.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("at", String(32), nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+# Bodies of executions: `request` is what was asked, `answer` what came of it, both JSON.
+executions = Table(
+    "executions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("task", String(64), ForeignKey("tasks.id"), nullable=False),
+    Column("tenant", String(128), nullable=False),
+    Column("caller", String(128), nullable=False),
+    Column("profile", String(128), nullable=False),
+    Column("policy", String(64), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("of", String(64), nullable=True),
+    Column("idempotency_key", String(255), nullable=True),
+    Column("request_digest", String(64), nullable=False),
+    Column("request", Text, nullable=False),
+    Column("status", String(32), nullable=True),
+    Column("answer_source", String(16), nullable=True),
+    Column("repeats", String(64), nullable=True),
+    Column("answer", Text, nullable=True),
+    Column("submitted_at", String(32), nullable=False),
+    Column("answered_at", String(32), nullable=True),
+    UniqueConstraint("tenant", "caller", "idempotency_key"),
+    Index(None, "task", "submitted_at"),
+    Index(None, "answered_at"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("execution", String(64), ForeignKey("executions.id"), primary_key=True),
+    Column("path", String(512), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("task", String(64), ForeignKey("tasks.id"), nullable=False),
+    Column("tenant", String(128), nullable=False),
+    Column("execution", String(64), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("opened_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    Column("ruling", String(32), nullable=True),
+    Column("ruled_execution", String(64), nullable=True),
+    Column("message", Text, nullable=True),
+    Column("decided_by", String(128), nullable=True),
+    Column("decided_at", String(32), nullable=True),
+    Index(None, "tenant", "state", "id"),
+    Index(None, "state", "expires_at"),
+)
+
+# Every resolved policy that ever decided, by its digest, so that any past run can be explained.
+policies = Table(
+    "policies",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("first_used_at", String(32), nullable=False),
+)

@@ -1,0 +1,204 @@
+"""What may be seen: the core's nouns become HTTP shapes here and nowhere else. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from gateway.answers import attempts_info
+from gateway.events import EscalationReason, RulingKind, Status
+from gateway.lifecycle import LIVE_STATUS, Rules, Task, TaskState
+from gateway.policy import Ceilings
+from gateway.records import StoredExecution, StoredReview
+from gateway.times import parse
+from gateway.wire import (
+    Answer,
+    Budget,
+    ExecutionRequest,
+    ExecutionSummary,
+    ExecutionView,
+    Left,
+    LimitsInfo,
+    NextAction,
+    ReviewSummary,
+    ReviewView,
+    TaskInfo,
+    TaskView,
+    TryView,
+)
+
+_AFTER: Mapping[Status, tuple[NextAction, ...]] = MappingProxyType(
+    {
+        Status.QUEUED: ("wait",),
+        Status.RUNNING: ("wait",),
+        Status.SUCCEEDED: ("continue",),
+        Status.CANCELLED: ("resubmit_unchanged", "continue"),
+        Status.PLATFORM_ERROR: ("resubmit_unchanged",),
+    }
+)
+
+
+def task_info(task: Task, rules: Rules) -> TaskInfo:
+    """The task with what it has left."""
+    seen = max(task.fingerprints.values(), default=0)
+    row_limit = rules.failures_in_a_row if task.row_granted is None else task.row_granted
+    return TaskInfo(
+        id=task.task_id,
+        state=task.state,
+        turn=task.turn,
+        budget=Budget(
+            failures_in_a_row=Left(left=task.row_left(rules), limit=row_limit),
+            failures_total=Left(left=task.total_left(rules), limit=rules.failures_total + task.total_granted),
+            same_failure=Left(left=max(0, rules.same_failure - seen), limit=rules.same_failure),
+            grants=Left(left=max(0, rules.grants - task.grants), limit=rules.grants),
+        ),
+        review=task.review.id if task.review else None,
+        closed_reason=task.closed_reason,
+        message=task.message or None,
+    )
+
+
+def next_actions(task: Task, status: Status | None, answer: Answer) -> list[NextAction]:
+    """What the agent can do now, best first."""
+    match task.state:
+        case TaskState.CLOSED:
+            return ["start_new_task"]
+        case TaskState.IN_REVIEW:
+            return ["wait", "close_task"]
+        case TaskState.OPEN:
+            if status is None:
+                return ["continue"]
+            actions = list(_AFTER.get(status, ("fix_and_resubmit",)))
+            if any(finding.rule.startswith("name.") for finding in answer.findings) and status is Status.REJECTED:
+                actions.append("use_force")
+            return actions
+
+
+def _status(row: StoredExecution, task: Task) -> Status:
+    if row.status is not None:
+        return Status(row.status)
+    live = task.executions.get(row.id)
+    return LIVE_STATUS.get(live.state, Status.QUEUED) if live else Status.QUEUED
+
+
+def execution_view(row: StoredExecution, task: Task, rules: Rules) -> ExecutionView:
+    """An execution, live or answered."""
+    status = _status(row, task)
+    answer = Answer.model_validate_json(row.answer) if row.answer else _live_answer(row, task)
+    parts = {name: getattr(answer, name) for name in Answer.model_fields}
+    return ExecutionView.model_construct(
+        **parts,
+        id=row.id,
+        status=status,
+        source=row.answer_source,
+        of=row.of,
+        repeats=row.repeats,
+        retryable=status is Status.PLATFORM_ERROR,
+        submitted_at=parse(row.submitted_at),
+        answered_at=parse(row.answered_at) if row.answered_at else None,
+        policy=row.policy,
+        task=task_info(task, rules),
+        next_actions=next_actions(task, status, answer),
+    )
+
+
+def _live_answer(row: StoredExecution, task: Task) -> Answer:
+    live = task.executions.get(row.id)
+    return Answer(lane=live.lane, attempts=attempts_info(live.attempts)) if live else Answer()
+
+
+def task_view(task: Task, rows: Sequence[StoredExecution], rules: Rules) -> TaskView:
+    """A task with its newest executions, newest first."""
+    latest = execution_view(rows[0], task, rules) if rows else None
+    return TaskView(
+        **task_info(task, rules).model_dump(),
+        executions=[
+            ExecutionSummary(
+                id=row.id,
+                status=_status(row, task),
+                submitted_at=parse(row.submitted_at),
+                answered_at=parse(row.answered_at) if row.answered_at else None,
+            )
+            for row in rows
+        ],
+        latest=latest,
+        next_actions=latest.next_actions if latest else next_actions(task, None, Answer()),
+    )
+
+
+def review_summary(row: StoredReview, task_id: str) -> ReviewSummary:
+    """A review as the queue shows it."""
+    return ReviewSummary.model_validate(_review_fields(row, task_id))
+
+
+def _review_fields(row: StoredReview, task_id: str) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "task": task_id,
+        "execution": row.execution,
+        "reason": EscalationReason(row.reason),
+        "state": row.state,
+        "opened_at": parse(row.opened_at),
+        "expires_at": parse(row.expires_at),
+        "ruling": RulingKind(row.ruling) if row.ruling else None,
+        "decided_by": row.decided_by,
+        "decided_at": parse(row.decided_at) if row.decided_at else None,
+        "message": row.message,
+    }
+
+
+def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
+    row: StoredReview,
+    task: Task,
+    rows: Sequence[StoredExecution],
+    rules: Rules,
+    *,
+    token: str | None,
+    ceilings: Ceilings,
+) -> ReviewView:
+    """A review whole; `rows` are the task's executions, newest first."""
+    grants_left = max(0, rules.grants - task.grants)
+    reviewed = next((one for one in rows if one.id == row.execution), None)
+    return ReviewView.model_validate(
+        {
+            **_review_fields(row, task.task_id),
+            "token": token,
+            "submitted_by": reviewed.caller if reviewed else task.by,
+            "ceilings": _ceilings(ceilings),
+            "grants_left": grants_left,
+            "tries": _tries(list(reversed(rows)), task, rules),
+            "rulings": _rulings(row, grants_left),
+            "ruled_execution": row.ruled_execution,
+        }
+    )
+
+
+def _ceilings(ceilings: Ceilings) -> LimitsInfo:
+    return LimitsInfo(
+        cpu_cores=ceilings.cpu,
+        memory_bytes=ceilings.memory,
+        wall_seconds=ceilings.time,
+        pids=ceilings.pids,
+        disk_bytes=ceilings.disk,
+        output_bytes=ceilings.output,
+    )
+
+
+def _rulings(row: StoredReview, grants_left: int) -> list[RulingKind]:
+    if row.state != "open":
+        return []
+    return [kind for kind in RulingKind if grants_left or kind in {RulingKind.REJECT, RulingKind.ANSWER}]
+
+
+def _tries(rows: Sequence[StoredExecution], task: Task, rules: Rules) -> list[TryView]:
+    tries: list[TryView] = []
+    before = ""
+    for row in rows:
+        code = ExecutionRequest.model_validate_json(row.request).code
+        diff = difflib.unified_diff(before.splitlines(), code.splitlines(), "before", row.id, lineterm="", n=3)
+        tries.append(
+            TryView(execution=execution_view(row, task, rules), code=code, diff="\n".join(diff) if tries else "")
+        )
+        before = code
+    return tries

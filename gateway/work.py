@@ -1,0 +1,96 @@
+"""One execution on its way through the gateway: what is known of it in memory before and between commits.
+
+Pure data and its bookkeeping. `pending` are the events that happened but are not on disk yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gateway.events import Event, Submitted
+from gateway.lifecycle import Execution, Failure, Rules, State, advance
+from gateway.policy import Profile
+from gateway.wire import Answer, ExecutionRequest, Finding
+from sandbox.job import InputFile, Job, Limits
+from sandbox.outcome import Outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """Mutable, and owned by one conductor task; `lock` guards its commits."""
+
+    execution: Execution
+    request: ExecutionRequest
+    profile: Profile
+    rules: Rules
+    tenant: str
+    caller: str
+    task_id: str
+    anonymous: bool
+    failures: Mapping[str, Failure]
+    submitted_at: datetime
+    idempotency_key: str | None = None
+    of: str | None = None
+    task: str | None = None
+    recorded: bool = False
+    pending: list[Event] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    outcome: Outcome | None = None
+    answer: Answer | None = None
+    cancelled_by: str | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def id(self) -> str:
+        """The execution's id."""
+        return self.execution.id
+
+    @property
+    def answered(self) -> bool:
+        """Whether the final answer is known (and on disk once `pending` is empty)."""
+        return self.execution.state is State.ANSWERED
+
+    def happened(self, event: Event) -> None:
+        """Move on in memory; raises `IllegalEvent`, and remembers nothing, for what cannot happen."""
+        if not isinstance(event, Submitted):
+            self.execution = advance(self.execution, event)
+        self.pending.append(event)
+
+    def job(self, attempt: int, limits: Limits) -> Job:
+        """What a lane is asked to do."""
+        request = self.request
+        return Job(
+            execution=self.id,
+            attempt=attempt,
+            code=request.code,
+            limits=limits,
+            image=self.profile.isolation.image,
+            inputs=request.inputs,
+            stdin=request.stdin,
+            args=tuple(request.args),
+            env=request.env,
+            files=tuple(InputFile(file.path, file.data()) for file in request.files),
+            outputs=tuple(request.outputs),
+        )
+
+
+def canonical(request: ExecutionRequest, *, without: frozenset[str] = frozenset()) -> str:
+    """The request as canonical JSON: equal requests have equal text."""
+    data = request.model_dump(mode="json", exclude=set(without), exclude_defaults=True)
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def request_digest(request: ExecutionRequest) -> str:
+    """SHA-256 of all that was asked: what an idempotency key stands for."""
+    return hashlib.sha256(canonical(request).encode()).hexdigest()
+
+
+def program_digest(request: ExecutionRequest) -> str:
+    """SHA-256 of all that the program's behaviour depends on: what it means to send the same program again."""
+    return hashlib.sha256(canonical(request, without=frozenset({"task_id"})).encode()).hexdigest()

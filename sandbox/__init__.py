@@ -1,0 +1,1 @@
+"""The sandbox: runs one job, returns one outcome. Knows no HTTP, policies, budgets or people."""

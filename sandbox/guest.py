@@ -1,0 +1,813 @@
+"""The guest: first process of a box, and the only one that speaks to the gateway.
+
+Handed to `python3 -I -B -c <this text>` in any image that has a Python (3.9 or newer), so it is
+one file of standard library only. It owns the frame format, the wall-clock limit, what is kept of
+the output, and the collection of files. It must not know engines or policies, and it must not
+trust the program: that runs in a fork of this process, under the same uid, and everything that
+it can write to is its own word.
+
+Frames, both ways on the attached stream: one byte of kind, four of length (big endian), payload.
+The gateway sends one job: length, JSON (`Order`), then the bytes of the files. The guest answers
+`started`, output as it comes, `ended`, what was kept back of the output, the program's report,
+files, and `end`; or `setup_failed`.
+"""
+
+from __future__ import annotations
+
+import _ast
+import ctypes
+import fcntl
+import json
+import linecache
+import os
+import resource
+import select
+import signal
+import stat
+import struct
+import sys
+import time
+import traceback
+import types
+
+TYPE_CHECKING = False  # the real one would cost a box the import of typing
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Literal, TypedDict
+
+    from sandbox.job import JsonValue
+
+    class Order(TypedDict):
+        """A job as the gateway sends it; the files' bytes follow in the order of `files`."""
+
+        code: str
+        stdin: str
+        args: list[str]
+        env: dict[str, str]
+        inputs: dict[str, JsonValue]
+        files: list[tuple[str, int]]
+        outputs: list[str]
+        wall_seconds: float
+        output_bytes: int
+        collect_bytes: int
+
+
+HEADER = struct.Struct(">cI")
+STARTED, SETUP_FAILED, ENDED, END = b"S", b"F", b"p", b"z"
+STDOUT, STDERR, STDOUT_TAIL, STDERR_TAIL = b"o", b"e", b"O", b"E"
+RESULT_JSON, RESULT_REPR, ERROR = b"j", b"r", b"x"
+FILE, FILE_DATA, SKIPPED = b"f", b"d", b"s"
+
+CHUNK_BYTES = 1 << 16
+FRAME_BYTES = 1 << 18  # no payload is longer
+STREAM_CEILING_BYTES = 1 << 30  # a program that writes more to one stream is killed
+REPORT_SLACK_BYTES = 1 << 19  # what an error record may add to a result
+MESSAGE_CHARACTERS, TRACEBACK_CHARACTERS = 4_000, 24_000  # six bytes each in JSON at worst: within a frame
+RESULT_DEPTH = 100
+DRAIN_SECONDS = 0.2
+REAP_SECONDS = 5.0
+COLLECT_SECONDS = 2.0
+COLLECT_FILES, COLLECT_ENTRIES, COLLECT_DEPTH = 100, 10_000, 32
+REPORT_DESCRIPTOR = 200  # far from the numbers that a program expects to get for its own files
+
+HOME = "/tmp"  # noqa: S108 - the box's own, and its only writable place
+SOURCE = "main.py"
+ENVIRONMENT = {"HOME": HOME, "LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_PR_SET_DUMPABLE = 4
+
+
+# --- the value of the last expression -------------------------------------------------------------
+
+
+class _NotJsonError(Exception):
+    """The value has no JSON form; `too_large` if only for its size."""
+
+    def __init__(self, *, too_large: bool = False) -> None:
+        super().__init__()
+        self.too_large = too_large
+
+
+def encode_result(value: object, limit: int) -> tuple[Literal["json", "repr"], str]:
+    """The value as JSON text, or as its repr where it has no JSON form; at most `limit` bytes of UTF-8.
+
+    JSON as `json.dumps` means it, save what other readers of JSON could not take: NaN and
+    infinities, lone surrogates, keys that collide as text, and nesting deeper than 100. A repr
+    that does not fit is cut. Never raises, whatever the value's own methods do.
+    """
+    try:
+        text = json.dumps(_plain(value, [limit], RESULT_DEPTH), ensure_ascii=False, allow_nan=False)
+        if len(text.encode()) <= limit:
+            return "json", text
+        brief = True
+    except _NotJsonError as refusal:
+        brief = refusal.too_large
+    except BaseException:  # noqa: BLE001 - the value's methods are the program's: they may raise anything
+        brief = False
+    return "repr", _cut(_repr(value, brief=brief), limit)
+
+
+def _plain(value: object, budget: list[int], depth: int) -> JsonValue:
+    """A copy of the value in exact JSON types; raises _NotJsonError as soon as it cannot fit."""
+    if value is None or value is True or value is False:
+        return _spend(budget, 4, value)
+    if isinstance(value, int):
+        return _spend(budget, value.bit_length() // 4, int(value))
+    if isinstance(value, float):
+        return _spend(budget, 3, float(value))
+    if isinstance(value, str):
+        return _spend(budget, len(value) + 2, str.__str__(value))
+    if depth == 0 or not isinstance(value, (list, tuple, dict)):
+        raise _NotJsonError
+    _spend(budget, 1, None)
+    if isinstance(value, dict):
+        return _plain_object(value, budget, depth - 1)
+    return [_plain(item, budget, depth - 1) for item in value]
+
+
+def _plain_object(value: dict[object, object], budget: list[int], depth: int) -> dict[str, JsonValue]:
+    plain: dict[str, JsonValue] = {}
+    for key, item in value.items():
+        if key is not None and not isinstance(key, (str, int, float)):
+            raise _NotJsonError
+        name = str.__str__(key) if isinstance(key, str) else json.dumps(key, allow_nan=False)
+        if name in plain:
+            raise _NotJsonError
+        _spend(budget, len(name) + 3, None)
+        plain[name] = _plain(item, budget, depth)
+    return plain
+
+
+def _spend(budget: list[int], size: int, value: JsonValue) -> JsonValue:
+    """The value, if its text and a separator still fit."""
+    budget[0] -= size + 1
+    if budget[0] < -1:  # the last one needs no separator
+        raise _NotJsonError(too_large=True)
+    return value
+
+
+def _repr(value: object, *, brief: bool) -> str:
+    """The value's repr; with `brief`, of a builtin container only its beginning."""
+    try:
+        if brief:
+            import reprlib  # noqa: PLC0415 - rarely needed, and start-up time is every box's
+
+            short = reprlib.Repr()
+            short.maxlist = short.maxtuple = short.maxdict = short.maxstring = short.maxother = short.maxlong = 1_000
+            return short.repr(value)
+        return repr(value)
+    except BaseException:  # noqa: BLE001 - as above
+        return f"<unprintable {_type_name(value)}>"
+
+
+def _type_name(value: object) -> str:
+    return _cut(type.__dict__["__name__"].__get__(type(value)), 200)
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text as encodable UTF-8 of at most `limit` bytes, its middle left out where it is longer."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return data.decode()
+    mark = b"[...]"
+    half = max((limit - len(mark)) // 2, 0)
+    kept = data[: limit - len(mark) - half] + mark + data[len(data) - half :] if limit > len(mark) else data[:limit]
+    return kept.decode("utf-8", "ignore")
+
+
+# --- the program's process ------------------------------------------------------------------------
+
+
+class Program:
+    """The program, in its own process: what it runs, and the way to report how that ended."""
+
+    def __init__(self, order: Order, report: int) -> None:
+        self.source = order["code"].removeprefix("\ufeff")
+        self.output_bytes = order["output_bytes"]
+        self.report = report
+        self.report_identity = os.fstat(report).st_ino
+        self.process = os.getpid()
+        self.main = types.ModuleType("__main__")
+        self.names = self.main.__dict__
+        self.names.update({"__builtins__": sys.modules["builtins"], "__file__": SOURCE, "__cached__": None})
+        if sys.version_info < (3, 14):
+            self.names["__annotations__"] = {}
+        self.names.update(order["inputs"])
+
+    def compile(self) -> tuple[types.CodeType, types.CodeType | None]:
+        """The program's code, and that of its last statement if this is an expression.
+
+        Compiled as text: of bytes, the compiler would let the program choose the encoding.
+        """
+        # Not in the file system: the working directory holds what the caller put there, nothing else.
+        lines = [line + "\n" for line in self.source.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+        linecache.cache[SOURCE] = (len(self.source), None, lines, SOURCE)
+        try:
+            flags: int = _ast.PyCF_ONLY_AST
+            tree: _ast.Module = compile(self.source, SOURCE, "exec", flags, dont_inherit=True)
+            last = tree.body[-1] if tree.body else None
+            if not isinstance(last, _ast.Expr):
+                return compile(tree, SOURCE, "exec", dont_inherit=True), None
+            del tree.body[-1]
+            body = compile(tree, SOURCE, "exec", dont_inherit=True)
+            return body, compile(_ast.Expression(last.value), SOURCE, "eval", dont_inherit=True)
+        except SyntaxError as error:
+            if error.text is None and error.filename == SOURCE and 0 < (error.lineno or 0) <= len(lines):
+                error.text = lines[(error.lineno or 0) - 1]  # the compiler looked for a file
+            raise
+
+    def succeed(self, value: object) -> None:
+        """Report the value of the last expression."""
+        if os.getpid() == self.process:
+            form, text = encode_result(value, self.output_bytes)
+            self._send(RESULT_JSON if form == "json" else RESULT_REPR, text.encode())
+
+    def fail(self, error: BaseException) -> None:
+        """Show an uncaught exception as CPython does, and report it.
+
+        The caller raises it again: only the interpreter itself can end as CPython does.
+        """
+        own = globals()
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals is own:
+            trace = trace.tb_next
+        error.__traceback__ = trace
+        record = _error_record(error, trace)
+        _call_hook(error, trace)
+        sys.excepthook = _nothing
+        if os.getpid() == self.process:
+            self._send(ERROR, json.dumps(record).encode())
+
+    def _send(self, kind: bytes, data: bytes) -> None:
+        try:
+            if os.fstat(self.report).st_ino != self.report_identity:
+                return  # the program closed it, and another file has the number now
+            for start in range(0, len(data), CHUNK_BYTES * 3):
+                part = memoryview(data)[start : start + CHUNK_BYTES * 3]
+                message = memoryview(HEADER.pack(kind, len(part)) + part)
+                while message:
+                    message = message[os.write(self.report, message) :]
+        except OSError:
+            return  # closed by the program: then it reports nothing
+
+
+def _error_record(error: BaseException, trace: types.TracebackType | None) -> dict[str, str | int | None]:
+    """What is told of an uncaught exception; every word in it is the program's."""
+    line: int | None = None
+    if trace is None and isinstance(error, SyntaxError):
+        line = error.lineno
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException:  # noqa: BLE001 - the exception's methods are the program's
+        text = ""
+    try:
+        message = str(error)
+    except BaseException:  # noqa: BLE001 - as above
+        message = f"<unprintable {_type_name(error)}>"
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == SOURCE:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return {
+        "type": _type_name(error),
+        "message": _cut(message, MESSAGE_CHARACTERS),
+        "line": line,
+        "traceback": _cut(text, TRACEBACK_CHARACTERS),
+    }
+
+
+def _call_hook(error: BaseException, trace: types.TracebackType | None) -> None:
+    """Call `sys.excepthook` and survive what it does, as the interpreter would."""
+    hook = getattr(sys, "excepthook", sys.__excepthook__)
+    if hook is sys.__excepthook__ and sys.version_info < (3, 13):
+        hook = traceback.print_exception  # the one in C reads the source from the file system
+    try:
+        hook(type(error), error, trace)
+    except SystemExit:
+        raise
+    except BaseException as failure:  # noqa: BLE001 - the hook is the program's
+        if failure.__traceback__ is not None:
+            failure.__traceback__ = failure.__traceback__.tb_next
+        failure.__context__ = None
+        sys.stderr.write("Error in sys.excepthook:\n")
+        traceback.print_exception(type(failure), failure, failure.__traceback__)
+        sys.stderr.write("\nOriginal exception was:\n")
+        traceback.print_exception(type(error), error, trace)
+
+
+def become_program(order: Order, stdio: tuple[int, int, int], report: int) -> Program:
+    """Turn this fork of the guest into what a fresh `python3 main.py` is."""
+    signal.set_wakeup_fd(-1)
+    for number in _signals():
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as CPython starts
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
+    for target, descriptor in enumerate(stdio):
+        os.dup2(descriptor, target)
+    own = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, REPORT_DESCRIPTOR)
+    os.closerange(3, own)
+    os.closerange(own + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    _become_expendable()
+    os.chdir(HOME)
+    os.umask(0o022)
+    time.tzset()  # TZ may be in the environment
+    sys.argv = [SOURCE, *order["args"]]
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv = ["python3", *sys.argv]
+    sys.path.insert(0, HOME)
+    program = Program(order, own)
+    sys.modules["__main__"] = program.main
+    return program
+
+
+# --- the guest's own process ----------------------------------------------------------------------
+
+
+def _signals() -> set[int]:
+    return {int(number) for number in signal.valid_signals()} - {int(signal.SIGKILL), int(signal.SIGSTOP)}
+
+
+def protect() -> None:
+    """Make this process unreachable for the program, which will have the same uid.
+
+    Not dumpable: its memory, descriptors and environment in /proc are root's, and it cannot be
+    traced. All signals ignored, and as first process of its namespace it cannot be killed from
+    inside. Its arguments would stay readable for everyone, so they are wiped.
+    """
+    if os.getpid() != 1:
+        sys.exit("the guest ends every process that it sees: it runs only as first process of a box")
+    libc = ctypes.CDLL(None)
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    for start, end in ((int(fields[45]), int(fields[46])), (int(fields[47]), int(fields[48]))):
+        if 0 < start < end:  # arguments, then environment
+            ctypes.memset(start, 0, end - start)
+    libc.clearenv()
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        sys.exit("the guest cannot protect itself")
+    for number in _signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _become_expendable() -> None:
+    """Undo `protect` for a fork: its /proc is its own again, and under memory pressure it goes before the guest."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+        score.write("1000")
+
+
+def read_order() -> tuple[Order, list[bytes]]:
+    """The job, and its files' bytes; ends the box when the gateway does not send a whole one."""
+    order: Order = json.loads(_read_exactly(struct.unpack(">I", _read_exactly(4))[0]))
+    return order, [_read_exactly(size) for _, size in order["files"]]
+
+
+def _read_exactly(size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(0, min(size - len(data), CHUNK_BYTES))
+        if not part:
+            sys.exit("the job ended early")
+        data += part
+    return bytes(data)
+
+
+def set_up(order: Order, contents: list[bytes]) -> None:
+    """Write the job's files and set its environment; OSError or ValueError is the request's fault."""
+    for (path, _), content in zip(order["files"], contents):  # noqa: B905 - `strict` came with 3.10
+        parts = path.split("/")
+        if any(part in {"", ".", ".."} for part in parts):
+            raise ValueError(f"not a clean relative path: {path!r}")
+        os.makedirs(os.path.join(HOME, *parts[:-1]), exist_ok=True)
+        with open(os.path.join(HOME, *parts), "wb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+    os.environ.clear()
+    os.environ.update({**ENVIRONMENT, **order["env"]})
+
+
+class Channel:
+    """Frames to the gateway. While the program runs, a slow reader must not hold up the guest."""
+
+    def __init__(self) -> None:
+        self.waiting = bytearray()  # bounded: only what is kept of the output is ever sent
+        os.set_blocking(1, False)
+
+    def send(self, kind: bytes, data: bytes) -> None:
+        """Send one frame, now or as soon as there is room."""
+        self.waiting += HEADER.pack(kind, len(data))
+        self.waiting += data
+        self.flush()
+
+    def send_record(self, kind: bytes, record: dict[str, JsonValue]) -> None:
+        """Send one frame of JSON."""
+        self.send(kind, json.dumps(record).encode())
+
+    def flush(self) -> None:
+        """Write what there is room for."""
+        try:
+            while self.waiting:
+                del self.waiting[: os.write(1, self.waiting)]
+        except BlockingIOError:
+            return
+
+    def wait(self) -> None:
+        """From now on every frame is written before `send` returns."""
+        os.set_blocking(1, True)
+        self.flush()
+
+
+class Stream:
+    """One output stream: its first half is passed on at once, the last half is kept back, the rest is counted."""
+
+    def __init__(self, kind: bytes, tail_kind: bytes, kept_bytes: int) -> None:
+        self.kind = kind
+        self.tail_kind = tail_kind
+        self.head_left = kept_bytes // 2
+        self.tail_bytes = kept_bytes - self.head_left
+        self.tail = bytearray()
+        self.total = 0
+
+    def take(self, data: bytes) -> bytes:
+        """Account for what the program wrote; return the part to be passed on."""
+        self.total += len(data)
+        head = data[: self.head_left]
+        self.head_left -= len(head)
+        self.tail += memoryview(data)[len(head) :]
+        if len(self.tail) > 2 * self.tail_bytes:
+            self._trim()
+        return head
+
+    def send_tail(self, channel: Channel) -> None:
+        """Pass on what was kept back."""
+        self._trim()
+        for start in range(0, len(self.tail), CHUNK_BYTES):
+            channel.send(self.tail_kind, bytes(self.tail[start : start + CHUNK_BYTES]))
+
+    def _trim(self) -> None:
+        del self.tail[: max(len(self.tail) - self.tail_bytes, 0)]
+
+
+class Supervisor:
+    """One program's run, seen from the guest's process."""
+
+    def __init__(self, order: Order, channel: Channel) -> None:
+        self.order = order
+        self.channel = channel
+        self.report = bytearray()
+        self.stdin = memoryview(order["stdin"].encode("utf-8", "replace"))
+        self.poll = select.poll()
+        self.status: int | None = None
+        self.killed_for: str | None = None
+        self.oom_kills = oom_kills()
+
+    def start(self) -> Program | None:
+        """Fork; return the program in its own process, and None in the guest's."""
+        stdin, out, err, report, wake = (os.pipe() for _ in range(5))
+        for descriptor in (stdin[1], out[0], err[0], report[0], *wake):
+            os.set_blocking(descriptor, False)
+        signal.signal(signal.SIGCHLD, _nothing)  # a handler, so that the wake-up pipe is written
+        signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
+        self.began = time.monotonic()
+        self.process = os.fork()
+        if self.process == 0:
+            return become_program(self.order, (stdin[0], out[1], err[1]), report[1])
+        for descriptor in (stdin[0], out[1], err[1], report[1]):
+            os.close(descriptor)
+        kept = self.order["output_bytes"]
+        self.streams = {out[0]: Stream(STDOUT, STDOUT_TAIL, kept), err[0]: Stream(STDERR, STDERR_TAIL, kept)}
+        self.stdin_descriptor, self.report_descriptor, self.wake_descriptor = stdin[1], report[0], wake[0]
+        for descriptor in (0, out[0], err[0], report[0], wake[0]):
+            self.poll.register(descriptor, select.POLLIN)
+        self.poll.register(stdin[1], select.POLLOUT)
+        return None
+
+    def watch(self) -> None:
+        """Serve the program until it ended or has to be ended; then leave no process behind."""
+        deadline = self.began + self.order["wall_seconds"]
+        while self.status is None and self.killed_for is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.killed_for = "wall"
+                break
+            self.poll.register(1, select.POLLOUT if self.channel.waiting else 0)
+            for descriptor, _ in self.poll.poll(left * 1000 + 1):
+                self._serve(descriptor)
+        self.wall_seconds = time.monotonic() - self.began
+        self._end_all()
+        until = time.monotonic() + DRAIN_SECONDS
+        for descriptor in (self.report_descriptor, *self.streams):
+            while time.monotonic() < until and self._read(descriptor):
+                pass
+
+    def _serve(self, descriptor: int) -> None:
+        if descriptor == 1:
+            self.channel.flush()
+        elif descriptor == self.stdin_descriptor:
+            self._feed()
+        elif descriptor == self.wake_descriptor:
+            os.read(descriptor, CHUNK_BYTES)
+            self._reap()
+        elif descriptor == 0:
+            if not os.read(0, CHUNK_BYTES):
+                os._exit(1)  # the gateway is gone: nobody can want this box any more
+        elif self._read(descriptor) == b"":
+            self.poll.unregister(descriptor)
+
+    def _read(self, descriptor: int) -> bytes | None:
+        """Take some of what the program wrote there; empty at its end, None when there is nothing yet."""
+        try:
+            data = os.read(descriptor, CHUNK_BYTES)
+        except BlockingIOError:
+            return None
+        if descriptor == self.report_descriptor:
+            self.report += data[: self.order["output_bytes"] + REPORT_SLACK_BYTES - len(self.report)]
+            return data
+        stream = self.streams[descriptor]
+        head = stream.take(data)
+        if head:
+            self.channel.send(stream.kind, head)
+        if stream.total > STREAM_CEILING_BYTES and self.status is None and self.killed_for is None:
+            self.killed_for = "output"
+        return data
+
+    def _feed(self) -> None:
+        try:
+            self.stdin = self.stdin[os.write(self.stdin_descriptor, self.stdin[:CHUNK_BYTES]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self.stdin = self.stdin[:0]
+        if not self.stdin:
+            self.poll.unregister(self.stdin_descriptor)
+            os.close(self.stdin_descriptor)
+            self.stdin_descriptor = -1
+
+    def _reap(self) -> bool:
+        """Collect what has ended, orphans too: they count against the box. False when no process is left."""
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if process == 0:
+                return True
+            if process == self.process:
+                self.status = status
+
+    def _end_all(self) -> None:
+        until = time.monotonic() + REAP_SECONDS
+        while self._kill_all() or self._reap():
+            if time.monotonic() > until:
+                return
+            time.sleep(0.001)
+
+    @staticmethod
+    def _kill_all() -> bool:
+        try:
+            os.kill(-1, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def tell(self) -> None:
+        """Send everything that there is to say of a run that has ended."""
+        kills = oom_kills()
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.channel.wait()
+        self.channel.send_record(
+            ENDED,
+            {
+                "status": self.status,
+                "killed_for": self.killed_for,
+                "wall_seconds": self.wall_seconds,
+                "cpu_seconds": used.ru_utime + used.ru_stime,
+                "peak_memory_bytes": peak_memory_bytes(),
+                "oom_kills": None if kills is None or self.oom_kills is None else kills - self.oom_kills,
+                "written_bytes": [stream.total for stream in self.streams.values()],
+            },
+        )
+        for stream in self.streams.values():
+            stream.send_tail(self.channel)
+        for kind, data in take_frames(self.report):
+            if kind in (RESULT_JSON, RESULT_REPR, ERROR):
+                self.channel.send(kind, data)
+        collected = not self.order["outputs"] or collect(self.order, self.channel)
+        self.channel.send_record(END, {"collected": collected})
+
+
+def take_frames(buffer: bytearray) -> Iterator[tuple[bytes, bytes]]:
+    """Take the whole frames off the front of the buffer."""
+    while len(buffer) >= HEADER.size:
+        kind, length = HEADER.unpack_from(buffer)
+        if length > FRAME_BYTES or len(buffer) < HEADER.size + length:
+            return
+        data = bytes(buffer[HEADER.size : HEADER.size + length])
+        del buffer[: HEADER.size + length]
+        yield kind, data
+
+
+def oom_kills() -> int | None:
+    """How many processes of this box the kernel killed at its memory limit; cgroup v2, then v1."""
+    kills = _counter("/sys/fs/cgroup/memory.events", "oom_kill")
+    return _counter("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill") if kills is None else kills
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory that this box had, its files in /tmp included; cgroup v2, then v1."""
+    peak = _counter("/sys/fs/cgroup/memory.peak")
+    return _counter("/sys/fs/cgroup/memory/memory.max_usage_in_bytes") if peak is None else peak
+
+
+def _counter(path: str, key: str = "") -> int | None:
+    """A number from one of the kernel's files, or None where it cannot be read."""
+    try:
+        with open(path, encoding="ascii") as file:
+            for line in file:
+                name, _, value = line.strip().rpartition(" ")
+                if name == key:
+                    return int(value)
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing, where something has to be called."""
+
+
+# --- files out ------------------------------------------------------------------------------------
+
+
+def collect(order: Order, channel: Channel) -> bool:
+    """Pass on the files that match `outputs`; False when that could not be finished in time.
+
+    In a process of its own, so that nothing that the program left behind can hold up the guest.
+    """
+    read, write = os.pipe()
+    try:
+        process = os.fork()
+    except OSError:
+        return False
+    if process == 0:
+        try:
+            _become_expendable()
+            Collector(order, write).walk(os.open(HOME, _DIRECTORY), "", 0)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(write)
+    until = time.monotonic() + COLLECT_SECONDS
+    buffer = bytearray()
+    poll = select.poll()
+    poll.register(read, select.POLLIN)
+    whole = False
+    while not whole and poll.poll(max(until - time.monotonic(), 0) * 1000):
+        data = os.read(read, CHUNK_BYTES)
+        whole = not data
+        buffer += data
+        for kind, payload in take_frames(buffer):
+            channel.send(kind, payload)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return whole
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_CONTENT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class Collector:
+    """Walks what the program left, by directory descriptors, and follows no link."""
+
+    def __init__(self, order: Order, pipe: int) -> None:
+        import fnmatch  # noqa: PLC0415 - only where files are asked for
+
+        self.matches_name = fnmatch.fnmatchcase
+        self.patterns = [_pattern_parts(pattern) for pattern in order["outputs"]]
+        self.pipe = pipe
+        self.bytes_left = order["collect_bytes"]
+        self.files_left = COLLECT_FILES
+        self.skips_left = COLLECT_FILES
+        self.entries_left = COLLECT_ENTRIES
+
+    def walk(self, directory: int, prefix: str, depth: int) -> None:
+        """Collect below one directory, and close it."""
+        names = sorted(os.listdir(directory))
+        if len(names) > self.entries_left:
+            self._skip(prefix or ".", "too_many")
+        for name in names[: self.entries_left]:
+            self.entries_left -= 1
+            path = prefix + name
+            try:
+                mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode):
+                    self._descend(directory, name, path, depth)
+                elif any(self._matches(path.split("/"), pattern) for pattern in self.patterns):
+                    self._take(directory, name, path, mode)
+            except OSError:
+                self._skip(path, "unreadable")
+        os.close(directory)
+
+    def _descend(self, directory: int, name: str, path: str, depth: int) -> None:
+        if depth == COLLECT_DEPTH:
+            self._skip(path, "too_many")
+        else:
+            self.walk(os.open(name, _DIRECTORY, dir_fd=directory), path + "/", depth + 1)
+
+    def _matches(self, path: list[str], pattern: list[str]) -> bool:
+        if not pattern:
+            return not path
+        if pattern[0] == "**":
+            return any(self._matches(path[start:], pattern[1:]) for start in range(len(path) + 1))
+        return bool(path) and self.matches_name(path[0], pattern[0]) and self._matches(path[1:], pattern[1:])
+
+    def _take(self, directory: int, name: str, path: str, mode: int) -> None:
+        if not stat.S_ISREG(mode):
+            self._skip(path, "not_regular")
+            return
+        with open(os.open(name, _CONTENT, dir_fd=directory), "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size  # what a sparse file claims, it is charged for
+            if size > self.bytes_left:
+                self._skip(path, "too_large")
+            elif self.files_left == 0:
+                self._skip(path, "too_many")
+            elif not _is_text(path):
+                self._skip(path, "unreadable")
+            else:
+                self.files_left -= 1
+                self.bytes_left -= size
+                self._send(FILE, json.dumps({"path": path, "size": size}).encode())
+                for start in range(0, size, CHUNK_BYTES):
+                    self._send(FILE_DATA, file.read(min(CHUNK_BYTES, size - start)))
+
+    def _skip(self, path: str, reason: str) -> None:
+        if self.skips_left > 0:
+            self.skips_left -= 1
+            shown = path.encode("utf-8", "backslashreplace").decode()
+            self._send(SKIPPED, json.dumps({"path": shown, "reason": reason}).encode())
+
+    def _send(self, kind: bytes, data: bytes) -> None:
+        message = memoryview(HEADER.pack(kind, len(data)) + data)
+        while message:
+            message = message[os.write(self.pipe, message) :]
+
+
+def _pattern_parts(pattern: str) -> list[str]:
+    """The parts of a glob relative to the working directory; one that points elsewhere matches nothing."""
+    relative = pattern[len(HOME) + 1 :] if pattern.startswith(HOME + "/") else pattern
+    return [part for part in relative.split("/") if part != "."]
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# --- both processes -------------------------------------------------------------------------------
+
+
+def serve() -> Program:
+    """Be the guest for one job; returns only in the program's process."""
+    protect()
+    order, contents = read_order()
+    channel = Channel()
+    try:
+        set_up(order, contents)
+    except (OSError, ValueError) as error:
+        channel.wait()
+        channel.send_record(SETUP_FAILED, {"type": _type_name(error), "message": _cut(str(error), MESSAGE_CHARACTERS)})
+        os._exit(0)
+    del contents
+    supervisor = Supervisor(order, channel)
+    program = supervisor.start()
+    if program is not None:
+        return program
+    channel.send_record(STARTED, {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"})
+    supervisor.watch()
+    supervisor.tell()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    # The program runs directly on this frame, so that its stack is as shallow as in `python3 main.py`,
+    # and its process ends as the interpreter ends: threads joined, atexit run, streams flushed.
+    _program = serve()
+    _failure: BaseException | None = None
+    try:
+        _body, _last = _program.compile()
+        exec(_body, _program.names)
+        if _last is not None:
+            _program.succeed(eval(_last, _program.names))
+    except SystemExit:
+        raise
+    except BaseException as _error:
+        _failure = _error
+    if _failure is not None:
+        _program.fail(_failure)
+        raise _failure

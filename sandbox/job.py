@@ -1,0 +1,66 @@
+"""What a lane is asked to do: a program, what it may use, and what it is given.
+
+Pure data. Knows nothing of HTTP, policies, budgets or people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+
+
+class Lane(StrEnum):
+    """Where an attempt runs."""
+
+    MONTY = "monty"
+    CONTAINER = "container"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a job may use. Every field is a hard wall, none is a hint.
+
+    `output_bytes` bounds what is kept of stdout and of stderr each, and of the result;
+    `disk_bytes` bounds the only writable place, and what may be collected from it.
+    """
+
+    cpu_cores: float
+    memory_bytes: int
+    wall_seconds: float
+    pids: int
+    disk_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file that the program finds below its working directory; `path` is relative and clean."""
+
+    path: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One try of one program.
+
+    `execution` and `attempt` name it for labels and the janitor. `inputs` are bound to
+    variables before the program's first line. `outputs` are globs, relative to the working
+    directory, of the files to bring back.
+    """
+
+    execution: str
+    attempt: int
+    code: str = field(repr=False)
+    limits: Limits
+    image: str
+    inputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    stdin: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[InputFile, ...] = ()
+    outputs: tuple[str, ...] = ()

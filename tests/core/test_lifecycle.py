@@ -1,0 +1,306 @@
+"""The lifecycle, walked exhaustively: every event that the world, the policy or a person can bring, in every reachable state."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from gateway.events import (
+    Admitted,
+    Answered,
+    Checked,
+    Closed,
+    Escalated,
+    Event,
+    Finished,
+    Opened,
+    Ruled,
+    RulingKind,
+    Started,
+    Status,
+    Submitted,
+    Verdict,
+    chain,
+    decode,
+    encode,
+)
+from gateway.lifecycle import (
+    EXECUTION_TRANSITIONS,
+    TASK_TRANSITIONS,
+    Check,
+    Execution,
+    IllegalEvent,
+    Refusal,
+    Rules,
+    Run,
+    State,
+    Task,
+    TaskState,
+    apply,
+    begin,
+    escalation,
+    fold,
+    next_step,
+    refusal,
+    review_token,
+)
+from sandbox.job import Lane, Limits
+from sandbox.outcome import FAULTS, Ending
+
+LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 28, wall_seconds=5, pids=64, disk_bytes=1 << 20, output_bytes=1 << 16)
+RULES = Rules(
+    failures_in_a_row=2, failures_total=4, same_failure=3, cost_denied=2, platform_attempts=2, grants=1
+)
+OPENED = Opened("t", "task", "agent")
+MOST_SUBMISSIONS = 3  # bounds the walk: two spend the budget, a third may follow what a person rules
+
+
+def submitted(number: int, digest: str, source: str = "agent") -> Submitted:
+    return Submitted(f"e{number}", digest, LIMITS, source, source)  # type: ignore[arg-type]
+
+
+def outcomes(task: Task, execution: Execution) -> Iterator[Event]:
+    """What a lane can answer. The Monty lane alone gives up; the container alone is lost."""
+    number = len(execution.attempts)
+    for ending in (Ending.SUCCEEDED, Ending.FAILED, Ending.UNSUPPORTED, Ending.LOST):
+        if (ending is Ending.UNSUPPORTED) == (execution.lane is Lane.MONTY) or ending is Ending.SUCCEEDED:
+            yield Finished(execution.id, number, ending, FAULTS[ending], f"f{task.total}")
+
+
+def moves(task: Task) -> Iterator[list[Event]]:
+    """Every group of events that can come next: the gateway's own step, or the world's and people's choices."""
+    count = int(task.latest[1:]) if task.latest else 0
+    if reason := escalation(task, RULES):
+        assert task.last_failure is not None
+        yield [Escalated(f"r{task.seq}", task.last_failure.execution, reason)]
+        return
+    for execution in task.executions.values():
+        match next_step(execution, task.failures, RULES):
+            case Check():
+                for verdict in (Verdict.DENIED, Verdict.INVALID):
+                    yield [Checked(execution.id, verdict, Lane.CONTAINER)]
+                for lane in Lane:
+                    yield [Checked(execution.id, Verdict.ADMIT, lane)]
+            case Run(attempt=number, lane=lane):
+                yield [Started(execution.id, number, lane)]
+            case None:
+                assert execution.state is State.RUNNING
+                yield from ([event] for event in outcomes(task, execution))
+            case ruling:
+                yield [ruling]
+        yield [Answered(execution.id, Status.CANCELLED, 0, by="agent")]
+    if task.state is TaskState.OPEN and not task.executions and count < MOST_SUBMISSIONS:
+        yield [submitted(count + 1, "same")]
+        yield [submitted(count + 1, f"d{count}")]
+    if task.state is TaskState.OPEN and not task.executions:
+        yield [Closed("agent", "closed_by_agent")]
+    if task.review is not None:
+        yield [Closed("agent", "closed_by_agent")]
+        if count <= MOST_SUBMISSIONS:
+            yield from rulings(task, count)
+
+
+def rulings(task: Task, count: int) -> Iterator[list[Event]]:
+    assert task.review is not None
+    for kind in RulingKind:
+        token = review_token(task, "policy")
+        assert token is not None
+        refused = refusal(
+            task, review=task.review.id, token=token, policy_digest="policy", kind=kind, by="ann", rules=RULES
+        )
+        if refused is not None:
+            assert refused is Refusal.GRANTS_SPENT
+            continue
+        ruled = Ruled(task.review.id, kind, "ann", failures=1)
+        match kind:
+            case RulingKind.GRANT:
+                yield [ruled]
+            case RulingKind.REJECT:
+                yield [ruled]
+                yield [ruled, Closed("ann", "rejected")]
+            case RulingKind.ANSWER:
+                answer = Answered(f"e{count + 1}", Status.SUCCEEDED, 0, by="ann", source="human")
+                yield [ruled, submitted(count + 1, "human", "reviewer"), answer]
+            case _:
+                yield [ruled, submitted(count + 1, task.review.digest, "reviewer")]
+
+
+def shape(task: Task) -> Task:
+    """The task without what only names or counts the past, so that the walk ends."""
+    executions = {
+        key: replace(execution, attempts=tuple(replace(one, number=0) for one in execution.attempts))
+        for key, execution in task.executions.items()
+    }
+    return replace(task, seq=0, executions=executions, review=task.review and replace(task.review, id=""))
+
+
+def invariants(task: Task, before: Task, events: list[Event]) -> None:
+    assert task.in_a_row >= 0
+    assert task.total >= before.total
+    assert (task.state is TaskState.IN_REVIEW) == (task.review is not None)
+    assert task.grants <= RULES.grants
+    answers = [event for event in events if isinstance(event, Answered)]
+    if not answers:
+        assert task.total == before.total, "only an answer is charged"
+    for answer in answers:
+        assert task.total - before.total == answer.charge
+        if answer.status in {Status.PLATFORM_ERROR, Status.CANCELLED, Status.SUCCEEDED}:
+            assert answer.charge == 0, "nobody pays for the platform, for a success or for a cancellation"
+    for execution in task.executions.values():
+        assert execution.losses <= RULES.platform_attempts
+        assert len(execution.attempts) <= RULES.platform_attempts + 1
+    if any(isinstance(event, Submitted) for event in events):
+        assert before.state is not TaskState.CLOSED
+
+
+@pytest.fixture(scope="module")
+def walk() -> tuple[dict[Task, Task], dict[Task, set[Task]], list[Event]]:
+    """Every reachable task (by shape), who leads to whom, and one of each event that occurred."""
+    start = begin(OPENED)
+    seen, edges, occurred = {_key(start): start}, {}, {}
+    waiting = deque([start])
+    while waiting:
+        task = waiting.popleft()
+        for events in moves(task):
+            after = task
+            for event in events:
+                after = apply(after, event)
+                occurred.setdefault(encode(event), event)
+            invariants(after, task, events)
+            key = _key(after)
+            edges.setdefault(key, set()).add(_key(task))
+            if key not in seen:
+                seen[key] = after
+                waiting.append(after)
+    return seen, edges, list(occurred.values())  # type: ignore[return-value]
+
+
+def _key(task: Task) -> str:
+    return repr(shape(task))
+
+
+def test_the_walk_is_wide_and_nothing_in_it_breaks_an_invariant(walk: tuple[dict[str, Task], object, object]) -> None:
+    seen = walk[0].values()
+    assert len(seen) > 1000
+    assert {task.state for task in seen} == set(TaskState)
+    states = {execution.state for task in seen for execution in task.executions.values()}
+    assert states == set(State) - {State.ANSWERED}
+
+
+def test_every_task_can_still_end(walk: tuple[dict[str, Task], dict[str, set[str]], object]) -> None:
+    seen, edges, _ = walk
+    ended = {key for key, task in seen.items() if task.state is TaskState.CLOSED}
+    waiting = list(ended)
+    while waiting:
+        for before in edges.get(waiting.pop(), ()):
+            if before not in ended:
+                ended.add(before)
+                waiting.append(before)
+    assert set(seen) <= ended
+
+
+def test_whatever_the_tables_do_not_have_is_refused(walk: tuple[dict[str, Task], object, list[Event]]) -> None:
+    seen, _, occurred = walk
+    refused = 0
+    for task in list(seen.values())[::50]:
+        for event in occurred:
+            execution = task.executions.get(getattr(event, "execution", ""))
+            table = (
+                EXECUTION_TRANSITIONS[execution.state]
+                if execution is not None and not isinstance(event, (Submitted, Escalated, Ruled))
+                else TASK_TRANSITIONS[task.state]
+            )
+            if type(event) not in table:
+                with pytest.raises(IllegalEvent):
+                    apply(task, event)
+                refused += 1
+    assert refused > 1000
+
+
+def test_nobody_is_asked_while_there_is_budget_and_somebody_is_when_there_is_none(
+    walk: tuple[dict[str, Task], object, object],
+) -> None:
+    for task in walk[0].values():
+        if task.state is TaskState.OPEN and task.in_a_row and not task.row_left(RULES):
+            assert escalation(task, RULES) is not None
+        if not task.in_a_row:
+            assert escalation(task, RULES) is None
+
+
+def test_events_survive_writing_and_reading(walk: tuple[object, object, list[Event]]) -> None:
+    for event in walk[2]:
+        assert decode(*encode(event)) == event
+
+
+def run_to_failure(number: int, digest: str, ending: Ending = Ending.FAILED) -> list[Event]:
+    execution, status = f"e{number}", Status(ending.value)
+    return [
+        submitted(number, digest),
+        Checked(execution, Verdict.ADMIT, Lane.CONTAINER),
+        Admitted(execution, Lane.CONTAINER, LIMITS),
+        Started(execution, 1, Lane.CONTAINER),
+        Finished(execution, 1, ending, FAULTS[ending], f"print{number}"),
+        Answered(execution, status, 1, fingerprint=f"print{number}"),
+    ]
+
+
+def test_a_success_resets_the_row_but_never_the_total() -> None:
+    task = fold([OPENED, *run_to_failure(1, "a")])
+    assert (task.in_a_row, task.total) == (1, 1)
+    good = run_to_failure(2, "b", Ending.SUCCEEDED)[:-1]
+    task = fold([OPENED, *run_to_failure(1, "a"), *good, Answered("e2", Status.SUCCEEDED, 0)])
+    assert (task.in_a_row, task.total) == (0, 1)
+
+
+def test_a_failed_program_sent_again_is_answered_from_the_record_and_charged() -> None:
+    task = fold([OPENED, *run_to_failure(1, "a"), submitted(2, "a")])
+    step = next_step(task.executions["e2"], task.failures, RULES)
+    assert step == Answered("e2", Status.FAILED, 1, fingerprint="print1", source="record", repeats="e1")
+
+
+def test_a_reviewer_may_run_what_failed_before() -> None:
+    task = fold([OPENED, *run_to_failure(1, "a"), submitted(2, "a", "reviewer")])
+    assert next_step(task.executions["e2"], task.failures, RULES) == Check()
+
+
+def test_a_zombies_result_is_refused() -> None:
+    lost = Finished("e1", 1, Ending.LOST, FAULTS[Ending.LOST])
+    again = [Admitted("e1", Lane.CONTAINER, LIMITS), Started("e1", 2, Lane.CONTAINER)]
+    task = fold([OPENED, *run_to_failure(1, "a")[:4], lost, *again])
+    with pytest.raises(IllegalEvent):
+        apply(task, Finished("e1", 1, Ending.SUCCEEDED, FAULTS[Ending.SUCCEEDED]))
+
+
+def test_the_same_failure_over_and_over_is_stuck_before_the_row_is_spent() -> None:
+    rules = replace(RULES, failures_in_a_row=9, failures_total=9, same_failure=2)
+    same = [replace(event, fingerprint="same") if isinstance(event, Answered) else event for event in run_to_failure(2, "b")]
+    first = [replace(event, fingerprint="same") if isinstance(event, Answered) else event for event in run_to_failure(1, "a")]
+    assert escalation(fold([OPENED, *first]), rules) is None
+    assert escalation(fold([OPENED, *first, *same]), rules) == "stuck"
+
+
+def test_a_token_goes_stale_with_anything_that_the_reviewer_saw() -> None:
+    task = fold([OPENED, *run_to_failure(1, "a"), *run_to_failure(2, "b")])
+    reason = escalation(task, RULES)
+    assert reason is not None
+    task = apply(task, Escalated("r", "e2", reason))
+    assert review_token(task, "p") != review_token(task, "q")
+    assert review_token(task, "p") != review_token(replace(task, seq=task.seq + 1), "p")
+
+
+def test_an_agent_cannot_rule_on_its_own_program() -> None:
+    task = fold([OPENED, *run_to_failure(1, "a"), *run_to_failure(2, "b")])
+    reason = escalation(task, RULES)
+    assert reason is not None
+    task = apply(task, Escalated("r", "e2", reason))
+    token = review_token(task, "p") or ""
+    refused = refusal(task, review="r", token=token, policy_digest="p", kind=RulingKind.APPROVE, by="agent", rules=RULES)
+    assert refused is Refusal.SELF_REVIEW
+
+
+def test_a_changed_event_breaks_the_chain() -> None:
+    first = chain("", 1, "now", *encode(OPENED))
+    assert chain("", 1, "now", *encode(replace(OPENED, by="mallory"))) != first
