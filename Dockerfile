@@ -62,6 +62,7 @@ RUN set -eu; \
 COPY pyproject.toml README.md LICENSE ./
 COPY sandbox sandbox
 COPY gateway gateway
+COPY policies policies
 RUN set -eu; \
     /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /tmp/wheel .; \
     /opt/build/bin/pip --python /opt/airlock/bin/python install --quiet --no-deps --no-index /tmp/wheel/*.whl
@@ -77,7 +78,8 @@ LABEL org.opencontainers.image.title="airlock-gateway" \
       org.opencontainers.image.licenses="MIT"
 ENV PATH=/opt/airlock/bin:/usr/local/bin:/usr/bin:/bin \
     AIRLOCK_LISTEN=0.0.0.0:8080 \
-    AIRLOCK_DATA=/data
+    AIRLOCK_DATA=/data \
+    AIRLOCK_POLICY=/etc/airlock/policies/default.yaml
 USER airlock
 WORKDIR /data
 VOLUME /data

@@ -70,7 +70,7 @@ class Checker:
             return report
         types = await self._types(request, code, profile)
         if not request.force and (wrong := [one for one in types if one.severity == "error"]):
-            return Report(Verdict.FIX_FIRST, Lane.CONTAINER, tuple([*wrong, *_warnings(types)]))
+            return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *_warnings(types)))
         return _admitted(request, profile, gate, tree, types)
 
     @staticmethod

@@ -18,10 +18,11 @@ from gateway.checks import Checker, error_of
 from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status
 from gateway.failures import fingerprint
-from gateway.lifecycle import Check, IllegalEvent, Run, State, Step, next_step
+from gateway.lifecycle import IllegalEvent, State
 from gateway.recording import record_work
 from gateway.records import StoredTask
 from gateway.retries import backoff_seconds
+from gateway.steps import Check, Run, Step, next_step
 from gateway.store import Store
 from gateway.times import now
 from gateway.wire import Answer

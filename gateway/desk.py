@@ -13,6 +13,7 @@ from typing import Literal
 from gateway.callers import Caller
 from gateway.changes import Changes
 from gateway.conductor import Conductor
+from gateway.connection import Reader, Writer
 from gateway.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Answered, Closed, Event, Status, Submitted
 from gateway.lifecycle import Execution, Rules, State, TaskState
@@ -22,7 +23,7 @@ from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
-from gateway.store import Reader, Store, Writer
+from gateway.store import Store
 from gateway.times import new_id, now, stamp
 from gateway.views import execution_view, task_view
 from gateway.wire import (

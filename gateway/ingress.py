@@ -36,9 +36,10 @@ ALWAYS: Final = MappingProxyType({b"x-content-type-options": b"nosniff", b"cache
 CALLER: Final = "caller_name"
 """Where a route leaves its caller's name in the request's state, for the log."""
 
-# How long the rest of a body that nobody wants is read and dropped: closing on unread bytes resets the connection,
-# and a reset can overtake the answer.
+# How much of a body that nobody wants is read and dropped: closing on unread bytes resets the connection, and a reset
+# can overtake the answer.
 _LINGER_SECONDS: Final = 0.5
+_LINGER_BYTES: Final = 16 << 20
 _CLIENT_GONE: Final = 499
 _log = logging.getLogger("airlock.http")
 
@@ -115,8 +116,10 @@ class _Body:
         """Drop what is left, for a moment."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
-                while not self.complete:
+                until = self._bytes + _LINGER_BYTES
+                while not self.complete and self._bytes < until:
                     message = await self._receive()
+                    self._bytes += len(message.get("body", b""))
                     self.complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
 
 

@@ -6,11 +6,11 @@ Must not know YAML, files, the clock or the environment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, limits_for, raised_limits
 from gateway.policy_shape import (
@@ -26,12 +26,6 @@ from gateway.policy_shape import (
     TypeCheck,
 )
 from gateway.quantities import format_seconds, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    Layer: TypeAlias = tuple["Path", Mapping[str, object]]
-    Order: TypeAlias = tuple["Path", float, "Path", float, Callable[[float], str]]
 
 __all__ = [
     "DEFAULT_PROFILE",
@@ -55,6 +49,8 @@ __all__ = [
 ]
 
 Path: TypeAlias = tuple[str | int, ...]
+Layer: TypeAlias = tuple[Path, Mapping[str, object]]
+Order: TypeAlias = tuple[Path, float, Path, float, Callable[[float], str]]
 
 DEFAULT_PROFILE: Final = "default"
 """The profile of callers to whom no key gives another. It always exists: without an entry it is `defaults`."""

@@ -6,25 +6,17 @@ Owns the places (line, column) and the words of refusal. Must not know what a po
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Final, get_args
+from pathlib import Path as FilePath
+from typing import Final, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from gateway.policy import Policy, PolicyDocument, closest, resolve
+from gateway.policy import Flaw, Policy, PolicyDocument, closest, resolve
 from gateway.quantities import shown
-from gateway.yaml_tree import Entry, Fault, Mark, Node, plain, read_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path as FilePath
-
-    from pydantic_core import ErrorDetails
-
-    from gateway.policy import Flaw
-    from gateway.yaml_tree import Path
+from gateway.yaml_tree import Entry, Fault, Mark, Node, Path, plain, read_tree
 
 MOST_BYTES: Final = 1 << 20
 """The largest policy file, in bytes."""
@@ -91,7 +83,7 @@ def parse_policy(text: str, *, file: str) -> Policy:
         problems += _shape_problems(file, root, error)
         document = None
     if document and not problems:
-        policy = resolve(document, name=PurePath(file).stem)
+        policy = resolve(document, name=FilePath(file).stem)
         if isinstance(policy, Policy):
             return policy
         problems += [_flaw_problem(file, root, flaw) for flaw in policy]

@@ -1,6 +1,6 @@
 """What went wrong, as RFC 9457 says it: `application/problem+json`.
 
-Owns how an error looks; `errors.py` owns what it means. A problem never carries a trace, a path of ours, or more of
+Owns how an error is told; `errors.py` owns what it means, `wire.Problem` the shape. A problem never carries a trace, a path of ours, or more of
 the request than a few words.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,25 +27,6 @@ _MESSAGES = {
     "extra_forbidden": "there is no such field",
     "missing": "is needed",
 }
-
-
-class FieldProblem(BaseModel):
-    """One field, and what is wrong with it."""
-
-    field: str
-    message: str
-
-
-class Problem(BaseModel):
-    """An error answer (RFC 9457). Some types have members of their own."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(description=f"`{_TYPE}<id>`: the kind of problem, for programs.")
-    title: str = Field(description="The kind of problem, for people.")
-    status: int
-    detail: str = Field(description="This problem, and what to do about it.")
-    errors: list[FieldProblem] = Field(default_factory=list, description="The fields that are wrong.")
 
 
 class MethodNotAllowed(GatewayError):
@@ -74,7 +55,7 @@ def problem(error: GatewayError, *, status: int | None = None, headers: Mapping[
         "type": _TYPE + error.id,
         "title": error.title,
         "status": status,
-        "detail": error.detail,
+        "detail": _detail(error),
     }
     if error.fields:
         body["errors"] = [{"field": _short(field), "message": _short(message)} for field, message in error.fields]
@@ -94,9 +75,7 @@ async def on_gateway_error(_request: Request, error: GatewayError) -> Response:
 async def on_validation_error(_request: Request, error: RequestValidationError) -> Response:
     """What does not fit the shapes in `wire.py`."""
     fields = tuple((_path(one["loc"]), _message(one["type"], one["msg"])) for one in error.errors()[:_MOST_FIELDS])
-    told = "; ".join(f"{_short(field)}: {_short(message)}" for field, message in fields[:_MOST_IN_DETAIL])
-    more = len(error.errors()) - _MOST_IN_DETAIL
-    return problem(InvalidRequest(f"{told}; and {more} more" if more > 0 else told, fields=fields))
+    return problem(InvalidRequest(fields=fields))
 
 
 async def on_http_exception(_request: Request, error: HTTPException) -> Response:
@@ -113,6 +92,14 @@ async def on_http_exception(_request: Request, error: HTTPException) -> Response
 async def on_unexpected(_request: Request, _error: Exception) -> Response:
     """What nobody expected. The exception itself is for the log."""
     return problem(InternalError())
+
+
+def _detail(error: GatewayError) -> str:
+    """What is wrong in one sentence; where nobody wrote one, what the fields say."""
+    if error.detail != error.title or not error.fields:
+        return error.detail
+    told = "; ".join(f"{_short(field)}: {_short(message)}" for field, message in error.fields[:_MOST_IN_DETAIL])
+    return f"{told}; and more" if len(error.fields) > _MOST_IN_DETAIL else told
 
 
 def _path(location: Sequence[str | int]) -> str:

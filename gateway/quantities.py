@@ -7,15 +7,13 @@ Must not know what a quantity is for, nor how much anybody may have.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -157,11 +155,13 @@ def format_size(size: float) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Write seconds so that `parse_seconds` gives the same number again."""
+    if not seconds:
+        return "0s"
     for unit, factor in _DURATION.units.items():
-        if seconds and factor >= 1 and seconds % int(factor) == 0:
+        if factor >= 1 and seconds % int(factor) == 0:
             return f"{int(seconds) // int(factor)}{unit}"
     thousandths = round(seconds * 1000)
-    return f"{thousandths}ms" if seconds and thousandths / 1000 == seconds else f"{seconds!r}s"
+    return f"{thousandths}ms" if thousandths / 1000 == seconds else f"{seconds!r}s"
 
 
 def _schema(kind: _Kind, number: str) -> WithJsonSchema:

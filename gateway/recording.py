@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
 from gateway.events import Answered, Escalated, Event, Opened, Submitted
-from gateway.lifecycle import Rules, Task, TaskState, begin, escalation
+from gateway.lifecycle import Rules, Task, TaskState, begin
 from gateway.policy import Profile
 from gateway.records import StoredExecution, StoredReview, StoredTask
-from gateway.store import Writer
+from gateway.steps import escalation
 from gateway.times import new_id, stamp
 from gateway.work import Work, canonical, request_digest
 

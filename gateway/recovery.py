@@ -9,12 +9,13 @@ import json
 import logging
 
 from gateway.conductor import Conductor
+from gateway.connection import Reader
 from gateway.events import Finished
 from gateway.lifecycle import State
 from gateway.policy import Policy, Profile
 from gateway.records import StoredExecution
 from gateway.rules import profile_named, rules_of
-from gateway.store import Reader, Store
+from gateway.store import Store
 from gateway.times import parse
 from gateway.wire import ExecutionRequest
 from gateway.work import Work

@@ -13,14 +13,16 @@ from gateway.answers import from_person
 from gateway.callers import Caller
 from gateway.changes import Changes
 from gateway.conductor import Conductor
+from gateway.connection import Reader, Writer
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Answered, Closed, Event, Ruled, RulingKind, Status, Submitted
-from gateway.lifecycle import Execution, Refusal, Rules, State, refusal, review_token
+from gateway.lifecycle import Execution, Rules, State
 from gateway.policy import Policy, Profile, raised_limits
 from gateway.recording import record_work
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.rules import profile_named, rules_of
-from gateway.store import Reader, Store, Writer
+from gateway.steps import Refusal, refusal, review_token
+from gateway.store import Store
 from gateway.times import new_id, now, stamp
 from gateway.views import review_summary, review_view
 from gateway.wire import ExecutionRequest, ReviewList, ReviewView, RulingRequest

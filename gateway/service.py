@@ -8,6 +8,7 @@ from gateway.callers import Caller
 from gateway.wire import (
     ExecutionRequest,
     ExecutionView,
+    PolicyView,
     ReadyView,
     ReviewList,
     ReviewView,
@@ -62,6 +63,10 @@ class Service(Protocol):
 
     async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
         """Decide a review."""
+        ...
+
+    async def policy(self, caller: Caller) -> PolicyView:
+        """The profile that binds the caller's programs."""
         ...
 
     async def readiness(self) -> ReadyView:

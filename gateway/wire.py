@@ -92,7 +92,8 @@ class ExecutionRequest(Wire):
     """A program and what it is given."""
 
     code: Text = Field(min_length=1, description="The Python program, as the text of one file.")
-    task_id: TaskId | None = Field(default=None,
+    task_id: TaskId | None = Field(
+        default=None,
         description="What this program belongs to; the retry budget is the task's. Without it, the caller's rolling anonymous task.",
     )
     inputs: dict[str, JsonValue] = Field(
@@ -104,7 +105,9 @@ class ExecutionRequest(Wire):
     files: list[FileIn] = Field(default_factory=list, max_length=256)
     outputs: list[Glob] = Field(default_factory=list, max_length=64, description="Globs of the files to bring back.")
     limits: LimitsRequest | None = None
-    lane: Literal["auto", "monty", "container"] = Field(default="auto", description="`container` skips Monty; `monty` refuses what Monty cannot run exactly like CPython."
+    lane: Literal["auto", "monty", "container"] = Field(
+        default="auto",
+        description="`container` skips Monty; `monty` refuses what Monty cannot run exactly like CPython.",
     )
     force: bool = Field(default=False, description="Run it although a check is certain that a name does not exist.")
 
@@ -273,7 +276,9 @@ class Answer(Wire):
     stdout_omitted_bytes: int = 0
     stderr_omitted_bytes: int = 0
     result: JsonValue = None
-    result_form: Literal["json", "repr"] | None = Field(default=None, description="null: the program ended without a value.")
+    result_form: Literal["json", "repr"] | None = Field(
+        default=None, description="null: the program ended without a value."
+    )
     error: Error | None = None
     exit_code: int | None = None
     signal: str | None = None
@@ -379,6 +384,15 @@ class ReadyView(Wire):
     open_reviews: int | None = Field(description="null where the store cannot be read.")
     policy: str
     version: str
+
+
+class PolicyView(Wire):
+    """The profile that binds the caller's programs, with nothing left open."""
+
+    name: str = Field(description="The policy's name.")
+    profile: str
+    digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
+    document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
 
 
 class FieldProblem(Wire):

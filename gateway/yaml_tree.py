@@ -7,9 +7,9 @@ not plainly a number, true or false is text. Pure. Must not know what the docume
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -27,10 +27,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    Path: TypeAlias = tuple[str | int, ...]
+Path: TypeAlias = tuple[str | int, ...]
 
 MOST_VALUES: Final = 10_000
 """Values in a document with every alias written out: aliases of aliases double with every line."""
@@ -84,7 +81,7 @@ class Fault:
     message: str
 
 
-class _Stop(Exception):  # noqa: N818  # control flow inside this module
+class _Stop(Exception):
     """Nothing after this place can be understood."""
 
     def __init__(self, mark: Mark, message: str, path: Path = ()) -> None:
@@ -153,7 +150,7 @@ class _Reader:
         while not isinstance(event := self._next(), StreamEndEvent):
             if isinstance(event, DocumentStartEvent):
                 raise _Stop(self.mark, "a second document begins here; a file holds one")
-        return root
+        return None if root.value is None else root
 
     def _next(self) -> Event:
         event = next(self._events)
@@ -199,7 +196,7 @@ class _Reader:
         items: list[Node] = []
         self._count(1, path)
         while not isinstance(event := self._next(), SequenceEndEvent):
-            items.append(self._item(event, (*path, len(items))))
+            items.append(self._item(event, (*path, len(items)), self.mark))
         return Node(
             mark, tuple(items), 1 + sum(item.size for item in items), 1 + max((i.height for i in items), default=0)
         )
@@ -213,7 +210,7 @@ class _Reader:
                 raise _Stop(key_mark, "a key must be text", path)
             key = self._node(event, path).value
             here = (*path, key) if isinstance(key, str) else path
-            node = self._item(self._next(), here)
+            node = self._item(self._next(), here, key_mark)
             fault = _key_fault(key, entries)
             if fault:
                 self.faults.append(Fault(key_mark, here, fault))
@@ -222,11 +219,12 @@ class _Reader:
         nodes = [entry.node for entry in entries.values()]
         return Node(mark, entries, 1 + sum(node.size for node in nodes), 1 + max((n.height for n in nodes), default=0))
 
-    def _item(self, event: Event, path: Path) -> Node:
+    def _item(self, event: Event, path: Path, mark: Mark) -> Node:
+        """Read what a list or a map holds; `mark` is where it should stand, for a value that is not there has no place."""
         node = self._node(event, path)
         if node.value is None:
             self.faults.append(
-                Fault(node.mark, path, "there is no value (leave the key out, or write one; {} is an empty map)")
+                Fault(mark, path, "there is no value (leave the key out, or write one; {} is an empty map)")
             )
         return node
 

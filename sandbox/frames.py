@@ -7,16 +7,18 @@ than a frame's bound, and bytes that break the format end the reading, they neve
 from __future__ import annotations
 
 import json
+import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from sandbox import guest
+from sandbox.job import Job, JsonValue
 from sandbox.outcome import SkippedFile
 
 if TYPE_CHECKING:
-    from sandbox.guest import Order
-    from sandbox.job import Job, JsonValue
+    from sandbox.guest import Order  # exists for type checkers only
 
 COLLECT_BYTES: Final = 16 << 20  # of files, brought back from one run
 PATH_CHARACTERS: Final = 4096  # the kernel's own bound of a path
@@ -162,7 +164,7 @@ class StreamReader:
 
 
 class FrameReader:
-    """Takes apart what a guest wrote. After the first byte that cannot be a guest's, `broken` says why."""
+    """Takes apart what a guest wrote. After the first bytes that cannot be a guest's, `broken` says why."""
 
     def __init__(self) -> None:
         self.broken: str | None = None
@@ -174,82 +176,135 @@ class FrameReader:
         if self.broken is not None:
             return frames
         self._buffer += data
-        while len(self._buffer) >= guest.HEADER.size:
+        while self.broken is None and len(self._buffer) >= guest.HEADER.size:
             kind, length = guest.HEADER.unpack_from(self._buffer)
-            if kind not in _PARSERS or length > guest.FRAME_BYTES:
-                self._break(f"not a guest's frame: {kind!r}, {length} bytes")
-                break
             end = guest.HEADER.size + length
-            if len(self._buffer) < end:
+            if kind not in _PARSERS or length > guest.FRAME_BYTES:
+                self.broken = f"not a guest's frame: {kind!r}, {length} bytes"
+            elif len(self._buffer) < end:
                 break
-            frame = _parse(kind, bytes(self._buffer[guest.HEADER.size : end]))
-            if frame is None:
-                self._break(f"a frame of kind {kind!r} that does not say what it must")
-                break
-            del self._buffer[:end]
-            frames.append(frame)
+            else:
+                frames += self._parse(kind, bytes(self._buffer[guest.HEADER.size : end]))
+                del self._buffer[:end]
         return frames
 
-    def _break(self, why: str) -> None:
-        self.broken = why
-        self._buffer.clear()
-
-
-class _NotWellFormedError(Exception):
-    """A record lacks a field, or has one of another type."""
-
-
-class _Record:
-    """A JSON object from a box, read field by field."""
-
-    def __init__(self, data: bytes) -> None:
+    def _parse(self, kind: bytes, payload: bytes) -> list[Frame]:
         try:
-            parsed: JsonValue = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise _NotWellFormedError from error
-        if not isinstance(parsed, dict):
-            raise _NotWellFormedError
-        self._fields = parsed
-
-    def text(self, name: str) -> str:
-        value = self._fields.get(name)
-        if not isinstance(value, str):
-            raise _NotWellFormedError
-        return value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate could not be answered
-
-    def integer(self, name: str) -> int:
-        value = self.optional_integer(name)
-        if value is None:
-            raise _NotWellFormedError
-        return value
-
-    def optional_integer(self, name: str) -> int | None:
-        return _natural(self._fields.get(name))
-
-    def naturals(self, name: str) -> list[int]:
-        values = self._fields.get(name)
-        if not isinstance(values, list):
-            raise _NotWellFormedError
-        return [number for value in values if (number := _natural(value)) is not None]
-
-    def optional_seconds(self, name: str) -> float | None:
-        value = self._fields.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST_NUMBER:
-            raise _NotWellFormedError
-        return float(value)
-
-    def flag(self, name: str) -> bool:
-        value = self._fields.get(name)
-        if not isinstance(value, bool):
-            raise _NotWellFormedError
-        return value
+            return [_PARSERS[kind](payload)]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            # An error record is the program's own word: a malformed one says nothing of the guest.
+            if kind != guest.ERROR:
+                self.broken = f"a frame of kind {kind!r} that does not say what it must"
+            return []
 
 
-def _natural(value: JsonValue) -> int | None:
-    if value is None:
-        return None
+def _record(payload: bytes) -> dict[str, JsonValue]:
+    record: JsonValue = json.loads(payload)
+    if not isinstance(record, dict):
+        raise TypeError
+    return record
+
+
+def _text(value: JsonValue) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate could not be passed on
+
+
+def _natural(value: JsonValue) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_NUMBER:
-        raise _NotWellFormedError
+        raise ValueError
     return value
+
+
+def _natural_or_none(value: JsonValue) -> int | None:
+    return None if value is None else _natural(value)
+
+
+def _seconds_or_none(value: JsonValue) -> float | None:
+    if isinstance(value, float):
+        if not 0 <= value <= LARGEST_NUMBER:
+            raise ValueError
+        return value
+    return _natural_or_none(value)
+
+
+def _started(payload: bytes) -> Started:
+    python = _text(_record(payload)["python"])
+    if not re.fullmatch(r"[0-9]{1,2}\.[0-9]{1,3}", python):
+        raise ValueError
+    return Started(python)
+
+
+def _setup_failed(payload: bytes) -> SetupFailed:
+    record = _record(payload)
+    return SetupFailed(_text(record["type"]), _text(record["message"]))
+
+
+def _ended(payload: bytes) -> Ended:
+    record = _record(payload)
+    killed_for = record["killed_for"]
+    written = record["written_bytes"]
+    if not isinstance(written, list):
+        raise TypeError
+    stdout_bytes, stderr_bytes = written
+    return Ended(
+        status=_natural_or_none(record["status"]),
+        killed_for=None if killed_for is None else _KILL_REASONS[_text(killed_for)],
+        wall_seconds=_seconds_or_none(record["wall_seconds"]),
+        cpu_seconds=_seconds_or_none(record["cpu_seconds"]),
+        peak_memory_bytes=_natural_or_none(record["peak_memory_bytes"]),
+        oom_kills=_natural_or_none(record["oom_kills"]),
+        stdout_bytes=_natural(stdout_bytes),
+        stderr_bytes=_natural(stderr_bytes),
+    )
+
+
+def _raised(payload: bytes) -> Raised:
+    record = _record(payload)
+    line = _natural_or_none(record["line"])
+    return Raised(_text(record["type"]), _text(record["message"]), line, _text(record["traceback"]))
+
+
+def _path(record: dict[str, JsonValue]) -> str:
+    path = _text(record["path"])
+    if len(path) > PATH_CHARACTERS or path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise ValueError
+    return path
+
+
+def _file_begins(payload: bytes) -> FileBegins:
+    record = _record(payload)
+    return FileBegins(_path(record), _natural(record["size"]))
+
+
+def _skipped(payload: bytes) -> SkippedFile:
+    record = _record(payload)
+    return SkippedFile(_path(record), _SKIP_REASONS[_text(record["reason"])])
+
+
+def _finished(payload: bytes) -> Finished:
+    collected = _record(payload)["collected"]
+    if not isinstance(collected, bool):
+        raise TypeError
+    return Finished(collected)
+
+
+_KILL_REASONS: Final[dict[str, KillReason]] = {reason: reason for reason in get_args(KillReason)}
+_SKIP_REASONS: Final[dict[str, SkipReason]] = {reason: reason for reason in get_args(SkipReason)}
+_PARSERS: Final[dict[bytes, Callable[[bytes], Frame]]] = {
+    guest.STARTED: _started,
+    guest.SETUP_FAILED: _setup_failed,
+    guest.STDOUT: lambda payload: Written("stdout", is_tail=False, data=payload),
+    guest.STDERR: lambda payload: Written("stderr", is_tail=False, data=payload),
+    guest.STDOUT_TAIL: lambda payload: Written("stdout", is_tail=True, data=payload),
+    guest.STDERR_TAIL: lambda payload: Written("stderr", is_tail=True, data=payload),
+    guest.ENDED: _ended,
+    guest.RESULT_JSON: lambda payload: ResultPart("json", payload),
+    guest.RESULT_REPR: lambda payload: ResultPart("repr", payload),
+    guest.ERROR: _raised,
+    guest.FILE: _file_begins,
+    guest.FILE_DATA: FilePart,
+    guest.SKIPPED: _skipped,
+    guest.END: _finished,
+}

@@ -260,7 +260,7 @@ def _error_record(error: BaseException, trace: types.TracebackType | None) -> di
     except BaseException:  # noqa: BLE001 - the exception's methods are the program's
         text = ""
     try:
-        message = str(error)
+        message = str(error.msg if isinstance(error, SyntaxError) else error)
     except BaseException:  # noqa: BLE001 - as above
         message = f"<unprintable {_type_name(error)}>"
     while trace is not None:
@@ -316,6 +316,7 @@ def become_program(order: Order, stdio: tuple[int, int, int], report: int) -> Pr
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = ["python3", *sys.argv]
     sys.path.insert(0, HOME)
+    sys.setrecursionlimit(sys.getrecursionlimit() + 1)  # one frame of the guest stays below the program
     program = Program(order, own)
     sys.modules["__main__"] = program.main
     return program
@@ -559,18 +560,14 @@ class Supervisor:
 
     def _end_all(self) -> None:
         until = time.monotonic() + REAP_SECONDS
-        while self._kill_all() or self._reap():
-            if time.monotonic() > until:
+        while True:
+            try:
+                os.kill(-1, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # nothing is left, or only what has ended
+            if not self._reap() or time.monotonic() > until:
                 return
             time.sleep(0.001)
-
-    @staticmethod
-    def _kill_all() -> bool:
-        try:
-            os.kill(-1, signal.SIGKILL)
-        except ProcessLookupError:
-            return False
-        return True
 
     def tell(self) -> None:
         """Send everything that there is to say of a run that has ended."""
@@ -697,7 +694,7 @@ class Collector:
         """Collect below one directory, and close it."""
         names = sorted(os.listdir(directory))
         if len(names) > self.entries_left:
-            self._skip(prefix or ".", "too_many")
+            self._skip(prefix.rstrip("/") or ".", "too_many")
         for name in names[: self.entries_left]:
             self.entries_left -= 1
             path = prefix + name

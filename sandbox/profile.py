@@ -191,9 +191,7 @@ class ContainerOptions:
     config: ContainerConfig
 
 
-def container_options(
-    job: Job, *, engine: EngineFacts, instance: str, deadline: float, guest: str
-) -> ContainerOptions:
+def container_options(job: Job, *, engine: EngineFacts, instance: str, deadline: float, guest: str) -> ContainerOptions:
     """Options of the single-use box for `job`.
 
     `deadline` (seconds since the epoch) is when nobody can be waiting for the box any more;

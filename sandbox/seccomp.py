@@ -132,9 +132,7 @@ def profile_json() -> str:
 
 def _arguments(rule: AllowedWhen) -> list[dict[str, object]]:
     if rule.mask is None:
-        return [
-            {"index": index, "value": value, "valueTwo": 0, "op": "SCMP_CMP_EQ"} for index, value in rule.arguments
-        ]
+        return [{"index": index, "value": value, "valueTwo": 0, "op": "SCMP_CMP_EQ"} for index, value in rule.arguments]
     return [
         {"index": index, "value": rule.mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
         for index, value in rule.arguments

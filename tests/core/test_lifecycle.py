@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 
@@ -30,30 +31,23 @@ from gateway.events import (
 from gateway.lifecycle import (
     EXECUTION_TRANSITIONS,
     TASK_TRANSITIONS,
-    Check,
     Execution,
     IllegalEvent,
-    Refusal,
     Rules,
-    Run,
     State,
     Task,
     TaskState,
     apply,
     begin,
-    escalation,
     fold,
-    next_step,
-    refusal,
-    review_token,
 )
+from gateway.steps import Check, Refusal, Run, escalation, next_step, refusal, review_token
 from sandbox.job import Lane, Limits
 from sandbox.outcome import FAULTS, Ending
 
 LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 28, wall_seconds=5, pids=64, disk_bytes=1 << 20, output_bytes=1 << 16)
-RULES = Rules(
-    failures_in_a_row=2, failures_total=4, same_failure=3, cost_denied=2, platform_attempts=2, grants=1
-)
+RULES = Rules(failures_in_a_row=2, failures_total=4, same_failure=3, cost_denied=2, platform_attempts=2, grants=1)
+Walk: TypeAlias = tuple[dict[str, Task], dict[str, set[str]], list[Event]]
 OPENED = Opened("t", "task", "agent")
 MOST_SUBMISSIONS = 3  # bounds the walk: two spend the budget, a third may follow what a person rules
 
@@ -72,35 +66,39 @@ def outcomes(task: Task, execution: Execution) -> Iterator[Event]:
 
 def moves(task: Task) -> Iterator[list[Event]]:
     """Every group of events that can come next: the gateway's own step, or the world's and people's choices."""
-    count = int(task.latest[1:]) if task.latest else 0
     if reason := escalation(task, RULES):
         assert task.last_failure is not None
         yield [Escalated(f"r{task.seq}", task.last_failure.execution, reason)]
         return
     for execution in task.executions.values():
-        match next_step(execution, task.failures, RULES):
-            case Check():
-                for verdict in (Verdict.DENIED, Verdict.INVALID):
-                    yield [Checked(execution.id, verdict, Lane.CONTAINER)]
-                for lane in Lane:
-                    yield [Checked(execution.id, Verdict.ADMIT, lane)]
-            case Run(attempt=number, lane=lane):
-                yield [Started(execution.id, number, lane)]
-            case None:
-                assert execution.state is State.RUNNING
-                yield from ([event] for event in outcomes(task, execution))
-            case ruling:
-                yield [ruling]
+        yield from steps(task, execution)
         yield [Answered(execution.id, Status.CANCELLED, 0, by="agent")]
-    if task.state is TaskState.OPEN and not task.executions and count < MOST_SUBMISSIONS:
-        yield [submitted(count + 1, "same")]
-        yield [submitted(count + 1, f"d{count}")]
+    count = int(task.latest[1:]) if task.latest else 0
     if task.state is TaskState.OPEN and not task.executions:
         yield [Closed("agent", "closed_by_agent")]
+        if count < MOST_SUBMISSIONS:
+            yield [submitted(count + 1, "same")]
+            yield [submitted(count + 1, f"d{count}")]
     if task.review is not None:
         yield [Closed("agent", "closed_by_agent")]
         if count <= MOST_SUBMISSIONS:
             yield from rulings(task, count)
+
+
+def steps(task: Task, execution: Execution) -> Iterator[list[Event]]:
+    match next_step(execution, task.failures, RULES):
+        case Check():
+            for verdict in (Verdict.DENIED, Verdict.INVALID):
+                yield [Checked(execution.id, verdict, Lane.CONTAINER)]
+            for lane in Lane:
+                yield [Checked(execution.id, Verdict.ADMIT, lane)]
+        case Run(attempt=number, lane=lane):
+            yield [Started(execution.id, number, lane)]
+        case None:
+            assert execution.state is State.RUNNING
+            yield from ([event] for event in outcomes(task, execution))
+        case ruling:
+            yield [ruling]
 
 
 def rulings(task: Task, count: int) -> Iterator[list[Event]]:
@@ -157,10 +155,12 @@ def invariants(task: Task, before: Task, events: list[Event]) -> None:
 
 
 @pytest.fixture(scope="module")
-def walk() -> tuple[dict[Task, Task], dict[Task, set[Task]], list[Event]]:
+def walk() -> Walk:
     """Every reachable task (by shape), who leads to whom, and one of each event that occurred."""
     start = begin(OPENED)
-    seen, edges, occurred = {_key(start): start}, {}, {}
+    seen = {_key(start): start}
+    edges: dict[str, set[str]] = {}
+    occurred: dict[tuple[str, str], Event] = {}
     waiting = deque([start])
     while waiting:
         task = waiting.popleft()
@@ -175,14 +175,14 @@ def walk() -> tuple[dict[Task, Task], dict[Task, set[Task]], list[Event]]:
             if key not in seen:
                 seen[key] = after
                 waiting.append(after)
-    return seen, edges, list(occurred.values())  # type: ignore[return-value]
+    return seen, edges, list(occurred.values())
 
 
 def _key(task: Task) -> str:
     return repr(shape(task))
 
 
-def test_the_walk_is_wide_and_nothing_in_it_breaks_an_invariant(walk: tuple[dict[str, Task], object, object]) -> None:
+def test_the_walk_is_wide_and_nothing_in_it_breaks_an_invariant(walk: Walk) -> None:
     seen = walk[0].values()
     assert len(seen) > 1000
     assert {task.state for task in seen} == set(TaskState)
@@ -190,7 +190,7 @@ def test_the_walk_is_wide_and_nothing_in_it_breaks_an_invariant(walk: tuple[dict
     assert states == set(State) - {State.ANSWERED}
 
 
-def test_every_task_can_still_end(walk: tuple[dict[str, Task], dict[str, set[str]], object]) -> None:
+def test_every_task_can_still_end(walk: Walk) -> None:
     seen, edges, _ = walk
     ended = {key for key, task in seen.items() if task.state is TaskState.CLOSED}
     waiting = list(ended)
@@ -202,7 +202,7 @@ def test_every_task_can_still_end(walk: tuple[dict[str, Task], dict[str, set[str
     assert set(seen) <= ended
 
 
-def test_whatever_the_tables_do_not_have_is_refused(walk: tuple[dict[str, Task], object, list[Event]]) -> None:
+def test_whatever_the_tables_do_not_have_is_refused(walk: Walk) -> None:
     seen, _, occurred = walk
     refused = 0
     for task in list(seen.values())[::50]:
@@ -221,7 +221,7 @@ def test_whatever_the_tables_do_not_have_is_refused(walk: tuple[dict[str, Task],
 
 
 def test_nobody_is_asked_while_there_is_budget_and_somebody_is_when_there_is_none(
-    walk: tuple[dict[str, Task], object, object],
+    walk: Walk,
 ) -> None:
     for task in walk[0].values():
         if task.state is TaskState.OPEN and task.in_a_row and not task.row_left(RULES):
@@ -230,7 +230,7 @@ def test_nobody_is_asked_while_there_is_budget_and_somebody_is_when_there_is_non
             assert escalation(task, RULES) is None
 
 
-def test_events_survive_writing_and_reading(walk: tuple[object, object, list[Event]]) -> None:
+def test_events_survive_writing_and_reading(walk: Walk) -> None:
     for event in walk[2]:
         assert decode(*encode(event)) == event
 
@@ -268,16 +268,20 @@ def test_a_reviewer_may_run_what_failed_before() -> None:
 
 def test_a_zombies_result_is_refused() -> None:
     lost = Finished("e1", 1, Ending.LOST, FAULTS[Ending.LOST])
-    again = [Admitted("e1", Lane.CONTAINER, LIMITS), Started("e1", 2, Lane.CONTAINER)]
+    again: list[Event] = [Admitted("e1", Lane.CONTAINER, LIMITS), Started("e1", 2, Lane.CONTAINER)]
     task = fold([OPENED, *run_to_failure(1, "a")[:4], lost, *again])
     with pytest.raises(IllegalEvent):
         apply(task, Finished("e1", 1, Ending.SUCCEEDED, FAULTS[Ending.SUCCEEDED]))
 
 
+def alike(events: list[Event]) -> list[Event]:
+    """The same events, as if the failure were the same each time."""
+    return [replace(event, fingerprint="same") if isinstance(event, Answered) else event for event in events]
+
+
 def test_the_same_failure_over_and_over_is_stuck_before_the_row_is_spent() -> None:
     rules = replace(RULES, failures_in_a_row=9, failures_total=9, same_failure=2)
-    same = [replace(event, fingerprint="same") if isinstance(event, Answered) else event for event in run_to_failure(2, "b")]
-    first = [replace(event, fingerprint="same") if isinstance(event, Answered) else event for event in run_to_failure(1, "a")]
+    first, same = alike(run_to_failure(1, "a")), alike(run_to_failure(2, "b"))
     assert escalation(fold([OPENED, *first]), rules) is None
     assert escalation(fold([OPENED, *first, *same]), rules) == "stuck"
 
@@ -297,7 +301,9 @@ def test_an_agent_cannot_rule_on_its_own_program() -> None:
     assert reason is not None
     task = apply(task, Escalated("r", "e2", reason))
     token = review_token(task, "p") or ""
-    refused = refusal(task, review="r", token=token, policy_digest="p", kind=RulingKind.APPROVE, by="agent", rules=RULES)
+    refused = refusal(
+        task, review="r", token=token, policy_digest="p", kind=RulingKind.APPROVE, by="agent", rules=RULES
+    )
     assert refused is Refusal.SELF_REVIEW
 
 

@@ -1,0 +1,263 @@
+"""The routes: a request becomes one question to the service, its answer becomes a response.
+
+No route decides anything. Knows the shapes, the headers and who may ask; must not know how anything is done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
+from http import HTTPStatus
+from typing import Annotated, Final, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, JsonValue
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope
+
+from gateway import __version__, openapi, prefer, problems, strict_json
+from gateway.auth import Authenticator, require
+from gateway.callers import Caller, Role
+from gateway.errors import GatewayError, Unauthorized, Unavailable
+from gateway.events import Status
+from gateway.ingress import CALLER, Ingress
+from gateway.service import Service
+from gateway.wire import TASK_ID, ExecutionRequest, ExecutionView, RulingRequest
+from gateway.wire import Path as FilePath
+
+_RETRY_SECONDS: Final = 5
+_ID: Final = r"^[A-Za-z0-9_-]{1,64}$"
+
+
+class _GuardedRoute(APIRoute):
+    """Knows the caller before it reads any of the body, and reads the body strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[None, None, Response]]:
+        handle = super().get_route_handler()
+        reads_body = self.body_field is not None
+
+        async def guarded(request: Request) -> Response:
+            authenticator: Authenticator = request.app.state.authenticator
+            caller = authenticator.caller(request.scope["headers"])
+            request.state.caller = caller
+            setattr(request.state, CALLER, caller.name)
+            if reads_body:
+                request = _ParsedRequest(request.scope, request.receive, await request.body())
+            return await handle(request)
+
+        return guarded
+
+
+class _ParsedRequest(Request):
+    """A request whose body is read; its JSON is ours, not the framework's."""
+
+    def __init__(self, scope: Scope, receive: Receive, body: bytes) -> None:
+        super().__init__(scope, receive)
+        self._bytes = body
+        self._value = strict_json.parse(body)
+
+    async def body(self) -> bytes:
+        """Return the bytes that were read already."""
+        return self._bytes
+
+    async def json(self) -> JsonValue:
+        """Return the value that was read strictly."""
+        return self._value
+
+
+async def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _having(*roles: Role) -> Callable[[Request], Awaitable[Caller]]:
+    async def caller(request: Request) -> Caller:
+        known = request.state.caller
+        if not isinstance(known, Caller):
+            raise Unauthorized
+        return require(known, *roles)
+
+    return caller
+
+
+Port = Annotated[Service, Depends(_service)]
+Agent = Annotated[Caller, Depends(_having(Role.AGENT))]
+Reviewer = Annotated[Caller, Depends(_having(Role.REVIEWER))]
+Anyone = Annotated[Caller, Depends(_having(*Role))]
+ExecutionId = Annotated[str, Path(pattern=_ID)]
+ReviewId = Annotated[str, Path(pattern=_ID)]
+TaskId = Annotated[str, Path(pattern=TASK_ID)]
+Wait = Annotated[int, Query(ge=0, le=60, description="Seconds to wait for an answer.")]
+
+router = APIRouter(
+    prefix="/v1",
+    route_class=_GuardedRoute,
+    dependencies=[Depends(HTTPBearer(auto_error=False, description=openapi.KEYS))],
+)
+
+
+@router.post("/executions", responses=openapi.SUBMIT, summary="Run a program")
+async def submit_execution(
+    service: Port,
+    caller: Agent,
+    request: Annotated[ExecutionRequest, Body(openapi_examples=openapi.PROGRAMS)],
+    idempotency_key: Annotated[
+        str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern="^[!-~]+$")
+    ] = None,
+    prefer_: Annotated[list[str] | None, Header(alias="Prefer", description=openapi.PREFER)] = None,
+) -> Response:
+    """Check a program, run it, and answer with what came of it.
+
+    What the code did is in `status`, not in the HTTP status: a program that failed is a 200.
+    """
+    preference = prefer.read(prefer_ or ())
+    view = await service.submit(caller, request, idempotency_key=idempotency_key, wait_seconds=preference.wait_seconds)
+    return _submitted(view, preference)
+
+
+@router.get("/executions/{execution}", responses=openapi.EXECUTION, summary="Look at an execution")
+async def get_execution(service: Port, caller: Anyone, execution: ExecutionId, wait: Wait = 0) -> Response:
+    """Answer as soon as the execution is answered, or the wait is over."""
+    return _json(await service.execution(caller, execution, wait_seconds=wait))
+
+
+@router.get(
+    "/executions/{execution}/files/{path:path}", responses=openapi.FILE, summary="Fetch a file", response_class=Response
+)
+async def get_file(service: Port, caller: Anyone, execution: ExecutionId, path: FilePath) -> Response:
+    """Answer with the bytes of a file that the program left."""
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2], safe='')}",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+    return Response(await service.file(caller, execution, path), headers=headers, media_type=openapi.BYTES)
+
+
+@router.delete("/executions/{execution}", responses=openapi.EXECUTION, summary="Cancel an execution")
+async def cancel_execution(service: Port, caller: Agent, execution: ExecutionId) -> Response:
+    """End an execution. One that is answered already stays as it is."""
+    return _json(await service.cancel(caller, execution))
+
+
+@router.get("/tasks/{task_id}", responses=openapi.TASK, summary="Look at a task")
+async def get_task(service: Port, caller: Anyone, task_id: TaskId, wait: Wait = 0) -> Response:
+    """Answer as soon as it is the agent's turn or nobody's, or the wait is over."""
+    return _json(await service.task(caller, task_id, wait_seconds=wait))
+
+
+@router.delete("/tasks/{task_id}", responses=openapi.TASK, summary="Close a task")
+async def close_task(service: Port, caller: Agent, task_id: TaskId) -> Response:
+    """End a task: what runs is cancelled, an open review is withdrawn."""
+    return _json(await service.close_task(caller, task_id))
+
+
+@router.get("/reviews", responses=openapi.REVIEWS, summary="List reviews")
+async def list_reviews(
+    service: Port,
+    caller: Reviewer,
+    state: Literal["open", "decided", "withdrawn", "expired"] | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    after: Annotated[str | None, Query(pattern=_ID, description="`next` of the page before.")] = None,
+) -> Response:
+    """Answer with the tenant's reviews, oldest first."""
+    return _json(await service.reviews(caller, state=state, limit=limit, after=after))
+
+
+@router.get("/reviews/{review}", responses=openapi.REVIEW, summary="Look at a review")
+async def get_review(service: Port, caller: Reviewer, review: ReviewId) -> Response:
+    """Answer with all that a reviewer needs, and the token that a ruling must echo."""
+    return _json(await service.review(caller, review))
+
+
+@router.post("/reviews/{review}/rulings", responses=openapi.RULING, summary="Decide a review")
+async def rule_on_review(
+    service: Port,
+    caller: Reviewer,
+    review: ReviewId,
+    ruling: Annotated[RulingRequest, Body(openapi_examples=openapi.RULINGS)],
+) -> Response:
+    """Decide. What changed since the review was read is a 412, what is decided already a 409."""
+    return _json(await service.rule(caller, review, ruling))
+
+
+@router.get("/policy", responses=openapi.POLICY, summary="Read the policy")
+async def get_policy(service: Port, caller: Anyone) -> Response:
+    """Answer with the profile that binds the caller's programs."""
+    return _json(await service.policy(caller))
+
+
+health = APIRouter()
+
+
+@health.get("/healthz", responses=openapi.HEALTH, summary="Is the process in order")
+async def healthz(service: Port) -> Response:
+    """Answer without asking anything outside the process."""
+    live = service.live()
+    return Response(json.dumps({"live": live}), _health(live), media_type=openapi.JSON)
+
+
+@health.get("/readyz", responses=openapi.READY, summary="What can the gateway do now")
+async def readyz(service: Port) -> Response:
+    """Answer with the lanes that can run programs."""
+    view = await service.readiness()
+    return _json(view, _health(view.ready))
+
+
+def create_app(
+    service: Service,
+    authenticator: Authenticator,
+    *,
+    running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+) -> ASGIApp:
+    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does."""
+    app = openapi.DocumentedApp(
+        title="Airlock",
+        version=__version__,
+        summary="Checks, runs, budgets and hands to a person the Python that AI agents write.",
+        lifespan=lambda _: running(),
+        redirect_slashes=False,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+        exception_handlers={
+            GatewayError: problems.on_gateway_error,
+            RequestValidationError: problems.on_validation_error,
+            HTTPException: problems.on_http_exception,
+            Exception: problems.on_unexpected,
+        },
+    )
+    app.state.service = service
+    app.state.authenticator = authenticator
+    app.include_router(router)
+    app.include_router(health)
+    return Ingress(app)
+
+
+def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:
+    headers = {"Preference-Applied": preference.applied} if preference.applied else {}
+    match view.status:
+        case Status.PLATFORM_ERROR:
+            raise Unavailable(
+                "The platform could not run this program; the program is not at fault.",
+                extra={"execution": json.loads(view.model_dump_json()), "retryable": True},
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        case Status.QUEUED | Status.RUNNING:
+            headers |= {"Location": f"/v1/executions/{view.id}", "Retry-After": "1"}
+            return _json(view, HTTPStatus.ACCEPTED, headers)
+        case _:
+            return _json(view, headers=headers)
+
+
+def _json(view: BaseModel, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None) -> Response:
+    return Response(view.model_dump_json(), status, headers, openapi.JSON)
+
+
+def _health(good: bool) -> int:  # noqa: FBT001  # its only argument
+    return HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE

@@ -1,0 +1,271 @@
+"""What the API says of itself: the OpenAPI document's words, examples and error answers.
+
+Data; `wire.py` owns the shapes, and a test holds every example against them.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from fastapi import FastAPI
+from fastapi.openapi.models import Example
+from pydantic import BaseModel, JsonValue
+
+from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
+from gateway.wire import ExecutionView, PolicyView, Problem, ReadyView, ReviewList, ReviewView, TaskView
+
+_Object: TypeAlias = dict[str, JsonValue]
+_Responses: TypeAlias = dict[int | str, dict[str, object]]
+
+JSON: Final = "application/json"
+BYTES: Final = "application/octet-stream"
+KEYS: Final = "A key of the policy. On a loopback address without any keys, agents need none."
+PREFER: Final = (
+    "RFC 7240. `wait=N` (0 to 600 seconds): 202 when the program takes longer. `respond-async`: as `wait=0`."
+    " Without it, the answer is waited for."
+)
+
+_DIGEST: Final = "9f1c5a4b0e6f4a8e8b4c0f0f5b7d2a6e3c1d9e8f7a6b5c4d3e2f1a0b9c8d7e6f"
+_EXECUTION: Final = "exe_019aa3f5c7e2b41c6d0f9a8e7d6c5b4"
+_REVIEW: Final = "rev_019aa3f6d1048e2a5b7c9d0e1f2a3b4"
+_CODE: Final = "total = sum(row['amount'] for row in rows)\nprint(f'{len(rows)} rows')\ntotal"
+_BROKEN: Final = "total = sum(row['amount'] for row in rows)\nprint(totl)"
+_FIXED: Final = "total = sum(row['amount'] for row in rows)\nprint(total)"
+_LIMITS: Final[_Object] = {
+    "cpu_cores": 1.0,
+    "memory_bytes": 268435456,
+    "wall_seconds": 30.0,
+    "pids": 64,
+    "disk_bytes": 67108864,
+    "output_bytes": 262144,
+}
+
+
+def _budget(in_a_row: int, in_total: int, same: int) -> _Object:
+    return {
+        "failures_in_a_row": {"left": in_a_row, "limit": 3},
+        "failures_total": {"left": in_total, "limit": 12},
+        "same_failure": {"left": same, "limit": 3},
+        "grants": {"left": 2, "limit": 2},
+    }
+
+
+_AT: Final[_Object] = {"submitted_at": "2025-11-21T09:30:00.120Z", "answered_at": "2025-11-21T09:30:00.127Z"}
+_OPEN: Final[_Object] = {"id": "invoices-42", "state": "open", "turn": "agent", "budget": _budget(3, 12, 3)}
+_IN_REVIEW: Final[_Object] = {
+    "id": "invoices-42",
+    "state": "in_review",
+    "turn": "reviewer",
+    "budget": _budget(0, 9, 0),
+    "review": _REVIEW,
+}
+_SUCCEEDED: Final[_Object] = {
+    "id": _EXECUTION,
+    "status": "succeeded",
+    "lane": "monty",
+    "stdout": "2 rows\n",
+    "result": 62.5,
+    "result_form": "json",
+    "exit_code": 0,
+    "usage": {"wall_seconds": 0.0007, "stdout_bytes": 7, "stderr_bytes": 0},
+    "timings": {"check": 0.0031, "run": 0.0007},
+    "attempts": [{"number": 1, "lane": "monty", "ending": "succeeded", "limits": _LIMITS}],
+    "python": "3.13",
+    "source": "program",
+    **_AT,
+    "policy": _DIGEST,
+    "task": _OPEN,
+    "next_actions": ["continue"],
+}
+_FAILED: Final[_Object] = {
+    **_SUCCEEDED,
+    "status": "failed",
+    "stdout": "",
+    "result": None,
+    "result_form": None,
+    "exit_code": 1,
+    "error": {
+        "type": "NameError",
+        "message": "name 'totl' is not defined",
+        "line": 2,
+        "traceback": 'Traceback (most recent call last):\n  File "main.py", line 2, in <module>\n    print(totl)\n'
+        "          ^^^^\nNameError: name 'totl' is not defined. Did you mean: 'total'?",
+        "hint": "Define totl before line 2, or mend its spelling.",
+    },
+    "attempts": [{"number": 1, "lane": "monty", "ending": "failed", "limits": _LIMITS}],
+    "task": _IN_REVIEW,
+    "next_actions": ["wait", "close_task"],
+}
+_QUEUED: Final[_Object] = {
+    "id": _EXECUTION,
+    "status": "queued",
+    "submitted_at": "2025-11-21T09:30:00.120Z",
+    "policy": _DIGEST,
+    "task": _OPEN,
+    "next_actions": ["wait"],
+}
+_UNAVAILABLE: Final[_Object] = {
+    **_QUEUED,
+    "status": "platform_error",
+    "retryable": True,
+    "answered_at": "2025-11-21T09:30:41.500Z",
+    "next_actions": ["resubmit_unchanged"],
+}
+_SUMMARY: Final[_Object] = {"id": _EXECUTION, "status": "failed", **_AT}
+_TASK: Final[_Object] = {
+    **_IN_REVIEW,
+    "executions": [_SUMMARY],
+    "latest": _FAILED,
+    "next_actions": ["wait", "close_task"],
+}
+_REVIEW_SUMMARY: Final[_Object] = {
+    "id": _REVIEW,
+    "task": "invoices-42",
+    "execution": _EXECUTION,
+    "reason": "budget_exhausted",
+    "state": "open",
+    "opened_at": "2025-11-21T09:30:00.127Z",
+    "expires_at": "2025-11-22T09:30:00.127Z",
+}
+_WHOLE_REVIEW: Final[_Object] = {
+    **_REVIEW_SUMMARY,
+    "token": _DIGEST,
+    "submitted_by": "invoice-bot",
+    "ceilings": {**_LIMITS, "memory_bytes": 4294967296, "wall_seconds": 1800.0},
+    "grants_left": 2,
+    "tries": [{"execution": _FAILED, "code": _BROKEN, "diff": ""}],
+    "rulings": ["approve", "approve_edited", "raise_limits", "grant", "reject", "answer"],
+}
+_DECIDED: Final[_Object] = {
+    **_WHOLE_REVIEW,
+    "state": "decided",
+    "token": None,
+    "ruling": "approve_edited",
+    "decided_by": "ann",
+    "decided_at": "2025-11-21T10:02:11.004Z",
+    "rulings": [],
+    "ruled_execution": "exe_019aa3f71b3c5d7e9f0a1b2c3d4e5f6",
+}
+_POLICY: Final[_Object] = {
+    "name": "default",
+    "profile": "default",
+    "digest": _DIGEST,
+    "document": {"limits": {"memory": {"default": 268435456, "max": 1073741824}}},
+}
+_READY: Final[_Object] = {
+    "ready": True,
+    "lanes": {
+        "monty": {"available": True, "detail": "ready", "python": "3.13"},
+        "container": {"available": False, "detail": "no container engine answers", "python": None},
+    },
+    "live_executions": 0,
+    "open_reviews": 1,
+    "policy": _DIGEST,
+    "version": "0.1.0",
+}
+
+PROGRAMS: Final[dict[str, Example]] = {
+    "inputs": {
+        "summary": "A program with inputs; its last expression comes back as `result`",
+        "value": {"code": _CODE, "task_id": "invoices-42", "inputs": {"rows": [{"amount": 20.0}, {"amount": 42.5}]}},
+    },
+    "files": {
+        "summary": "Files in and out, and limits of its own",
+        "value": {
+            "code": "import csv\nrows = list(csv.reader(open('in.csv')))\nopen('out.txt', 'w').write(str(len(rows)))",
+            "files": [{"path": "in.csv", "content": "a,b\n1,2\n"}],
+            "outputs": ["*.txt"],
+            "limits": {"memory": "128Mi", "time": "10s"},
+        },
+    },
+}
+RULINGS: Final[dict[str, Example]] = {
+    "approve_edited": {
+        "summary": "Run the reviewer's version",
+        "value": {"token": _DIGEST, "ruling": "approve_edited", "code": _FIXED, "message": "A typo: totl."},
+    },
+    "grant": {
+        "summary": "Let the agent try again",
+        "value": {"token": _DIGEST, "ruling": "grant", "failures": 3, "message": "Mend the name in line 2."},
+    },
+    "answer": {"summary": "Give the result", "value": {"token": _DIGEST, "ruling": "answer", "result": 62.5}},
+}
+
+
+def _answer(model: type[BaseModel], says: str, **examples: _Object) -> dict[str, object]:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {"model": model, "description": says, "content": {JSON: {"examples": shown}}}
+
+
+def _problem(status: int, kind: str, detail: str, **also: JsonValue) -> _Responses:
+    example = {"type": f"urn:airlock:problem:{kind}", "title": detail, "status": status, "detail": detail, **also}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {status: {"description": detail, "content": {PROBLEM_JSON: {"schema": schema, "example": example}}}}
+
+
+_INVALID: Final = _problem(
+    422,
+    "invalid-request",
+    "limits.memory: 'lots' is not a size (write 512Mi, 2Gi)",
+    errors=[{"field": "limits.memory", "message": "'lots' is not a size (write 512Mi, 2Gi)"}],
+)
+_ALWAYS: Final[_Responses] = (
+    _problem(401, "unauthorized", "A valid key is needed: `Authorization: Bearer <key>`.")
+    | _problem(403, "forbidden", "This needs a key with the role reviewer; this one has: agent.")
+    | _INVALID
+    | _problem(503, "unavailable", "The platform cannot answer now; the program is not at fault.")
+)
+_FOUND: Final[_Responses] = _ALWAYS | _problem(404, "not-found", "There is no such thing, or it is not yours.")
+_BODY: Final[_Responses] = (
+    _problem(400, "malformed-request", "The body is not acceptable JSON: Expecting value (line 2, column 12).")
+    | _problem(408, "request-timeout", "The body did not arrive in time.")
+    | _problem(413, "body-too-large", "The body must not be larger than 8388608 bytes.")
+    | _problem(415, "unsupported-media-type", "The body must be `application/json`.")
+)
+
+SUBMIT: Final[_Responses] = {
+    200: _answer(ExecutionView, "What came of the program.", succeeded=_SUCCEEDED, failed=_FAILED),
+    202: _answer(ExecutionView, "It takes longer than `Prefer` allowed; `Location` has it.", queued=_QUEUED),
+    **_ALWAYS,
+    **_BODY,
+    **_problem(409, "not-your-turn", "The task waits for a reviewer.", turn="reviewer", review=_REVIEW),
+    **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
+}
+EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}
+FILE: Final[_Responses] = {
+    200: {"description": "The bytes.", "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}},
+    **_FOUND,
+}
+TASK: Final[_Responses] = {200: _answer(TaskView, "The task.", in_review=_TASK), **_FOUND}
+REVIEWS: Final[_Responses] = {
+    200: _answer(ReviewList, "A page of reviews.", page={"reviews": [_REVIEW_SUMMARY], "next": None}),
+    **_ALWAYS,
+}
+REVIEW: Final[_Responses] = {200: _answer(ReviewView, "The review.", open=_WHOLE_REVIEW), **_FOUND}
+RULING: Final[_Responses] = {
+    200: _answer(ReviewView, "The review, decided.", decided=_DECIDED),
+    **_FOUND,
+    **_BODY,
+    **_problem(409, "review-decided", "The review is decided already."),
+    **_problem(412, "stale-review", "The review changed since it was looked at: look again."),
+}
+POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
+HEALTH: Final[_Responses] = {
+    200: {"description": "It is.", "content": {JSON: {"example": {"live": True}}}},
+    503: {"description": "It is not.", "content": {JSON: {"example": {"live": False}}}},
+}
+READY: Final[_Responses] = {
+    200: _answer(ReadyView, "It takes programs.", monty_only=_READY),
+    503: _answer(ReadyView, "It takes none.", not_ready={**_READY, "ready": False}),
+}
+
+
+class DocumentedApp(FastAPI):
+    """An application whose document has the shape of a problem, which no route answers with as its model."""
+
+    def openapi(self) -> dict[str, JsonValue]:
+        """Return the OpenAPI document."""
+        document = super().openapi()
+        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= schema.pop("$defs", {}) | {"Problem": schema}
+        return document

@@ -1,0 +1,34 @@
+"""The `Prefer` header (RFC 7240), as far as it says how long a caller waits. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import InvalidRequest
+
+LONGEST_WAIT: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """How long to wait for an answer: without bound for None. `applied` is what the answer says of it."""
+
+    wait_seconds: int | None = None
+    applied: str | None = None
+
+
+def read(values: Iterable[str]) -> Preference:
+    """Read all `Prefer` headers; other preferences are none of ours. Raises `InvalidRequest` for a wait beyond bounds."""
+    said: dict[str, str] = {}
+    for preference in ",".join(values).split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        said.setdefault(name.strip().lower(), value.strip().strip('"'))  # the first of a name holds
+    if "wait" in said:
+        if not re.fullmatch("[0-9]{1,4}", said["wait"]) or int(said["wait"]) > LONGEST_WAIT:
+            message = f"wait must be a whole number of seconds from 0 to {LONGEST_WAIT}"
+            raise InvalidRequest(fields=(("Prefer", message),))
+        return Preference(int(said["wait"]), f"wait={int(said['wait'])}")
+    return Preference(0, "respond-async") if "respond-async" in said else Preference()

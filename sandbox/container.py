@@ -1,0 +1,268 @@
+"""The container lane: one hardened, single-use container (a box) per job.
+
+Owns boxes from creation to removal. What a box may be is `profile`'s affair, how the engine is
+asked `engine`'s, what is said with the guest `conversation`'s, how a run ended `verdict`'s.
+Whatever fails on the way is an outcome (LOST), never an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import secrets
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from sandbox import guest
+from sandbox.attach import EngineAddress
+from sandbox.conversation import START_SECONDS, TELL_SECONDS, Conversation, Silence
+from sandbox.driver import Readiness
+from sandbox.engine import Description, Engine, EngineError, Image, ImageMissingError
+from sandbox.job import Job, Lane, Limits
+from sandbox.outcome import Ending, Evidence, Outcome
+from sandbox.profile import ATTEMPT_LABEL, EXECUTION_LABEL, INSTANCE_LABEL, container_options
+from sandbox.verdict import outcome_of
+
+READY_SECONDS: Final = 15.0
+PYTHON_SECONDS: Final = 2.0  # that a check may wait for the guest's version while it is unknown
+ABANDONED_SECONDS: Final = 60.0  # past every other limit; then nobody can be waiting for a box
+REMOVAL_TRIES: Final = 3
+REMOVAL_PAUSE_SECONDS: Final = 1.0
+PROBE_LIMITS: Final = Limits(
+    cpu_cores=1.0, memory_bytes=64 << 20, wall_seconds=5.0, pids=16, disk_bytes=1 << 20, output_bytes=4096
+)
+
+
+class _UnfitError(Exception):
+    """The engine or the image cannot hold a box; the message is for an operator."""
+
+
+@dataclass(slots=True)
+class _Box:
+    """One box while its owner cares for it."""
+
+    job: Job
+    creating: asyncio.Task[str] | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+    def phase_ends(self, name: str) -> None:
+        """Note how long the phase took that ends now."""
+        now = time.monotonic()
+        self.phases[name] = now - self.since
+        self.since = now
+
+
+class ContainerDriver:
+    """Runs each job in a box of its own on one Docker engine.
+
+    `instance` names the owner of boxes, for the janitor; `boxes` is how many exist at once.
+    `runtime` None is the engine's default, `address` None the engine of the environment
+    (DOCKER_HOST and so on). Needs no engine before the first job.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        default_image: str,
+        boxes: int = 8,
+        *,
+        runtime: str | None = None,
+        address: EngineAddress | None = None,
+    ) -> None:
+        self._instance = instance
+        self._default_image = default_image
+        self._slots = asyncio.Semaphore(boxes)
+        self._engine = Engine(address, runtime=runtime, calls=boxes)
+        self._guest = inspect.getsource(guest)
+        self._description: Description | None = None
+        self._images: dict[str, Image] = {}
+        self._proven: dict[str, str] = {}  # image id -> version of its Python
+        self._asking: asyncio.Task[Readiness] | None = None
+        self._boxes: set[tuple[str, int]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
+
+    async def run(self, job: Job) -> Outcome:
+        """Run `job` in a new box; see `Driver.run`. The answer does not wait for the box's removal."""
+        await self._slots.acquire()
+        box = _Box(job)
+        self._boxes.add((job.execution, job.attempt))
+        cancelled = False
+        try:
+            return await self._attempt(box)
+        except (EngineError, _UnfitError) as error:
+            return _lost(box, str(error))
+        except asyncio.CancelledError:
+            cancelled = True
+            raise
+        finally:
+            removal = self._in_background(self._remove(box))
+            if cancelled:
+                await asyncio.shield(removal)
+
+    async def ready(self) -> Readiness:
+        """Ask the engine, look for the image, and prove with a real job, once per image, that the lane runs."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        asking = self._asking
+        done, _ = await asyncio.wait({asking}, timeout=READY_SECONDS)
+        if not done:
+            return Readiness(available=False, detail=f"the engine did not answer within {READY_SECONDS:g} s")
+        return asking.result()
+
+    async def python(self) -> str | None:
+        """Version of the default image's Python ("3.13"), None while it is unknown."""
+        image = self._images.get(self._default_image)
+        if image is not None and image.identity in self._proven:
+            return self._proven[image.identity]
+        try:
+            async with asyncio.timeout(PYTHON_SECONDS):
+                return (await self.ready()).python
+        except TimeoutError:
+            return None
+
+    async def reap(self, live: frozenset[tuple[str, int]]) -> int:
+        """Remove this instance's boxes that nobody owns; counts none while the engine is away."""
+        await self._removals_done()
+        reaped = 0
+        try:
+            for container, labels in (await self._engine.labelled(INSTANCE_LABEL, self._instance)).items():
+                attempt = labels.get(ATTEMPT_LABEL, "")
+                owner = (labels.get(EXECUTION_LABEL, ""), int(attempt) if attempt.isdecimal() else -1)
+                if owner not in live and owner not in self._boxes:
+                    await self._engine.remove(container)
+                    reaped += 1
+        except EngineError:
+            return reaped
+        return reaped
+
+    async def close(self) -> None:
+        """Wait until the boxes of all ended jobs are removed, then let go of the engine."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+        await self._removals_done()
+        await self._engine.close()
+
+    async def _attempt(self, box: _Box) -> Outcome:
+        job = box.job
+        image, description = await self._image(job.image), await self._described()
+        options = container_options(
+            replace(job, image=image.identity),
+            engine=description.facts,
+            instance=self._instance,
+            deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
+            guest=self._guest,
+        )
+        box.creating = asyncio.create_task(self._engine.create(options))
+        try:
+            container = await asyncio.shield(box.creating)
+        except ImageMissingError:
+            self._images.pop(job.image, None)
+            raise
+        attachment = await self._engine.attach(container)
+        box.phase_ends("create")
+        try:
+            conversation = Conversation(job, attachment)
+            await self._engine.start(container)
+            box.phase_ends("start")
+            silence = await conversation.listen()
+            box.phase_ends("run")
+        finally:
+            await attachment.close()  # before anything else is asked of the engine about this box
+        outcome = await self._judge(container, conversation, silence)
+        return replace(outcome, timings=tuple(box.phases.items()))
+
+    async def _judge(self, container: str, conversation: Conversation, silence: Silence) -> Outcome:
+        """The outcome of a conversation; asks the engine only where the guest could not tell."""
+        said, problem = conversation.transcript, conversation.problem(silence)
+        end = None
+        if silence is Silence.FINISHED:
+            if said.ended is not None and said.ended.oom_kills is None:
+                end = await self._engine.ended(container)
+        elif silence is Silence.CLOSED:
+            end = await self._engine.ended(container)
+        else:
+            await self._engine.kill(container)
+        return outcome_of(said, timed_out=silence is Silence.WALL, end=end, problem=problem)
+
+    async def _ask(self) -> Readiness:
+        try:
+            self._description = None
+            description = await self._described()
+            self._images.pop(self._default_image, None)
+            image = await self._image(self._default_image)
+            python = self._proven.get(image.identity) or await self._prove(image)
+        except (EngineError, _UnfitError) as error:
+            return Readiness(available=False, detail=str(error))
+        where = f"Docker {description.version}, cgroup v{description.facts.cgroup_version}"
+        return Readiness(available=True, detail=f"Python {python} in {self._default_image} on {where}", python=python)
+
+    async def _prove(self, image: Image) -> str:
+        job = Job(
+            execution=f"probe-{secrets.token_hex(8)}",
+            attempt=1,
+            code="1 + 1",
+            limits=PROBE_LIMITS,
+            image=self._default_image,
+        )
+        outcome = await self.run(job)
+        if outcome.ending is not Ending.SUCCEEDED or outcome.python is None:
+            raise _UnfitError(f"a probe in {self._default_image} ended as {outcome.ending}: {outcome.evidence.detail}")
+        self._proven[image.identity] = outcome.python
+        return outcome.python
+
+    async def _described(self) -> Description:
+        if self._description is None:
+            self._description = await self._engine.describe()
+        if self._description.complaints:
+            raise _UnfitError(f"the engine is unfit: {'; '.join(self._description.complaints)}")
+        return self._description
+
+    async def _image(self, reference: str) -> Image:
+        """The image as it was when it was last asked for: the one that was proven is the one that runs."""
+        if reference not in self._images:
+            try:
+                self._images[reference] = await self._engine.image(reference)
+            except ImageMissingError as error:
+                raise _UnfitError(f"the image {reference!r} is not on the engine") from error
+        image = self._images[reference]
+        if image.volumes:
+            raise _UnfitError(f"the image {reference!r} declares volumes, which would be writable: {image.volumes}")
+        return image
+
+    async def _remove(self, box: _Box) -> None:
+        """Remove a box, however far it got; what the engine will not remove now is left to the janitor."""
+        try:
+            if box.creating is None:
+                return
+            container = await box.creating
+            for tried in range(REMOVAL_TRIES):
+                try:
+                    await self._engine.remove(container)
+                    return
+                except EngineError:
+                    await asyncio.sleep(REMOVAL_PAUSE_SECONDS * tried)
+        except EngineError:
+            return  # never created, as far as anybody knows
+        finally:
+            self._boxes.discard((box.job.execution, box.job.attempt))
+            self._slots.release()
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+        return task
+
+    async def _removals_done(self) -> None:
+        if self._removals:
+            await asyncio.wait(set(self._removals))
+
+
+def _lost(box: _Box, detail: str) -> Outcome:
+    return Outcome(
+        ending=Ending.LOST, lane=Lane.CONTAINER, evidence=Evidence(detail=detail), timings=tuple(box.phases.items())
+    )

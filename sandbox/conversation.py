@@ -1,0 +1,95 @@
+"""One talk with one guest: the job goes in, frames come out, and every silence has its limit.
+
+Owns the gateway's own deadlines, which stand behind the guest's. Knows streams and clocks, but no
+engine; a kill is for its caller, who is told why (`Silence`) before anything is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import Final
+
+from sandbox.attach import READ_BYTES, Attachment
+from sandbox.frames import FrameReader, StreamReader, encode_job
+from sandbox.job import Job
+from sandbox.transcript import Transcript
+
+START_SECONDS: Final = 10.0  # from a started box to a forked program
+WALL_GRACE_SECONDS: Final = 0.5  # past the job's limit, the guest was kept from enforcing it itself
+TELL_SECONDS: Final = 10.0  # from the program's end to the last frame, files included
+NOTES_BYTES: Final = 4096  # of what the box writes outside frames: its last words, for operators
+
+
+class Silence(StrEnum):
+    """Why there is nothing more to hear."""
+
+    FINISHED = "finished"  # the guest has said everything
+    CLOSED = "closed"  # the stream ended early: only the engine knows why
+    NOT_STARTED = "not_started"
+    WALL = "wall"
+    NOT_TOLD = "not_told"
+    BROKEN = "broken"  # something else than our guest is speaking
+
+
+class Conversation:
+    """The gateway's half of one attached stream."""
+
+    def __init__(self, job: Job, attachment: Attachment) -> None:
+        self.transcript = Transcript(job.limits)
+        self.notes = bytearray()
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self._wall_seconds = job.limits.wall_seconds
+        self._attachment = attachment
+        self._streams = StreamReader()
+        self._frames = FrameReader()
+        attachment.writer.write(encode_job(job))
+
+    def problem(self, silence: Silence) -> str:
+        """Why there is no more to hear, in words for operators; empty where nothing is missing."""
+        said_wrong = self._frames.broken or self.transcript.violation or ""
+        notes = self.notes.decode("utf-8", "backslashreplace").strip()
+        words = {
+            Silence.FINISHED: "",
+            Silence.CLOSED: f"the box's stream ended early; the box's last words: {notes or 'none'}",
+            Silence.NOT_STARTED: f"the guest did not start the program within {START_SECONDS:g} s",
+            Silence.WALL: "",
+            Silence.NOT_TOLD: f"the guest did not tell everything within {TELL_SECONDS:g} s of the program's end",
+            Silence.BROKEN: f"the box does not speak as a guest: {said_wrong}",
+        }
+        return words[silence]
+
+    async def listen(self) -> Silence:
+        """Hear the guest out; to be called once its box has been started. Never raises OSError."""
+        timer = asyncio.timeout(START_SECONDS)
+        try:
+            async with timer:
+                while not self.transcript.over and self._frames.broken is None:
+                    data = await self._attachment.reader.read(READ_BYTES)
+                    if not data:
+                        return Silence.CLOSED
+                    self._hear(data, timer)
+        except OSError:
+            return self._silence() if timer.expired() else Silence.CLOSED
+        return Silence.FINISHED if self._frames.broken is self.transcript.violation is None else Silence.BROKEN
+
+    def _hear(self, data: bytes, timer: asyncio.Timeout) -> None:
+        now = asyncio.get_running_loop().time()
+        for stream, piece in self._streams.feed(data):
+            if stream == 1:
+                for frame in self._frames.feed(piece):
+                    self.transcript.add(frame)
+            else:
+                self.notes = (self.notes + piece)[-NOTES_BYTES:]
+        if self.transcript.ended is not None and self.ended_at is None:
+            self.ended_at = now
+            timer.reschedule(now + TELL_SECONDS)
+        elif self.transcript.started is not None and self.started_at is None:
+            self.started_at = now
+            timer.reschedule(now + self._wall_seconds + WALL_GRACE_SECONDS)
+
+    def _silence(self) -> Silence:
+        if self.transcript.started is None:
+            return Silence.NOT_STARTED
+        return Silence.WALL if self.transcript.ended is None else Silence.NOT_TOLD

@@ -1,0 +1,226 @@
+"""The Docker engine, as far as boxes need it: typed, bounded in time, off the event loop.
+
+The only importer of the engine's client library. Connects when it is first needed and again
+whenever the engine was away. Whatever goes wrong there is an `EngineError`; it knows no jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.tls import TLSConfig
+from docker.utils import kwargs_from_env
+
+from sandbox.attach import Attachment, EngineAddress, TlsFiles, attach
+from sandbox.profile import ContainerOptions, EngineFacts
+from sandbox.verdict import BoxEnd
+
+T = TypeVar("T")
+
+# Seconds that one call may take. They are generous: an engine under load is slow, not broken.
+ASK_SECONDS: Final = 5.0
+CREATE_SECONDS: Final = 20.0
+START_SECONDS: Final = 30.0
+END_SECONDS: Final = 10.0
+REMOVE_SECONDS: Final = 30.0
+SOCKET_SECONDS: Final = 40  # after which a thread gives up; longer than any caller waits
+SPARE_CALLS: Final = 4  # for questions and the janitor, beside one call for each box
+
+_FAILURES: Final = (DockerException, requests.RequestException, OSError, ValueError)
+_REMOVAL_GOES_ON: Final = 409
+
+
+class EngineError(Exception):
+    """The engine failed, refused, or did not answer in time."""
+
+
+class ImageMissingError(EngineError):
+    """The engine has no such image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator."""
+
+    version: str
+    facts: EngineFacts
+    complaints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image by its content, and the writable volumes that it would bring into a read-only box."""
+
+    identity: str
+    volumes: tuple[str, ...]
+
+
+class Engine:
+    """One Docker engine; `address` None means what the environment of a Docker client says."""
+
+    def __init__(self, address: EngineAddress | None, *, runtime: str | None, calls: int) -> None:
+        self._given_address = address
+        self._runtime = runtime
+        self._threads = ThreadPoolExecutor(max_workers=calls + SPARE_CALLS, thread_name_prefix="engine")
+        self._connections = calls + SPARE_CALLS
+        self._connecting = threading.Lock()
+        self._client: docker.APIClient | None = None
+
+    async def describe(self) -> Description:
+        """Ask the engine what it is."""
+        return _description(await self._call(ASK_SECONDS, lambda client: client.info()), self._runtime)
+
+    async def image(self, reference: str) -> Image:
+        """Ask what an image is now; raises ImageMissingError."""
+        found = await self._call(ASK_SECONDS, lambda client: client.inspect_image(reference))  # type: ignore[no-untyped-call] # its stub has no types
+        volumes = found["Config"].get("Volumes") or {}
+        return Image(str(found["Id"]), tuple(str(path) for path in volumes))
+
+    async def create(self, options: ContainerOptions) -> str:
+        """Create a container and return its id; raises ImageMissingError."""
+        config, name = options.config, options.name
+        created = await self._call(
+            CREATE_SECONDS,
+            lambda client: client.create_container_from_config(config, name),  # type: ignore[no-untyped-call] # as above
+        )
+        return str(created["Id"])
+
+    async def attach(self, container: str) -> Attachment:
+        """Open both directions of a created container's stream."""
+        version = await self._call(ASK_SECONDS, lambda client: client.api_version)
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await attach(self._address, version, container)
+        except OSError as error:
+            raise EngineError(_words(error)) from error
+
+    async def start(self, container: str) -> None:
+        """Start a created container."""
+        await self._call(START_SECONDS, lambda client: client.start(container))
+
+    async def kill(self, container: str) -> None:
+        """End a container's processes. One that has ended already is as good."""
+        try:
+            await self._call(END_SECONDS, lambda client: client.kill(container))
+        except EngineError as error:
+            if not isinstance(error.__cause__, APIError):
+                raise
+
+    async def ended(self, container: str) -> BoxEnd:
+        """Wait a moment for a container to end, then ask how: the end of its stream alone proves nothing."""
+        await self._call(END_SECONDS, lambda client: client.wait(container, timeout=int(END_SECONDS)))
+        state = (await self._call(ASK_SECONDS, lambda client: client.inspect_container(container)))["State"]
+        flag = state.get("OOMKilled")
+        return BoxEnd(
+            exit_code=None if state.get("Running") else int(state["ExitCode"]),
+            out_of_memory=flag if isinstance(flag, bool) else None,
+        )
+
+    async def remove(self, container: str) -> None:
+        """Remove a container, running or not. One that is gone or going already is as good."""
+        try:
+            await self._call(REMOVE_SECONDS, lambda client: client.remove_container(container, v=True, force=True))
+        except EngineError as error:
+            cause = error.__cause__
+            if not isinstance(cause, NotFound) and not (
+                isinstance(cause, APIError) and cause.status_code == _REMOVAL_GOES_ON
+            ):
+                raise
+
+    async def labelled(self, label: str, value: str) -> dict[str, Mapping[str, str]]:
+        """The labels of every container, running or not, that has this one; by container id."""
+        found = await self._call(
+            ASK_SECONDS, lambda client: client.containers(all=True, filters={"label": f"{label}={value}"})
+        )
+        return {str(one["Id"]): one["Labels"] for one in found}
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+
+    async def _call(self, seconds: float, call: Callable[[docker.APIClient], T]) -> T:
+        """Make one call in a thread. A caller that gives up leaves the thread to its socket's time limit."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(self._connected()))
+        future.add_done_callback(_retrieve)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(future)
+        except ImageNotFound as error:
+            raise ImageMissingError(_words(error)) from error
+        except TimeoutError as error:
+            raise EngineError(f"the engine did not answer within {seconds:g} s") from error
+        except _FAILURES as error:
+            raise EngineError(_words(error)) from error
+
+    def _connected(self) -> docker.APIClient:
+        with self._connecting:
+            if self._client is None:
+                address = self._address
+                self._client = docker.APIClient(
+                    base_url=address.url,
+                    version="auto",
+                    timeout=SOCKET_SECONDS,
+                    tls=_tls_config(address.tls) if address.tls is not None else False,
+                    max_pool_size=self._connections,
+                )
+            return self._client
+
+    @property
+    def _address(self) -> EngineAddress:
+        return self._given_address if self._given_address is not None else address_from_environment()
+
+
+def address_from_environment() -> EngineAddress:
+    """The engine that Docker's own client would talk to: DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH."""
+    found = kwargs_from_env()
+    tls = found.get("tls")
+    files = None
+    if isinstance(tls, TLSConfig):
+        certificate, key = tls.cert if isinstance(tls.cert, tuple) else (None, None)
+        files = TlsFiles(tls.ca_cert, certificate, key, verify=bool(tls.verify))
+    return EngineAddress(str(found.get("base_url") or EngineAddress().url), files)
+
+
+def _tls_config(files: TlsFiles) -> TLSConfig:
+    pair = (files.certificate, files.key) if files.certificate is not None and files.key is not None else None
+    return TLSConfig(client_cert=pair, ca_cert=files.authority, verify=files.verify)
+
+
+def _retrieve(future: asyncio.Future[T]) -> None:
+    """Look at a call's failure even if nobody waits for it any more."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _words(error: Exception) -> str:
+    """One line about a failure, for operators."""
+    text = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
+    return " ".join(str(text).split())[:500] or type(error).__name__
+
+
+def _description(info: Mapping[str, object], runtime: str | None) -> Description:
+    runtimes = info.get("Runtimes")
+    options = info.get("SecurityOptions")
+    wanted = {
+        "it does not run Linux containers": info.get("OSType") == "linux",
+        "it cannot limit memory": info.get("MemoryLimit") is True,
+        "it cannot limit processes": info.get("PidsLimit") is True,
+        "it cannot limit CPU time": info.get("CpuCfsQuota") is True,
+        "it cannot filter system calls": isinstance(options, list) and any("seccomp" in str(one) for one in options),
+        f"it has no runtime {runtime!r}": runtime is None or (isinstance(runtimes, dict) and runtime in runtimes),
+    }
+    return Description(
+        version=str(info.get("ServerVersion")),
+        facts=EngineFacts(cgroup_version=2 if info.get("CgroupVersion") == "2" else 1, runtime=runtime),
+        complaints=tuple(words for words, holds in wanted.items() if not holds),
+    )

@@ -1,0 +1,131 @@
+"""The shipped policies load, and their README says of every key what it is: all keys, the real defaults, no dead knobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from gateway.policy import Policy, PolicyDocument, resolve
+from gateway.policy_file import parse_policy, read_policy
+from gateway.policy_shape import Key, ProfileBody, ProfileEntry
+
+FOLDER = Path(__file__).parents[2] / "policies"
+SHIPPED = sorted(FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_policy_loads_and_explains_itself(path: Path) -> None:
+    policy = read_policy(path)
+    assert policy.name == path.stem
+    assert path.read_text(encoding="utf-8").count("#") >= 10
+    assert f"[{path.name}]({path.name})" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_default_policy_is_what_the_gateway_does_without_one() -> None:
+    assert read_policy(FOLDER / "default.yaml") == resolve(PolicyDocument(version=1), name="default")
+
+
+def test_the_strict_policy_is_narrower_than_the_default() -> None:
+    strict, default = (read_policy(FOLDER / name).resolve("default") for name in ("strict.yaml", "default.yaml"))
+    for (name, narrow), (_, wide) in zip(strict.limits, default.limits, strict=True):
+        assert narrow.default < wide.default, name
+        assert narrow.max < wide.max, name
+    assert strict.budget.failures_in_a_row == 1
+    assert not strict.checks.imports.admits("os")
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All keys that hold a value, as the README writes them."""
+    for name, field in model.model_fields.items():
+        shape = field.annotation
+        models = [kind for kind in (shape, *get_args(shape)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if models in ([ProfileBody], [ProfileEntry]):
+            continue
+        if models:
+            yield from leaves(models[0], f"{prefix}{name}{'[]' if models == [Key] else ''}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+ROWS = re.findall(
+    r"^\| `([a-z0-9_.\[\]]+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$",
+    (FOLDER / "README.md").read_text("utf-8"),
+    re.MULTILINE,
+)
+
+
+def test_the_readme_documents_every_key_once_and_no_other() -> None:
+    assert sorted(row[0] for row in ROWS) == sorted([*leaves(PolicyDocument), *leaves(ProfileEntry)])
+
+
+@pytest.mark.parametrize(("key", "default"), [(row[0], row[3]) for row in ROWS if row[3].startswith("`")])
+def test_the_documented_default_is_the_real_one(key: str, default: str) -> None:
+    value = default.strip("`")
+    assert _with(key, value) == resolve(PolicyDocument(version=1), name="readme")
+
+
+CHANGED = {
+    "engine.boxes": "9",
+    "ceilings.cpu": "5",
+    "ceilings.memory": "5Gi",
+    "ceilings.time": "31m",
+    "ceilings.pids": "1025",
+    "ceilings.disk": "3Gi",
+    "ceilings.output": "17Mi",
+    "ceilings.grants_per_task": "3",
+    "ceilings.failures": "13",
+    "checks.imports.allow": "[json]",
+    "checks.imports.deny": "[os]",
+    "checks.type_check": "skip",
+    "checks.source_size": "257Ki",
+    "checks.nesting": "11",
+    "lanes.monty": "false",
+    "lanes.monty_time": "2s",
+    "isolation.image": "python:3.13",
+    "limits.cpu.default": "2",
+    "limits.cpu.max": "3",
+    "limits.memory.default": "257Mi",
+    "limits.memory.max": "2Gi",
+    "limits.time.default": "31s",
+    "limits.time.max": "6m",
+    "limits.pids.default": "65",
+    "limits.pids.max": "257",
+    "limits.disk.default": "65Mi",
+    "limits.disk.max": "513Mi",
+    "limits.output.default": "257Ki",
+    "limits.output.max": "5Mi",
+    "retries.attempts": "4",
+    "retries.base": "1s",
+    "retries.cap": "31s",
+    "budget.failures_in_a_row": "4",
+    "budget.failures_total": "13",
+    "budget.same_failure": "4",
+    "budget.anonymous_failures_in_a_row": "13",
+    "budget.anonymous_window": "2h",
+    "costs.policy_denied": "3",
+    "review.grants_per_task": "1",
+    "review.expires": "25h",
+}
+
+
+def test_every_key_reaches_the_resolved_policy() -> None:
+    numbers = [key for key in [*leaves(PolicyDocument), *leaves(ProfileBody)] if "." in key and "[]" not in key]
+    assert list(CHANGED) == numbers
+    outcomes = [_with(key, value) for key, value in CHANGED.items()]
+    assert all(one != other for one, other in combinations([_with("version", "1"), *outcomes], 2))
+
+
+def _with(key: str, value: str) -> Policy:
+    *sections, last = key.split(".")
+    if sections[:1] not in ([], ["engine"], ["ceilings"]):
+        sections = ["defaults", *sections]
+    lines = [f"{'  ' * depth}{section}:" for depth, section in enumerate(sections)]
+    lines.append(f"{'  ' * len(sections)}{last}: {value}")
+    head = "" if key == "version" else "version: 1\n"
+    return parse_policy(head + "\n".join(lines) + "\n", file="readme.yaml")
