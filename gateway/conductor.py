@@ -163,7 +163,7 @@ class Conductor:
         work.happened(Started(work.id, step.attempt, step.lane))
         if step.lane is Lane.CONTAINER:
             await self.record(work)
-        outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.limits))
+        outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
         work.outcome = outcome
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds

@@ -17,7 +17,7 @@ from gateway.connection import Reader, Writer
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Answered, Closed, Event, Ruled, RulingKind, Status, Submitted
 from gateway.lifecycle import Execution, Rules, State
-from gateway.policy import Policy, Profile, raised_limits
+from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
 from gateway.recording import record_work
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.rules import profile_named, rules_of
@@ -145,9 +145,7 @@ class Reviews:
         before = case.stored.task.review.limits if case.stored.task.review else None
         if before is None:
             raise ReviewDecided(_REFUSALS[Refusal.DECIDED][1])
-        if ruling.limits is None:
-            return before
-        limits = raised_limits(case.profile, ruling.limits, current=before)
+        limits = raised_limits(case.profile, ruling.limits or LimitsRequest(), current=before)
         if isinstance(limits, Limits):
             return limits
         raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))

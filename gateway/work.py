@@ -9,14 +9,14 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gateway.events import Event, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
 from gateway.wire import Answer, ExecutionRequest, Finding
-from sandbox.job import InputFile, Job, Limits
+from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.outcome import Outcome
 
 
@@ -62,9 +62,11 @@ class Work:
             self.execution = advance(self.execution, event)
         self.pending.append(event)
 
-    def job(self, attempt: int, limits: Limits) -> Job:
-        """What a lane is asked to do."""
+    def job(self, attempt: int, lane: Lane, limits: Limits) -> Job:
+        """What a lane is asked to do. Monty gets a slice of the time: what needs more is the container's."""
         request = self.request
+        if lane is Lane.MONTY:
+            limits = replace(limits, wall_seconds=min(limits.wall_seconds, self.profile.lanes.monty_time))
         return Job(
             execution=self.id,
             attempt=attempt,

@@ -20,15 +20,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30
-WITHOUT_ENGINE = "AIRLOCK_TEST_WITHOUT_ENGINE"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs an engine only where the caller said that there is none."""
-    if os.environ.get(WITHOUT_ENGINE) == "1":  # noqa: TID251  # a switch of the tests, not of the gateway
-        for item in items:
-            if item.get_closest_marker("engine"):
-                item.add_marker(pytest.mark.skip(reason=f"{WITHOUT_ENGINE}=1"))
 
 
 def free_port() -> int:
