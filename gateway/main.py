@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import random
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -149,6 +150,9 @@ def serve(settings: Settings) -> None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
     server = uvicorn.Server(server_config(gateway.app(), settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again once it has stopped; stopping when told to is not a failure.
+        signal.signal(number, lambda *_: None)
     server.run()
     del lock
     if not server.started:

@@ -8,6 +8,7 @@ Whatever fails on the way is an outcome (LOST), never an exception.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import secrets
 import time
@@ -28,8 +29,7 @@ from sandbox.verdict import outcome_of
 READY_SECONDS: Final = 15.0
 PYTHON_SECONDS: Final = 2.0  # that a check may wait for the guest's version while it is unknown
 ABANDONED_SECONDS: Final = 60.0  # past every other limit; then nobody can be waiting for a box
-REMOVAL_TRIES: Final = 3
-REMOVAL_PAUSE_SECONDS: Final = 1.0
+REMOVAL_PAUSES_SECONDS: Final = (0.0, 1.0, 3.0)  # before each try
 PROBE_LIMITS: Final = Limits(
     cpu_cores=1.0, memory_bytes=64 << 20, wall_seconds=5.0, pids=16, disk_bytes=1 << 20, output_bytes=4096
 )
@@ -236,20 +236,20 @@ class ContainerDriver:
     async def _remove(self, box: _Box) -> None:
         """Remove a box, however far it got; what the engine will not remove now is left to the janitor."""
         try:
-            if box.creating is None:
-                return
-            container = await box.creating
-            for tried in range(REMOVAL_TRIES):
-                try:
-                    await self._engine.remove(container)
-                    return
-                except EngineError:
-                    await asyncio.sleep(REMOVAL_PAUSE_SECONDS * tried)
+            if box.creating is not None:
+                await self._remove_container(await box.creating)
         except EngineError:
             return  # never created, as far as anybody knows
         finally:
             self._boxes.discard((box.job.execution, box.job.attempt))
             self._slots.release()
+
+    async def _remove_container(self, container: str) -> None:
+        for pause in REMOVAL_PAUSES_SECONDS:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(EngineError):
+                await self._engine.remove(container)
+                return
 
     def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

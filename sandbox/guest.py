@@ -200,6 +200,8 @@ class Program:
         """
         # Not in the file system: the working directory holds what the caller put there, nothing else.
         lines = [line + "\n" for line in self.source.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+        linecache.clearcache()
+        getattr(linecache, "_interactive_cache", {}).clear()  # this text, which would pass for any "<string>"
         linecache.cache[SOURCE] = (len(self.source), None, lines, SOURCE)
         try:
             flags: int = _ast.PyCF_ONLY_AST

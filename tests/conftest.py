@@ -56,7 +56,7 @@ class Server:
             **({"AIRLOCK_POLICY": str(self.policy)} if self.policy else {}),
             **self.environment,
         }
-        command = [sys.executable, "-m", "gateway.cli", "serve"]
+        command = [sys.executable, "-c", "from gateway.cli import app; app()", "serve"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS

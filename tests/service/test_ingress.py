@@ -307,10 +307,21 @@ def test_an_unexpected_error_tells_nothing_but_where_the_log_has_it(server: Serv
     assert SECRET.encode() not in answer.body
     assert b"Traceback" not in answer.body
     assert b"/" not in answer.body
-    log = server.log.read_text()
     request_id = answer.header("x-request-id") or "?"
+    line = logged(server, f"{request_id} - POST")
+    assert re.search(r" - POST /boom 500 [0-9.]+ms$", line)
+    log = server.log.read_text()
     assert f"{request_id} failed" in log
     assert SECRET in log
-    line = next(line for line in log.splitlines() if f"{request_id} - POST" in line)
-    assert re.search(r" - POST /boom 500 [0-9.]+ms$", line)
     assert "not-for-the-log" not in log
+
+
+def logged(server: Server, text: str) -> str:
+    """The line of the log with this text, which comes a moment after the answer."""
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        for line in server.log.read_text().splitlines():
+            if text in line:
+                return line
+        time.sleep(0.01)
+    raise AssertionError(text)

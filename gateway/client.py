@@ -1,0 +1,165 @@
+"""The gateway as a program on this side of HTTP sees it. Must not know a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Final, Literal, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from gateway.wire import ExecutionView, Problem, ReadyView, ReviewList, ReviewSummary, ReviewView, TaskView
+
+LONGEST_POLL: Final = 60  # seconds
+# An answer may take as long as a program runs; a connection and a request may not.
+_TIMEOUT: Final = httpx.Timeout(10.0, read=None, write=60.0)
+_View = TypeVar("_View", bound=BaseModel)
+
+
+class UnreachableError(Exception):
+    """No gateway answers, or what answers is none. Worth another try later."""
+
+
+class RefusedError(Exception):
+    """The gateway refused; its own words."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.detail)
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same request may work later."""
+        return self.problem.status == HTTPStatus.SERVICE_UNAVAILABLE
+
+    @property
+    def execution(self) -> ExecutionView | None:
+        """The execution that the platform could not run, where that is the problem."""
+        told = (self.problem.model_extra or {}).get("execution")
+        return ExecutionView.model_validate(told) if isinstance(told, dict) else None
+
+
+class Client:
+    """One caller's connection. Raises `RefusedError` and `UnreachableError`."""
+
+    def __init__(self, base_url: str, key: str | None) -> None:
+        self._http = httpx.Client(
+            base_url=base_url,
+            headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+            timeout=_TIMEOUT,
+            trust_env=not is_loopback(base_url),  # a proxy has no business between two programs of one machine
+        )
+
+    def __enter__(self) -> Self:
+        """Use the client; leaving closes its connection."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._http.close()
+
+    def submit(self, request: Mapping[str, JsonValue]) -> ExecutionView:
+        """Run a program, and wait for what comes of it."""
+        return self._view(ExecutionView, "POST", "/v1/executions", body=dict(request))
+
+    def file(self, execution: str, path: str) -> bytes:
+        """A file that an execution left."""
+        # Not its `href`: an address that comes from elsewhere must not get the key.
+        return self._content("GET", f"/v1/executions/{quote(execution, safe='')}/files/{quote(path)}")
+
+    def task(self, task_id: str, *, wait_seconds: int = 0) -> TaskView:
+        """A task, as soon as it waits for its agent or for nobody, or the wait is over."""
+        return self._view(TaskView, "GET", f"/v1/tasks/{quote(task_id, safe='')}", params={"wait": str(wait_seconds)})
+
+    def reviews(self, state: Literal["open", "decided", "withdrawn", "expired"] | None) -> list[ReviewSummary]:
+        """All reviews, page by page."""
+        found: list[ReviewSummary] = []
+        params = {"state": state, "limit": "100"} if state else {"limit": "100"}
+        while True:
+            page = self._view(ReviewList, "GET", "/v1/reviews", params=params)
+            found += page.reviews
+            if page.next is None or not page.reviews:
+                return found
+            params = {**params, "after": page.next}
+
+    def review(self, review: str) -> ReviewView:
+        """A review whole."""
+        return self._view(ReviewView, "GET", f"/v1/reviews/{quote(review, safe='')}")
+
+    def rule(self, review: str, ruling: Mapping[str, JsonValue]) -> ReviewView:
+        """Decide a review."""
+        return self._view(ReviewView, "POST", f"/v1/reviews/{quote(review, safe='')}/rulings", body=dict(ruling))
+
+    def readiness(self) -> ReadyView:
+        """What the gateway can do now, also where that is nothing."""
+        response = self._response("GET", "/readyz")
+        if response.status_code not in {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE}:
+            raise RefusedError(_problem(response))
+        return self._read(ReadyView, response.content)
+
+    def _view(
+        self,
+        model: type[_View],
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: dict[str, JsonValue] | None = None,
+    ) -> _View:
+        return self._read(model, self._content(method, path, params=params, body=body))
+
+    def _content(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: dict[str, JsonValue] | None = None,
+    ) -> bytes:
+        response = self._response(method, path, params=params, body=body)
+        if not response.is_success:
+            raise RefusedError(_problem(response))
+        return response.content
+
+    def _response(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: dict[str, JsonValue] | None = None,
+    ) -> httpx.Response:
+        try:
+            # ASCII, so that whatever a command line holds can be sent, and is judged in one place.
+            content = None if body is None else json.dumps(body).encode("ascii")
+            return self._http.request(method, path, params=params, content=content)
+        except httpx.HTTPError as error:
+            message = f"No gateway answers at {self._http.base_url}: {str(error) or type(error).__name__}"
+            raise UnreachableError(message) from error
+
+    def _read(self, model: type[_View], content: bytes) -> _View:
+        try:
+            return model.model_validate_json(content)
+        except ValidationError:
+            raise UnreachableError(f"What answers at {self._http.base_url} is not this version of Airlock.") from None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is on this machine."""
+    host = httpx.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        return Problem.model_validate_json(response.content)
+    except ValidationError:
+        told = f"HTTP {response.status_code} {response.reason_phrase}"
+        return Problem(type="about:blank", title=told, status=response.status_code, detail=told)

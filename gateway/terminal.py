@@ -1,0 +1,258 @@
+"""How answers look on a terminal. What an agent wrote is shown, never obeyed: no colour, no cursor, no order of its own.
+
+Must not know where the answers come from.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterable
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from gateway.events import Status
+from gateway.wire import (
+    Error,
+    ExecutionView,
+    Finding,
+    LimitsInfo,
+    ReadyView,
+    ReviewSummary,
+    ReviewView,
+    TaskInfo,
+    TaskView,
+    TryView,
+)
+
+EXIT_TIMED_OUT: Final = 124  # as timeout(1) says it
+EXIT_OUT_OF_MEMORY: Final = 137  # as a shell says SIGKILL
+EXIT_TEMPORARY: Final = 75  # EX_TEMPFAIL: worth another try
+_SIGNAL_BASE: Final = 128
+_MAX_EXIT: Final = 255
+
+# Printable to Python, invisible to people.
+_INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
+    chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+}
+_STYLES: Final = {"open": "yellow", "in_review": "yellow", "succeeded": "green", "decided": "green"}
+
+
+class _Spelling(dict[int, str]):
+    """Character to what is shown in its place."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        plain = char in "\n\t" or (char.isprintable() and char not in _INVISIBLE)
+        return self.setdefault(code, char if plain else f"<U+{code:04X}>")
+
+
+_SPELLING: Final = _Spelling()
+
+
+def visible(text: str) -> str:
+    """Spell out all that a terminal would act upon and all that a reader cannot see: `<U+001B>`, `<U+202E>`."""
+    return text.translate(_SPELLING)
+
+
+def exit_code(view: ExecutionView) -> int:
+    """The program's exit code, as a shell would tell it."""
+    match view.status:
+        case Status.SUCCEEDED:
+            return 0
+        case Status.TIMED_OUT:
+            return EXIT_TIMED_OUT
+        case Status.OUT_OF_MEMORY:
+            return EXIT_OUT_OF_MEMORY
+        case Status.PLATFORM_ERROR:
+            return EXIT_TEMPORARY
+    if view.signal and view.signal in signal.Signals.__members__:
+        return _SIGNAL_BASE + signal.Signals[view.signal]
+    return min(view.exit_code, _MAX_EXIT) if view.exit_code and view.exit_code > 0 else 1
+
+
+def show_ending(console: Console, view: ExecutionView) -> None:
+    """What the program's own output does not say: how it ended, what to mend, what is left, what to do next."""
+    for finding in view.findings:
+        console.print(_finding(finding))
+    if view.status is not Status.SUCCEEDED:
+        console.print(_ending(view))
+        if view.error and view.error.traceback and view.error.traceback.strip() not in view.stderr:
+            console.print(_agents(view.error.traceback.rstrip("\n")))
+        if view.error and view.error.hint:
+            console.print(_line("hint", view.error.hint))
+        console.print(_line("task", _task_words(view.task)))
+        console.print(_line("next", ", ".join(view.next_actions)))
+    for skipped in view.skipped_files:
+        console.print(_line("skipped", f"{skipped.path} ({skipped.reason})"))
+
+
+def show_task(console: Console, task: TaskView) -> None:
+    """A task, its executions, and how the newest one ended."""
+    console.print(_line("task", _task_words(task)))
+    if task.message:
+        console.print(_line("reviewer", task.message))
+    table = _table("execution", "status", "submitted", "answered")
+    for execution in task.executions:
+        table.add_row(
+            _agents(execution.id),
+            _state(execution.status),
+            f"{execution.submitted_at:%F %T}",
+            f"{execution.answered_at:%F %T}" if execution.answered_at else "",
+        )
+    console.print(table)
+    if task.latest:
+        console.print(_agents(task.latest.stdout.rstrip("\n")))
+        if task.latest.result is not None:
+            console.print(_line("result", result_text(task.latest)))
+        if task.latest.error:
+            console.print(_error(task.latest.error))
+    console.print(_line("next", ", ".join(task.next_actions)))
+
+
+def show_reviews(console: Console, reviews: Iterable[ReviewSummary]) -> None:
+    """The queue."""
+    table = _table("review", "state", "task", "why", "opened", "expires", "ruling", "by")
+    for review in reviews:
+        table.add_row(
+            _agents(review.id),
+            _state(review.state),
+            _agents(review.task),
+            review.reason,
+            f"{review.opened_at:%F %T}",
+            f"{review.expires_at:%F %T}",
+            review.ruling or "",
+            _agents(review.decided_by or ""),
+        )
+    console.print(table)
+
+
+def show_review(console: Console, review: ReviewView) -> None:
+    """All that a reviewer needs to decide."""
+    console.print(_line("review", f"{review.id} of task {review.task}: {review.state}, {review.reason}"))
+    console.print(_line("written by", review.submitted_by))
+    console.print(_line("expires", f"{review.expires_at:%F %T}"))
+    for number, one in enumerate(review.tries, 1):
+        reviewed = one.execution.id == review.execution
+        console.print(
+            _try(one, f"try {number} of {len(review.tries)}{' (under review)' if reviewed else ''}", reviewed)
+        )
+    console.print(_line("ceilings", _limits_words(review.ceilings)))
+    console.print(_line("grants left", str(review.grants_left)))
+    if review.ruling:
+        console.print(_line("ruling", f"{review.ruling} by {review.decided_by}: {review.message or ''}"))
+    if review.rulings:
+        console.print(_line("token", review.token or ""))
+        for ruling in review.rulings:
+            console.print(_line("rule", f"airlock rule {review.id} {ruling.replace('_', '-')}{_NEEDS.get(ruling, '')}"))
+
+
+_NEEDS: Final = {
+    "approve_edited": " --code FILE",
+    "raise_limits": " --limit memory=1Gi",
+    "grant": " --failures 3",
+    "reject": " -m 'why' [--not-final]",
+    "answer": " --result JSON",
+}
+
+
+def show_readiness(console: Console, ready: ReadyView) -> None:
+    """Whether the gateway takes programs, and where they would run."""
+    console.print(_line("ready", "yes" if ready.ready else "no"))
+    for lane, info in ready.lanes.items():
+        python = f", Python {info.python}" if info.python else ""
+        console.print(_line(lane, f"{'available' if info.available else 'not available'}{python}: {info.detail}"))
+    console.print(_line("executions", f"{ready.live_executions} live"))
+    if ready.open_reviews is not None:
+        console.print(_line("reviews", f"{ready.open_reviews} open"))
+    console.print(_line("version", f"{ready.version}, policy {ready.policy[:12]}"))
+
+
+def result_text(view: ExecutionView) -> str:
+    """The result on one line; what has no JSON form as the program described it."""
+    if view.result_form == "repr" and isinstance(view.result, str):
+        return view.result
+    return json.dumps(view.result, ensure_ascii=False)
+
+
+def _try(one: TryView, title: str, reviewed: bool) -> RenderableType:  # noqa: FBT001  # read with its title
+    parts: list[RenderableType] = [_ending(one.execution)]
+    if one.execution.error:
+        parts.append(_error(one.execution.error))
+    if one.execution.attempts:
+        parts.append(_line("limits", _limits_words(one.execution.attempts[-1].limits)))
+    if one.diff:
+        parts.append(_diff(one.diff))
+    if reviewed:
+        parts += [_code(one.code), _line("budget", _task_words(one.execution.task))]
+    return Panel(Group(*parts), title=Text(title), title_align="left")
+
+
+def _code(code: str) -> Text:
+    lines = visible(code).split("\n")
+    width = len(str(len(lines)))
+    return Text("\n").join(
+        Text.assemble((f"{number:>{width}} │ ", "dim"), (line, "")) for number, line in enumerate(lines, 1)
+    )
+
+
+def _diff(diff: str) -> Text:
+    styles = {"+": "green", "-": "red", "@": "cyan"}
+    return Text("\n").join(Text(line, styles.get(line[:1], "dim")) for line in visible(diff).split("\n"))
+
+
+def _ending(view: ExecutionView) -> Text:
+    words = [f"exit code {view.exit_code}"] if view.exit_code else []
+    words += [view.signal] if view.signal else []
+    words += [f"{view.error.type}: {view.error.message}"] if view.error else []
+    words += [f"line {view.error.line}"] if view.error and view.error.line else []
+    return Text.assemble((view.status, _STYLES.get(view.status, "red")), " ", visible("; ".join(words)))
+
+
+def _error(error: Error) -> Text:
+    return _agents((error.traceback or f"{error.type}: {error.message}").rstrip("\n"))
+
+
+def _finding(finding: Finding) -> Text:
+    where = f"main.py:{finding.line or '?'}:{finding.column or '?'}"
+    hint = f" ({finding.hint})" if finding.hint else ""
+    return _line(finding.severity, f"{where} {finding.message} [{finding.rule}]{hint}")
+
+
+def _task_words(task: TaskInfo) -> str:
+    row, total = task.budget.failures_in_a_row, task.budget.failures_total
+    review = f" (review {task.review})" if task.review else ""
+    return (
+        f"{task.id} is {task.state}{review}, the turn is {task.turn}'s;"
+        f" failures left: {row.left} of {row.limit} in a row, {total.left} of {total.limit} in total"
+    )
+
+
+def _limits_words(limits: LimitsInfo) -> str:
+    return (
+        f"{limits.cpu_cores:g} cores, {limits.memory_bytes >> 20} MiB memory, {limits.wall_seconds:g} s,"
+        f" {limits.pids} pids, {limits.disk_bytes >> 20} MiB disk, {limits.output_bytes >> 10} KiB output"
+    )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _line(label: str, words: str) -> Text:
+    return Text.assemble((f"{label}: ", "bold"), visible(words))
+
+
+def _state(state: str) -> Text:
+    return Text(state, _STYLES.get(state, "red"))
+
+
+def _agents(text: str) -> Text:
+    return Text(visible(text))
