@@ -13,14 +13,16 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sandbox.exactness import inexact
-from sandbox.monty import Diagnostic, DiagnosticKind, Gate, GateVerdict
+from pydantic import JsonValue
 
 from gateway.events import Verdict
 from gateway.policy import Imports, Profile, TypeCheck
 from gateway.source import HOST_PYTHON, Unreadable, imports, nesting, parse
 from gateway.wire import Error, ExecutionRequest, Finding
+from sandbox.diagnostics import Diagnostic, DiagnosticKind
+from sandbox.exactness import inexact
 from sandbox.job import Lane
+from sandbox.monty import Gate, GateVerdict
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +158,19 @@ def _why_not_monty(
     if gate.gate is not Gate.OK:
         yield gate.message, gate.line
     yield from ((one.message, one.line) for one in types if one.severity == "info")
-    yield from ((reason.what, reason.line) for reason in inexact(tree))
+    yield from ((reason.what, reason.line) for reason in inexact(tree, floats_come_in=_holds_float(request.inputs)))
+
+
+def _holds_float(value: JsonValue) -> bool:
+    match value:
+        case float():
+            return True
+        case list():
+            return any(_holds_float(item) for item in value)
+        case dict():
+            return any(_holds_float(item) for item in value.values())
+        case _:
+            return False
 
 
 def _findings(diagnostics: Sequence[Diagnostic]) -> Iterator[Finding]:

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Literal
 
 from gateway.callers import Caller
-from gateway.changes import Changes
 from gateway.conductor import Conductor
-from gateway.connection import Reader, Writer
-from gateway.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
-from gateway.events import Answered, Closed, Event, Status, Submitted
-from gateway.lifecycle import Execution, Rules, State, TaskState
+from gateway.connection import Reader
+from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
+from gateway.events import Submitted
+from gateway.lifecycle import Execution, Rules, State
 from gateway.policy import LimitsRequest, Policy, Profile, limits_for
 from gateway.readiness import Readiness
 from gateway.recording import require_open
@@ -24,10 +22,10 @@ from gateway.records import StoredExecution, StoredTask
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
 from gateway.store import Store
-from gateway.times import new_id, now, stamp
-from gateway.views import execution_view, task_view
+from gateway.tasks import Tasks
+from gateway.times import new_id, now
+from gateway.views import execution_view
 from gateway.wire import (
-    Answer,
     ExecutionRequest,
     ExecutionView,
     PolicyView,
@@ -52,14 +50,14 @@ class Desk:
         policy: Policy,
         store: Store,
         conductor: Conductor,
-        changes: Changes,
+        tasks: Tasks,
         reviews: Reviews,
         readiness: Readiness,
     ) -> None:
         self._policy = policy
         self._store = store
         self._conductor = conductor
-        self._changes = changes
+        self._tasks = tasks
         self._reviews = reviews
         self._readiness = readiness
         self._keyed: dict[tuple[str, str, str], Work] = {}
@@ -196,49 +194,11 @@ class Desk:
 
     async def task(self, caller: Caller, task_id: str, *, wait_seconds: float) -> TaskView:
         """See `service.Service.task`."""
-        stored = await self._store.read(lambda reader: _owned_task(reader, caller, task_id))
-        deadline = asyncio.get_running_loop().time() + wait_seconds
-        with self._changes.watch(stored.id) as changed:
-            while True:
-                changed.clear()
-                stored = await self._store.read(lambda reader: _owned_task(reader, caller, task_id))
-                left = deadline - asyncio.get_running_loop().time()
-                if stored.task.turn in {"agent", "nobody"} or left <= 0:
-                    return await self._task_view(stored)
-                try:
-                    await asyncio.wait_for(changed.wait(), left)
-                except TimeoutError:
-                    continue
-
-    async def _task_view(self, stored: StoredTask) -> TaskView:
-        rows = await self._store.read(lambda reader: reader.executions_of(stored.id, _SHOWN_EXECUTIONS))
-        profile = profile_named(self._policy, rows[0].profile)
-        return task_view(stored.task, rows, rules_of(profile, anonymous=stored.task.anonymous))
+        return await self._tasks.view(caller, task_id, wait_seconds)
 
     async def close_task(self, caller: Caller, task_id: str) -> TaskView:
         """See `service.Service.close_task`."""
-        stored = await self._store.read(lambda reader: _owned_task(reader, caller, task_id))
-        if stored.task.anonymous:
-            raise Conflict("An anonymous task ends by itself, with its window; closing it would renew its budget.")
-        for execution in stored.task.executions:
-            await self._conductor.cancel(execution, caller.name)
-        closed = await self._store.write(lambda writer: self._close(writer, caller, task_id))
-        self._changes.notify(closed.id)
-        return await self._task_view(closed)
-
-    async def _close(self, writer: Writer, caller: Caller, task_id: str) -> StoredTask:
-        stored, at = await _owned_task(writer, caller, task_id), now()
-        if stored.task.state is TaskState.CLOSED:
-            return stored
-        await self._reviews.withdraw(writer, stored, caller.name, at)
-        events: list[Event] = []
-        for execution in stored.task.executions:
-            events.append(Answered(execution, Status.CANCELLED, 0, by=caller.name))
-            row = await writer.execution(execution)
-            if row is not None:
-                await writer.answer_execution(_cancelled(row, stamp(at)))
-        events.append(Closed(caller.name, "closed_by_agent"))
-        return await writer.append(stored, events, at)
+        return await self._tasks.close(caller, task_id)
 
     async def reviews(
         self,
@@ -282,23 +242,6 @@ async def _owned(reader: Reader, caller: Caller, execution: str) -> tuple[Stored
     if row is None or stored is None:
         raise NotFound("There is no such execution.")
     return row, stored
-
-
-async def _owned_task(reader: Reader, caller: Caller, task_id: str) -> StoredTask:
-    stored = await reader.task_named(caller.tenant, task_id)
-    if stored is None:
-        raise NotFound("There is no such task.")
-    return stored
-
-
-def _cancelled(row: StoredExecution, at: str) -> StoredExecution:
-    return replace(
-        row,
-        status=Status.CANCELLED.value,
-        answer_source="program",
-        answer=Answer().model_dump_json(exclude_defaults=True),
-        answered_at=at,
-    )
 
 
 def _limits_or_refuse(profile: Profile, asked: LimitsRequest | None) -> Limits:

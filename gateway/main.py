@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from sandbox.container import ContainerDriver
-from sandbox.monty import Monty, MontyDriver
 from starlette.types import ASGIApp
 
 from gateway.api import create_app
@@ -33,9 +31,12 @@ from gateway.reviews import Reviews
 from gateway.server import configure_logging, server_config
 from gateway.settings import Settings, StartError
 from gateway.store import Store, migrate
+from gateway.tasks import Tasks
 from gateway.times import new_id
+from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.job import Lane
+from sandbox.monty import Monty, MontyDriver
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def compose(settings: Settings) -> Gateway:
         instance=_instance(settings.data), default_image=default.isolation.image, boxes=policy.engine.boxes
     )
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: container}
-    
+
     async def guest_python() -> str | None:
         return (await container.ready()).python
 
@@ -117,7 +118,8 @@ def compose(settings: Settings) -> Gateway:
     conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random)
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
-    desk = Desk(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews, readiness=readiness)
+    tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
+    desk = Desk(policy=policy, store=store, conductor=conductor, tasks=tasks, reviews=reviews, readiness=readiness)
     return Gateway(settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, desk)
 
 

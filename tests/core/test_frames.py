@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -27,14 +29,14 @@ ENDED = {
 }
 
 
-def frame(kind: bytes, payload: bytes | dict[str, object]) -> bytes:
+def frame(kind: bytes, payload: bytes | Mapping[str, object]) -> bytes:
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return guest.HEADER.pack(kind, len(data)) + data
 
 
 def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def held(reader: FrameReader) -> int:

@@ -1,0 +1,101 @@
+"""Tasks: what an agent sees of one while it waits, and how it ends one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from gateway.callers import Caller
+from gateway.changes import Changes
+from gateway.conductor import Conductor
+from gateway.connection import Reader, Writer
+from gateway.errors import Conflict, NotFound
+from gateway.events import Answered, Closed, Event, Status
+from gateway.lifecycle import TaskState
+from gateway.policy import Policy
+from gateway.records import StoredExecution, StoredTask
+from gateway.reviews import Reviews
+from gateway.rules import profile_named, rules_of
+from gateway.store import Store
+from gateway.times import now, stamp
+from gateway.views import task_view
+from gateway.wire import Answer, TaskView
+
+_SHOWN_EXECUTIONS = 50  # of a task, newest first
+
+
+class Tasks:
+    """One gateway's tasks."""
+
+    def __init__(
+        self, *, policy: Policy, store: Store, conductor: Conductor, changes: Changes, reviews: Reviews
+    ) -> None:
+        self._policy = policy
+        self._store = store
+        self._conductor = conductor
+        self._changes = changes
+        self._reviews = reviews
+
+    async def view(self, caller: Caller, task_id: str, wait_seconds: float) -> TaskView:
+        """A task as soon as it is the agent's or nobody's turn, or the wait is over."""
+        stored = await self._store.read(lambda reader: owned_task(reader, caller, task_id))
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        with self._changes.watch(stored.id) as changed:
+            while True:
+                changed.clear()
+                stored = await self._store.read(lambda reader: owned_task(reader, caller, task_id))
+                left = deadline - asyncio.get_running_loop().time()
+                if stored.task.turn in {"agent", "nobody"} or left <= 0:
+                    return await self._view(stored)
+                try:
+                    await asyncio.wait_for(changed.wait(), left)
+                except TimeoutError:
+                    continue
+
+    async def _view(self, stored: StoredTask) -> TaskView:
+        rows = await self._store.read(lambda reader: reader.executions_of(stored.id, _SHOWN_EXECUTIONS))
+        profile = profile_named(self._policy, rows[0].profile)
+        return task_view(stored.task, rows, rules_of(profile, anonymous=stored.task.anonymous))
+
+    async def close(self, caller: Caller, task_id: str) -> TaskView:
+        """End a task: live executions are cancelled, an open review is withdrawn."""
+        stored = await self._store.read(lambda reader: owned_task(reader, caller, task_id))
+        if stored.task.anonymous:
+            raise Conflict("An anonymous task ends by itself, with its window; closing it would renew its budget.")
+        for execution in stored.task.executions:
+            await self._conductor.cancel(execution, caller.name)
+        closed = await self._store.write(lambda writer: self._close(writer, caller, task_id))
+        self._changes.notify(closed.id)
+        return await self._view(closed)
+
+    async def _close(self, writer: Writer, caller: Caller, task_id: str) -> StoredTask:
+        stored, at = await owned_task(writer, caller, task_id), now()
+        if stored.task.state is TaskState.CLOSED:
+            return stored
+        await self._reviews.withdraw(writer, stored, caller.name, at)
+        events: list[Event] = []
+        for execution in stored.task.executions:
+            events.append(Answered(execution, Status.CANCELLED, 0, by=caller.name))
+            row = await writer.execution(execution)
+            if row is not None:
+                await writer.answer_execution(_cancelled(row, stamp(at)))
+        events.append(Closed(caller.name, "closed_by_agent"))
+        return await writer.append(stored, events, at)
+
+
+async def owned_task(reader: Reader, caller: Caller, task_id: str) -> StoredTask:
+    """A task of the caller's tenant; another tenant's is as if it did not exist."""
+    stored = await reader.task_named(caller.tenant, task_id)
+    if stored is None:
+        raise NotFound("There is no such task.")
+    return stored
+
+
+def _cancelled(row: StoredExecution, at: str) -> StoredExecution:
+    return replace(
+        row,
+        status=Status.CANCELLED.value,
+        answer_source="program",
+        answer=Answer().model_dump_json(exclude_defaults=True),
+        answered_at=at,
+    )

@@ -1,0 +1,293 @@
+"""Monty: the only importer of its client. Checks programs without running them, and runs those of the Monty lane.
+
+Every session has every limit set and is thrown away after one program. What Monty cannot do
+exactly like CPython is `UNSUPPORTED`, never an exception and never a guess.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import re
+import secrets
+import sysconfig
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from pydantic_monty import (
+    AsyncFunctionSnapshot,
+    AsyncMonty,
+    AsyncMontySession,
+    CollectStreams,
+    MontyCrashedError,
+    MontyError,
+    MontyRuntimeError,
+    MontySyntaxError,
+    MontyTypingError,
+    ResourceLimits,
+)
+
+from sandbox.diagnostics import Diagnostic, read_diagnostics
+from sandbox.driver import Readiness
+from sandbox.guest import encode_result
+from sandbox.job import Job, JsonValue, Lane
+from sandbox.outcome import Ending, Evidence, Outcome, Output, Result, Usage
+
+_MEMORY_BYTES: Final = 128 << 20
+_CHECK_SECONDS: Final = 1.0
+_CHECKOUT_SECONDS: Final = 2.0
+_REQUEST_SECONDS: Final = 5.0
+_RECURSION: Final = 200  # far below CPython's 1000: what needs more is the container's
+_CHECKS_PER_SESSION: Final = 500  # the checker's memory grows with each program: 38 to 44 MB in 1,500
+_FUTURE: Final = re.compile(r"^from __future__ import [^\n;\\(]*$", re.MULTILINE)
+# Monty's shortest form of a float can differ from CPython's in the last of 16 digits, and the repr of what has none
+# of its own names an address and a kind.
+_DOUBTFUL_OUTPUT: Final = re.compile(r"\d{13,}\.\d| at 0x|<(?:class|function|built-in|bound|module|method|generator)\b")
+_NO_VALUE: Final = object()
+
+
+class Gate(StrEnum):
+    """What Monty's compiler says of a program."""
+
+    OK = "ok"
+    SYNTAX = "syntax"
+    UNSUPPORTED = "unsupported"
+    TOO_COMPLEX = "too_complex"
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """The compiler's verdict with its words, and the line where it has one."""
+
+    gate: Gate
+    message: str = ""
+    line: int | None = None
+
+
+def _limits(seconds: float, memory_bytes: int = _MEMORY_BYTES) -> ResourceLimits:
+    return ResourceLimits(
+        max_feed_duration_secs=seconds,
+        max_memory=memory_bytes,
+        max_recursion_depth=_RECURSION,
+        max_suspensions=10,
+        max_total_sleep_secs=0.0,
+    )
+
+
+class Monty:
+    """The pool of workers, started at its first use."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = workers or os.cpu_count() or 1
+        self._stack = AsyncExitStack()
+        self._starting = asyncio.Lock()
+        self._pool: AsyncMonty | None = None
+        self._checking = asyncio.Lock()
+        self._checker: _WarmChecker | None = None
+
+    async def pool(self) -> AsyncMonty:
+        """The running pool. The worker's program is the installed one, never one that is found on the PATH."""
+        async with self._starting:
+            if self._pool is None:
+                self._pool = await self._stack.enter_async_context(
+                    AsyncMonty(
+                        binary_path=Path(sysconfig.get_path("scripts")) / "monty",
+                        min_processes=1,
+                        max_processes=self._workers + 1,  # one is the warm checker's
+                        checkout_timeout=_CHECKOUT_SECONDS,
+                        request_timeout=_REQUEST_SECONDS,
+                        max_checkouts_per_worker=1000,
+                    )
+                )
+            return self._pool
+
+    async def close(self) -> None:
+        """End the workers."""
+        if self._checker is not None:
+            await self._checker.close()
+        await self._stack.aclose()
+
+    async def compile_gate(self, code: str) -> GateVerdict:
+        """Compile `code` without running it: its first line suspends, and the session is dropped there."""
+        gate = _gate_name()
+        try:
+            async with (await self.pool()).checkout(limits=_limits(_CHECK_SECONDS)) as session:
+                snapshot = await session.feed_start(f"{gate}()\n{_without_future(code)}")
+        except MontySyntaxError as error:
+            kind = Gate.UNSUPPORTED if "too deeply nested" in str(error) else Gate.SYNTAX
+            return GateVerdict(kind, error.display("msg"), _line(error))
+        except MontyRuntimeError as error:
+            return GateVerdict(Gate.UNSUPPORTED, error.display("msg"), _line(error))
+        except MontyCrashedError:
+            return GateVerdict(Gate.TOO_COMPLEX, "the program takes too long to compile")
+        except (MontyError, TimeoutError) as error:
+            return GateVerdict(Gate.UNSUPPORTED, f"Monty is not available ({type(error).__name__})")
+        if isinstance(snapshot, AsyncFunctionSnapshot) and snapshot.function_name == gate:
+            return GateVerdict(Gate.OK)
+        return GateVerdict(Gate.UNSUPPORTED, "Monty did not stop at the gate")
+
+    async def type_check(self, code: str) -> tuple[Diagnostic, ...] | None:
+        """Type-check `code` without running it; None when that does not end within its budget (1 s)."""
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS), self._checking:
+                if self._checker is None or self._checker.worn:
+                    await self._renew_checker()
+                if self._checker is None:
+                    return None
+                return await self._checker.check(_without_future(code))
+        except (MontyError, TimeoutError, ValueError, KeyError):
+            if self._checker is not None:
+                self._checker.worn = True
+            return None
+
+    async def _renew_checker(self) -> None:
+        if self._checker is not None:
+            old, self._checker = self._checker, None
+            await old.close()
+        self._checker = await _WarmChecker.open(await self.pool())
+
+
+class _WarmChecker:
+    """One session that checks many programs and runs none: the gate in front of each never type-checks."""
+
+    def __init__(self, gate: str, stack: AsyncExitStack, session: AsyncMontySession) -> None:
+        self._gate = gate
+        self._stack = stack
+        self._session = session
+        self._checks = 0
+        self.worn = False
+
+    @classmethod
+    async def open(cls, pool: AsyncMonty) -> _WarmChecker:
+        """Check a worker out for long."""
+        gate, stack = _gate_name(), AsyncExitStack()
+        session = await stack.enter_async_context(
+            pool.checkout(
+                limits=_limits(_CHECK_SECONDS),
+                type_check=True,
+                type_check_stubs=f"def {gate}() -> None: ...\n",
+                type_check_format="json",
+            )
+        )
+        return cls(gate, stack, session)
+
+    async def close(self) -> None:
+        """Give the worker back; one that crashed is gone already."""
+        try:
+            await self._stack.aclose()
+        except MontyError:
+            return
+
+    async def check(self, code: str) -> tuple[Diagnostic, ...]:
+        """The diagnostics. The gate has one argument too many, so there is always one, and nothing ever runs."""
+        self._checks += 1
+        self.worn = self._checks >= _CHECKS_PER_SESSION
+        try:
+            snapshot = await self._session.feed_start(f"{self._gate}(1)\n{code}")
+            if isinstance(snapshot, AsyncFunctionSnapshot) and snapshot.function_name == "import_stubs":
+                snapshot = await snapshot.resume({"return_value": {}})
+        except MontyTypingError as error:
+            return tuple(read_diagnostics(error.display(), self._gate))
+        self.worn = True  # the gate did not hold: this session is not trusted again
+        return ()
+
+
+class MontyDriver:
+    """The Monty lane."""
+
+    def __init__(self, monty: Monty) -> None:
+        self._monty = monty
+
+    async def run(self, job: Job) -> Outcome:
+        """See `driver.Driver.run`: a program's whole run, or `UNSUPPORTED`."""
+        if job.stdin or job.args or job.env or job.files or job.outputs:
+            return _unsupported("the job has stdin, args, env, files or outputs")
+        if not json.dumps(dict(job.inputs), ensure_ascii=False).isascii():
+            return _unsupported("methods of text may differ outside ASCII")
+        began = time.perf_counter()
+        collected = CollectStreams(job.limits.output_bytes)
+        limits = _limits(job.limits.wall_seconds, min(job.limits.memory_bytes, _MEMORY_BYTES))
+        try:
+            async with (await self._monty.pool()).checkout(limits=limits, assert_message_annotations=False) as session:
+                value = await session.feed_run(
+                    _without_future(job.code.removeprefix("\ufeff")),
+                    inputs=dict(job.inputs),
+                    print_callback=collected,
+                )
+        except (MontyError, TimeoutError, ValueError, TypeError) as error:
+            return _unsupported(f"{type(error).__name__}: {str(error)[:200]}")
+        seconds = time.perf_counter() - began
+        if value is None and not _ends_with_expression(job.code):
+            return _outcome(_NO_VALUE, collected, job.limits.output_bytes, seconds)
+        return _outcome(value, collected, job.limits.output_bytes, seconds)
+
+    async def ready(self) -> Readiness:
+        """See `driver.Driver.ready`."""
+        try:
+            async with (await self._monty.pool()).checkout(limits=_limits(_CHECK_SECONDS)) as session:
+                value: object = await session.feed_run("1 + 1")
+        except (MontyError, TimeoutError, OSError) as error:
+            return Readiness(available=False, detail=f"Monty does not run: {type(error).__name__}")
+        return Readiness(available=value == 2, detail="Monty runs")  # noqa: PLR2004  # the sum of one and one
+
+    async def reap(self, live: frozenset[tuple[str, int]]) -> int:
+        """See `driver.Driver.reap`: workers end with this process, so nothing is ever left."""
+        del live
+        return 0
+
+    async def close(self) -> None:
+        """See `driver.Driver.close`: the pool is its maker's to close."""
+
+
+def _outcome(value: object, collected: CollectStreams, limit: int, seconds: float) -> Outcome:
+    streams: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    for stream, text in collected.output:
+        streams[stream].append(text)
+    stdout, stderr = ("".join(streams[name]).encode("utf-8", "surrogatepass") for name in ("stdout", "stderr"))
+    form, text = ("json", "null") if value is _NO_VALUE else encode_result(value, limit)
+    if len(stdout) > limit or len(stderr) > limit or form != "json":
+        return _unsupported("the output is too long, or the value has no JSON form")
+    if _DOUBTFUL_OUTPUT.search("".join(streams["stdout"] + streams["stderr"])):
+        return _unsupported("the output shows what may be printed differently")
+    decoded: JsonValue = json.loads(text)
+    return Outcome(
+        ending=Ending.SUCCEEDED,
+        lane=Lane.MONTY,
+        stdout=Output(stdout),
+        stderr=Output(stderr),
+        result=None if value is _NO_VALUE else Result(decoded, "json"),
+        exit_code=0,
+        usage=Usage(wall_seconds=seconds),
+        timings=(("run", seconds),),
+    )
+
+
+def _ends_with_expression(code: str) -> bool:
+    """Whether the program has a value of its own; the session answers None either way."""
+    body = ast.parse(code.removeprefix("\ufeff")).body
+    return bool(body) and isinstance(body[-1], ast.Expr)
+
+
+def _unsupported(detail: str) -> Outcome:
+    return Outcome(ending=Ending.UNSUPPORTED, lane=Lane.MONTY, evidence=Evidence(detail=detail))
+
+
+def _gate_name() -> str:
+    """A name that no program uses; a leading underscore would keep it out of the checker's sight."""
+    return f"gate_{secrets.token_hex(8)}"
+
+
+def _without_future(code: str) -> str:
+    """Blank what must come first and here does not: future imports change nothing that Monty does."""
+    return _FUTURE.sub("", code.removeprefix("\ufeff"))
+
+
+def _line(error: MontySyntaxError | MontyRuntimeError) -> int | None:
+    frames = error.traceback()
+    return frames[-1].line - 1 if frames else None

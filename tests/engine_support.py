@@ -1,0 +1,176 @@
+"""What tests on the real engine share: jobs, a driver of their own, and an engine that can be taken away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sandbox.attach import EngineAddress
+from sandbox.container import ContainerDriver
+from sandbox.engine import Engine, address_from_environment
+from sandbox.job import InputFile, Job, JsonValue, Limits
+from sandbox.outcome import Ending, Outcome
+from sandbox.profile import INSTANCE_LABEL
+
+IMAGE = "airlock-guest:latest"
+SESSION = f"test-{secrets.token_hex(6)}"  # boxes of other sessions on this engine are none of ours
+LIMITS = Limits(
+    cpu_cores=1.0, memory_bytes=128 << 20, wall_seconds=10.0, pids=32, disk_bytes=16 << 20, output_bytes=64 << 10
+)
+_numbers = itertools.count(1)
+
+
+def make_job(  # noqa: PLR0913 - one parameter for each field of a job
+    code: str,
+    limits: Limits = LIMITS,
+    *,
+    inputs: Mapping[str, JsonValue] | None = None,
+    stdin: str = "",
+    args: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    files: Sequence[InputFile] = (),
+    outputs: Sequence[str] = (),
+    image: str = IMAGE,
+) -> Job:
+    return Job(
+        execution=f"{SESSION}-{next(_numbers)}",
+        attempt=1,
+        code=code,
+        limits=limits,
+        image=image,
+        inputs=inputs or {},
+        stdin=stdin,
+        args=tuple(args),
+        env=env or {},
+        files=tuple(files),
+        outputs=tuple(outputs),
+    )
+
+
+@dataclass
+class Lab:
+    """A driver under an instance name of its own, and a way to see its boxes from outside."""
+
+    driver: ContainerDriver
+    engine: Engine
+    instance: str
+    closed: bool = field(default=False)
+
+    async def run(self, code: str, limits: Limits = LIMITS, *, outputs: Sequence[str] = ()) -> Outcome:
+        return await self.driver.run(make_job(code, limits, outputs=outputs))
+
+    async def run_all(self, *codes: str, limits: Limits = LIMITS) -> list[Outcome]:
+        return list(await asyncio.gather(*(self.run(code, limits) for code in codes)))
+
+    async def boxes(self) -> set[tuple[str, int]]:
+        found = await self.engine.labelled(INSTANCE_LABEL, self.instance)
+        return {(labels["airlock.execution"], int(labels["airlock.attempt"])) for labels in found.values()}
+
+    async def settle(self) -> None:
+        """Wait until everything that ended is removed; fails when something stays."""
+        async with asyncio.timeout(10):
+            while await self.boxes():  # noqa: ASYNC110 - the engine has no event for it that is worth the trouble
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def open_lab(address: EngineAddress | None = None, boxes: int = 4) -> AsyncIterator[Lab]:
+    instance = f"{SESSION}-{next(_numbers)}"
+    driver = ContainerDriver(instance, IMAGE, boxes, address=address)
+    engine = Engine(None, runtime=None, calls=2)
+    try:
+        yield Lab(driver, engine, instance)
+    finally:
+        await driver.close()
+        assert await Lab(driver, engine, instance).boxes() == set()
+        await engine.close()
+
+
+def facts(outcome: Outcome) -> dict[str, JsonValue]:
+    """What a probe found out inside a box and printed as its last line of JSON."""
+    assert outcome.ending is Ending.SUCCEEDED, outcome
+    found = json.loads(outcome.stdout.text.splitlines()[-1])
+    assert isinstance(found, dict)
+    return found
+
+
+def limited(**changes: float) -> Limits:
+    """The usual limits with some of them changed."""
+    whole = {name: value if name in {"cpu_cores", "wall_seconds"} else int(value) for name, value in changes.items()}
+    return replace(LIMITS, **whole)  # type: ignore[arg-type] # the names are checked by the dataclass
+
+
+@dataclass
+class EngineProxy:
+    """The real engine behind a socket of our own, so that it can be away, come back, hang or fail."""
+
+    address: EngineAddress
+    mode: str = "through"  # or "hang", or "fail"
+    _connections: set[asyncio.StreamWriter] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+
+    async def up(self) -> None:
+        path = self.address.url.removeprefix("unix://")
+        self._server = await asyncio.start_unix_server(self._serve, path)
+
+    async def down(self) -> None:
+        """Stop listening and cut every connection, as an engine does that dies."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._connections):
+            writer.transport.abort()
+        Path(self.address.url.removeprefix("unix://")).unlink(missing_ok=True)  # noqa: ASYNC240 - one small file
+        await asyncio.sleep(0.05)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
+        try:
+            if self.mode == "fail":
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\nConnection: close\r\n\r\noops")
+            elif self.mode == "hang":
+                await reader.read()
+            else:
+                await self._forward(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            return
+        finally:
+            self._connections.discard(writer)
+            writer.close()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        real = address_from_environment().url.removeprefix("unix://")
+        far_reader, far_writer = await asyncio.open_unix_connection(real)
+        self._connections.add(far_writer)
+        try:
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        finally:
+            self._connections.discard(far_writer)
+            far_writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.write_eof()
+
+
+@asynccontextmanager
+async def open_proxy() -> AsyncIterator[EngineProxy]:
+    with tempfile.TemporaryDirectory() as folder:
+        proxy = EngineProxy(EngineAddress(f"unix://{folder}/engine.sock"))
+        try:
+            yield proxy
+        finally:
+            await proxy.down()
