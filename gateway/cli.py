@@ -1,35 +1,30 @@
 """The command `airlock`: the gateway itself, and a small client for people and scripts.
 
-Turns words into one request and an answer into an exit code; `terminal.py` owns how things look. Program output goes
-out byte for byte into a pipe, and made harmless onto a terminal.
+Turns words into one request and an answer into an exit code; `output.py` and `terminal.py` own how things look.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn, TextIO, TypeAlias
+from typing import Annotated, NoReturn, TypeAlias
 
 import typer
 from pydantic import JsonValue
-from rich.console import Console
 
-from gateway import __version__, arguments, terminal
-from gateway.arguments import is_clean
+from gateway import __version__, arguments, output, terminal
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
 from gateway.client import LONGEST_POLL, Client, RefusedError, UnreachableError, is_loopback
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
-from gateway.wire import ExecutionView, FileOut
+from gateway.wire import ExecutionView
 
 _USAGE = 2
-_PIPE_WIDTH = 160
 
 app = typer.Typer(
     name="airlock", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -126,13 +121,13 @@ def run(  # noqa: PLR0913  # the options of a program
     if limits:
         request["limits"] = arguments.values(limits)
     with _gateway() as client:
-        with _spinner():
+        with output.spinner():
             view = _submit(client, request)
         if as_json:
             typer.echo(json.dumps(json.loads(view.model_dump_json()), indent=2))
         else:
-            _show(view)
-        _save(client, view, out)
+            output.show(view)
+        output.save(view, out, client.file)
     raise typer.Exit(terminal.exit_code(view))
 
 
@@ -141,7 +136,7 @@ def status() -> None:
     """Tell what the gateway can do now; exit 0 when it takes programs."""
     with _gateway() as client:
         ready = client.readiness()
-    terminal.show_readiness(_console(sys.stdout), ready)
+    terminal.show_readiness(output.console(sys.stdout), ready)
     raise typer.Exit(0 if ready.ready else 1)
 
 
@@ -153,11 +148,11 @@ def task(
 ) -> None:
     """Show a task."""
     until = time.monotonic() + wait
-    with _gateway() as client, _spinner() if wait else nullcontext():
+    with _gateway() as client, output.spinner() if wait else nullcontext():
         view = client.task(task_id, wait_seconds=min(wait, LONGEST_POLL))
         while view.turn not in {"agent", "nobody"} and (left := int(until - time.monotonic())) > 0:
             view = client.task(task_id, wait_seconds=min(left, LONGEST_POLL))
-    terminal.show_task(_console(sys.stdout), view)
+    terminal.show_task(output.console(sys.stdout), view)
 
 
 @app.command()
@@ -165,14 +160,14 @@ def reviews(*, state: Annotated[ReviewState | None, typer.Option(help="Only thes
     """List the reviews of the tenant."""
     with _gateway(reviewer=True) as client:
         found = client.reviews(state.value if state else None)
-    terminal.show_reviews(_console(sys.stdout), found)
+    terminal.show_reviews(output.console(sys.stdout), found)
 
 
 @app.command()
 def review(review_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Show a review: the tries, the code, what went wrong, and how to rule."""
     with _gateway(reviewer=True) as client:
-        terminal.show_review(_console(sys.stdout), client.review(review_id))
+        terminal.show_review(output.console(sys.stdout), client.review(review_id))
 
 
 @app.command()
@@ -199,7 +194,7 @@ def rule(  # noqa: PLR0913  # the parts of a ruling
     if result is not None:
         ruling["result"] = arguments.json_value(result)
     arguments.check_ruling(ruling)
-    console = _console(sys.stdout)
+    console = output.console(sys.stdout)
     with _gateway(reviewer=True) as client:
         if token is None:
             seen = client.review(review_id)
@@ -238,7 +233,7 @@ def _gateway(*, reviewer: bool = False) -> Iterator[Client]:
             yield client
     except SettingsError as error:
         _fail(str(error), _USAGE)
-    except KeysError as error:
+    except (KeysError, output.SaveError) as error:
         _fail(str(error), 1)
     except UnreachableError as error:
         _fail(str(error), terminal.EXIT_TEMPORARY)
@@ -261,50 +256,3 @@ def _submit(client: Client, request: dict[str, JsonValue]) -> ExecutionView:
         if error.execution is None:
             raise
         return error.execution
-
-
-def _show(view: ExecutionView) -> None:
-    _emit(sys.stdout, view.stdout)
-    _emit(sys.stderr, view.stderr)
-    if view.result is not None:
-        gap = "\n" if view.stdout and not view.stdout.endswith("\n") else ""
-        _emit(sys.stdout, f"{gap}{terminal.result_text(view)}\n")
-    terminal.show_ending(_console(sys.stderr), view)
-
-
-def _emit(stream: TextIO, text: str) -> None:
-    """A program's own output: its bytes into a pipe, nothing that acts onto a terminal."""
-    if stream.isatty():
-        stream.write(terminal.visible(text))
-    else:
-        stream.flush()
-        stream.buffer.write(text.encode("utf-8", "replace"))
-    stream.flush()
-
-
-def _save(client: Client, view: ExecutionView, directory: Path | None) -> None:
-    """Write what the program left below the directory, and only there; without one, tell of it."""
-    for file in view.files:
-        if directory is None or not is_clean(file.path):
-            typer.echo(terminal.visible(f"file: {file.path} ({file.size_bytes} bytes; --out DIR saves it)"), err=True)
-            continue
-        target = directory / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(target, flags, 0o644), "wb") as saved:
-            saved.write(client.file(view.id, file.path) if file.content is None else _content(file))
-
-
-def _content(file: FileOut) -> bytes:
-    text = file.content or ""
-    return base64.b64decode(text) if file.encoding == "base64" else text.encode()
-
-
-def _console(stream: TextIO) -> Console:
-    wide = None if stream.isatty() else _PIPE_WIDTH
-    return Console(file=stream, width=wide, markup=False, highlight=False, emoji=False)
-
-
-def _spinner() -> AbstractContextManager[object]:
-    console = Console(stderr=True)
-    return console.status("running") if console.is_terminal else nullcontext()

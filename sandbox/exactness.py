@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import singledispatch
@@ -30,6 +31,7 @@ from sandbox.exactness_tables import (
     PURE_FUNCTIONS,
 )
 
+_EQUAL_KEYS: Final = "of two equal keys (1, 1.0, True) another one stays"
 _UNLIKE: Final = (
     ast.AsyncFunctionDef,
     ast.Await,
@@ -42,12 +44,13 @@ _UNLIKE: Final = (
     ast.TryStar,
 )
 _ALL_BUILTINS: Final = frozenset(dir(builtins))
-_DOUBTFUL_REGEX: Final = re.compile(r"\(\?(?!P<|:|=|!)|[*+?}]\+|\\[1-9pPXKRGuUxN0]")
-_SPEC: Final = re.compile(r"(?:[^{}]?[<>^])?[+\- ]?#?0?\d{0,3}[,_]?(?:\.(?P<precision>\d+))?[bdeEfFgosxX%]?")
+_DOUBTFUL_REGEX: Final = re.compile(r"\(\?(?!P<|:|=|!)|[*+?}]\+|[*+}]\)[*+{]|\\[1-9pPXKRGuUxN0]")
+_SPEC: Final = re.compile(r"(?:[^{}]?[<>^])?[+\- ]?#?0?\d{0,3}[,_]?(?:\.(?P<precision>\d+))?(?P<type>[bdeEfFgosxX%]?)")
 _MOST_PRECISION: Final = 15  # digits that are equal in both
 _REGEX_FUNCTIONS: Final = frozenset(
     f"re.{name}" for name in ("compile", "findall", "finditer", "match", "fullmatch", "search", "sub", "split")
 )
+_AS_CALLS: Final = frozenset({"map", "filter", "zip", "enumerate", "reversed", "set", "frozenset"})
 _JSON_OPTIONS: Final = frozenset({"indent", "sort_keys", "separators"})
 _PRINT_OPTIONS: Final = frozenset({"sep", "end", "flush"})
 
@@ -69,6 +72,8 @@ def inexact(tree: ast.Module, *, floats_come_in: bool = False) -> tuple[Reason, 
 
 def _reasons_of(facts: Facts, node: ast.AST) -> Iterator[str]:
     yield from _rule(node, facts)
+    if facts.has_floats and _keyed(facts, node):
+        yield _EQUAL_KEYS
     if isinstance(node, ast.expr) and facts.is_set(node) and not facts.set_is_safe(node):
         yield "the order of a set may show"
 
@@ -107,13 +112,17 @@ def _name(node: ast.Name, facts: Facts) -> Iterator[str]:
         yield f"{name} is another thing than the builtin"
     elif name.startswith("__"):
         yield f"{name} is not compared"
-    elif name in {"map", "filter", "zip", "enumerate", "reversed"} and not _is_called(facts, node):
-        yield f"{name} is lazy in CPython"
+    elif name in _AS_CALLS and isinstance(node.ctx, ast.Load) and not _is_called(facts, node):
+        yield f"{name} handed on is not compared"
+    elif facts.evaluated_too_early(node):
+        yield f"{name} may not be there yet when CPython evaluates the annotation"
 
 
 def _is_called(facts: Facts, node: ast.Name) -> bool:
     parent = facts.parents.get(node)
-    return isinstance(parent, ast.Call) and parent.func is node
+    if not isinstance(parent, ast.Call):
+        return False
+    return parent.func is node or facts.called(parent) == "isinstance"
 
 
 @_rule.register
@@ -154,8 +163,19 @@ def _arguments(node: ast.Call, name: str | None) -> Iterator[str]:
         yield "these options of print() are not compared"
     if name in {"str", "int"} and len(node.args) + len(node.keywords) > 2:  # noqa: PLR2004  # one more than they have
         yield f"{name}() with these arguments is not compared"
-    if isinstance(node.func, ast.Attribute) and node.func.attr == "format" and text_of(node.func.value) is None:
-        yield "a format that is not a constant is not compared"
+    if isinstance(node.func, ast.Attribute) and node.func.attr == "format" and not _plain_template(node.func.value):
+        yield "this format is not compared"
+
+
+def _plain_template(node: ast.expr) -> bool:
+    text = text_of(node)
+    if text is None:
+        return False
+    try:
+        fields = list(string.Formatter().parse(text))
+    except ValueError:
+        return False
+    return all(_plain_spec(spec or "", typed=conversion is None) for _, _, spec, conversion in fields)
 
 
 def _lazy(facts: Facts, node: ast.Call, name: str) -> Iterator[str]:
@@ -233,6 +253,43 @@ def _generator(node: ast.GeneratorExp, facts: Facts) -> Iterator[str]:
 
 
 @_rule.register
+def _mapping(node: ast.Dict, _: Facts) -> Iterator[str]:
+    if any(isinstance(key, ast.Constant) and isinstance(key.value, bool) for key in node.keys):
+        yield _EQUAL_KEYS
+
+
+@_rule.register
+def _subscript(node: ast.Subscript, _: Facts) -> Iterator[str]:
+    if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, bool):
+        yield _EQUAL_KEYS
+
+
+@_rule.register
+def _sequence(node: ast.List | ast.Tuple | ast.Set, _: Facts) -> Iterator[str]:
+    """Numbers of several kinds side by side are how equal keys of different kinds come about."""
+    kinds = {type(item.value) for item in ast.walk(node) if isinstance(item, ast.Constant)}
+    if bool in kinds and kinds & {int, float}:
+        yield _EQUAL_KEYS
+
+
+def _keyed(facts: Facts, node: ast.AST) -> bool:
+    """Whether a value that may be a float becomes a key here."""
+    match node:
+        case ast.Subscript(ctx=ast.Store(), slice=ast.Constant(value=str() | int())):
+            return False
+        case ast.Subscript(ctx=ast.Store()) | ast.DictComp() | ast.SetComp():
+            return True
+        case ast.Attribute(attr="setdefault" | "fromkeys" | "add"):
+            return True
+        case ast.Dict(keys=keys):
+            return any(not (isinstance(key, ast.Constant) and isinstance(key.value, str)) for key in keys)
+        case ast.Call():
+            return facts.called(node) in {"set", "frozenset", "dict", "collections.Counter"} and bool(node.args)
+        case _:
+            return False
+
+
+@_rule.register
 def _class(node: ast.ClassDef, _: Facts) -> Iterator[str]:
     if node.bases or node.keywords:
         yield "Monty has no inheritance"
@@ -267,14 +324,29 @@ def _formatted(node: ast.FormattedValue, _: Facts) -> Iterator[str]:
     if node.format_spec is None:
         return
     parts = node.format_spec.values if isinstance(node.format_spec, ast.JoinedStr) else []
-    text = "".join(part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))
-    match = _SPEC.fullmatch(text)
-    if match is None or int(match["precision"] or 0) > _MOST_PRECISION or any(_dynamic(part) for part in parts):
+    texts = [text_of(part) for part in parts]
+    plain = node.conversion != -1 or _plain_value(node.value)
+    if not _plain_spec("".join(text or "{" for text in texts), typed=not plain):
         yield "this format is not compared"
 
 
-def _dynamic(part: ast.expr) -> bool:
-    return not (isinstance(part, ast.Constant) and isinstance(part.value, str))
+def _plain_spec(spec: str, *, typed: bool) -> bool:
+    """Whether a format means the same. Without a type at its end, Monty also formats what CPython refuses to."""
+    match = _SPEC.fullmatch(spec)
+    if match is None or int(match["precision"] or 0) > _MOST_PRECISION:
+        return False
+    return not typed or bool(match["type"]) or spec in {"", ",", "_"}
+
+
+def _plain_value(node: ast.expr) -> bool:
+    """Whether a value is certainly text or a number."""
+    match node:
+        case ast.Constant(value=str() | int() | float()) | ast.JoinedStr():
+            return True
+        case ast.Call(func=ast.Name(id="str" | "len" | "int" | "float" | "repr" | "ord" | "chr")):
+            return True
+        case _:
+            return False
 
 
 @_rule.register

@@ -6,6 +6,7 @@ Pure: read off the syntax tree, without inference beyond names.
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterator
 
 from sandbox.exactness_tables import (
@@ -31,6 +32,9 @@ class Facts:
         self.ascii = all(text.isascii() for node in ast.walk(tree) if (text := text_of(node)) is not None)
         self.has_floats = floats_come_in or any(_may_make_float(node) for node in ast.walk(tree))
         self.sets = _set_names(tree)
+        self.late = any(name == "annotations" for name in self.imported)
+        self.bound_by = dict(_top_level(tree))
+        self.annotations = frozenset(_annotated(tree))
 
     def called(self, node: ast.AST) -> str | None:
         """The name that a call calls: of a builtin, or of a member of a module."""
@@ -43,6 +47,12 @@ class Facts:
                 return f"{self.modules[module]}.{name}"
             case _:
                 return None
+
+    def evaluated_too_early(self, node: ast.Name) -> bool:
+        """Whether it is a name in an annotation that is evaluated before the program has bound the name."""
+        if self.late or node not in self.annotations or (hasattr(builtins, node.id) and node.id not in self.names):
+            return False
+        return self.bound_by.get(node.id, node.lineno) >= node.lineno
 
     def consumed(self, node: ast.expr) -> bool:
         """Whether an iterator is used up at once, in order, by what it is handed to."""
@@ -86,6 +96,28 @@ class Facts:
                 return self.is_set(parent)
             case _:
                 return False
+
+
+def _top_level(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Names that the module's own statements bind, and the line after which they are."""
+    for node in tree.body:
+        line = node.end_lineno or node.lineno
+        match node:
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                yield from ((alias.asname or alias.name, line) for alias in names)
+            case ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+                yield name, line
+            case _:
+                pass
+
+
+def _annotated(tree: ast.Module) -> Iterator[ast.Name]:
+    """The names in annotations."""
+    for node in ast.walk(tree):
+        for field in ("annotation", "returns"):
+            annotation = getattr(node, field, None)
+            if isinstance(annotation, ast.expr):
+                yield from (inner for inner in ast.walk(annotation) if isinstance(inner, ast.Name))
 
 
 def text_of(node: ast.AST) -> str | None:

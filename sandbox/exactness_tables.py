@@ -234,8 +234,6 @@ DUNDERS: Final = frozenset(
         "__setitem__",
         "__call__",
         "__post_init__",
-        "__iter__",
-        "__next__",
     ]
 )
 FLOAT_FREE_MATH: Final = frozenset(["gcd", "lcm", "factorial", "comb", "perm", "isqrt", "floor", "ceil", "trunc"])

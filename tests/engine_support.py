@@ -8,7 +8,7 @@ import itertools
 import json
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,6 +55,14 @@ def make_job(  # noqa: PLR0913 - one parameter for each field of a job
     )
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.02)
+
+
 @dataclass
 class Lab:
     """A driver under an instance name of its own, and a way to see its boxes from outside."""
@@ -62,7 +70,6 @@ class Lab:
     driver: ContainerDriver
     engine: Engine
     instance: str
-    closed: bool = field(default=False)
 
     async def run(self, code: str, limits: Limits = LIMITS, *, outputs: Sequence[str] = ()) -> Outcome:
         return await self.driver.run(make_job(code, limits, outputs=outputs))
@@ -76,9 +83,11 @@ class Lab:
 
     async def settle(self) -> None:
         """Wait until everything that ended is removed; fails when something stays."""
-        async with asyncio.timeout(10):
-            while await self.boxes():  # noqa: ASYNC110 - the engine has no event for it that is worth the trouble
-                await asyncio.sleep(0.05)
+
+        async def empty() -> bool:
+            return not await self.boxes()
+
+        await eventually(empty)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import pytest
 from sandbox.driver import Driver
 from sandbox.job import Job
 from sandbox.outcome import Ending, Fault
+from tests.engine_support import eventually
 
 
 class World(Protocol):
@@ -59,9 +60,11 @@ class DriverContract:
     async def test_a_cancelled_job_leaves_nothing(self, world: World) -> None:
         job = world.endless()
         running = asyncio.create_task(world.driver.run(job))
-        async with asyncio.timeout(20):
-            while name(job) not in await world.present():
-                await asyncio.sleep(0.02)
+
+        async def exists() -> bool:
+            return name(job) in await world.present()
+
+        await eventually(exists)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running

@@ -65,7 +65,11 @@ def test_killed_while_ten_run_it_finishes_them_all_after_the_restart(make_server
             assert charged == number % 2, "the crash itself costs nothing"
             again = client.post(
                 "/v1/executions",
-                json={"code": f"import time\ntime.sleep(4)\n{'1 / 0' if number % 2 else repr(number)}\n", "task_id": f"crash-{number}", "lane": "container"},
+                json={
+                    "code": f"import time\ntime.sleep(4)\n{'1 / 0' if number % 2 else repr(number)}\n",
+                    "task_id": f"crash-{number}",
+                    "lane": "container",
+                },
                 headers={"Idempotency-Key": f"key-{number}"},
             )
             assert again.json()["id"] == latest["id"], "the key still stands for the same execution"

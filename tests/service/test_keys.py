@@ -13,7 +13,12 @@ import pytest
 
 from tests.conftest import ROOT, Server
 
-KEYS = {"ada": ("team-a", "agent"), "ann": ("team-a", "reviewer"), "bob": ("team-b", "agent"), "ben": ("team-b", "reviewer")}
+KEYS = {
+    "ada": ("team-a", "agent"),
+    "ann": ("team-a", "reviewer"),
+    "bob": ("team-b", "agent"),
+    "ben": ("team-b", "reviewer"),
+}
 POLICY = "version: 1\ndefaults: {budget: {failures_in_a_row: 1}}\nkeys:\n" + "".join(
     f"  - {{name: {name}, sha256: {hashlib.sha256(f'key-of-{name}'.encode()).hexdigest()},"
     f" tenant: {tenant}, profile: default, roles: [{role}]}}\n"
