@@ -30,6 +30,8 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "URLError": "There is no network in here. Send the data in `inputs` or `files`.",
         "KeyError": "Look at the keys that are there (print them), or use .get() with a default.",
         "IndexError": "Check the length before indexing.",
+        "ZeroDivisionError": "Check that the divisor is not zero before dividing.",
+        "ValueError": "Look at the value that is handed in on that line (print it), and check or convert it first.",
         "TypeError": "Look at the types of the values on that line (print them), and convert them.",
         "AttributeError": "Look at the type of the value on that line; it has no such attribute.",
         "RecursionError": "The recursion does not end or is too deep: check its base case, or use a loop.",

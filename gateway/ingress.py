@@ -79,8 +79,10 @@ class Ingress:
         except ClientDisconnect:
             answer.status = _CLIENT_GONE
         except asyncio.CancelledError:
+            if answer.status is not None:
+                raise
+            # Only a server that stops cancels a request. Told so, its client is answered, and nothing is amiss.
             await answer.tell(Unavailable("The gateway is stopping.", retry_after_seconds=5))
-            raise
         except Exception:  # noqa: BLE001  # the last wall: nothing of it leaves but the id under which the log has it
             _log.exception("%s failed", answer.request_id)
             await answer.tell(InternalError())

@@ -7,13 +7,11 @@ import contextlib
 import fcntl
 import logging
 import random
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.api import create_app
@@ -28,7 +26,7 @@ from gateway.policy_file import read_policy
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.reviews import Reviews
-from gateway.server import configure_logging, server_config
+from gateway.server import Server, configure_logging, server_config
 from gateway.settings import Settings, StartError
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
@@ -151,10 +149,7 @@ def serve(settings: Settings) -> None:
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = uvicorn.Server(server_config(gateway.app(), settings))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises the signal again once it has stopped; stopping when told to is not a failure.
-        signal.signal(number, lambda *_: None)
+    server = Server(server_config(gateway.app(), settings))
     server.run()
     del lock
     if not server.started:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
 import h11
@@ -68,6 +72,25 @@ class BoundedProtocol(H11Protocol):
         if self._headers_due is not None:
             self._headers_due.cancel()
             self._headers_due = None
+
+
+class Server(uvicorn.Server):
+    """A server for which being told to stop is a good end: it returns, where uvicorn's dies of the signal."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGINT and SIGTERM; at once on a second SIGINT."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

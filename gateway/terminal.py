@@ -78,17 +78,17 @@ def exit_code(view: ExecutionView) -> int:
 def show_ending(console: Console, view: ExecutionView) -> None:
     """What the program's own output does not say: how it ended, what to mend, what is left, what to do next."""
     for finding in view.findings:
-        console.print(_finding(finding))
+        _say(console, _finding(finding))
     if view.status is not Status.SUCCEEDED:
-        console.print(_ending(view))
+        _say(console, _ending(view))
         if view.error and view.error.traceback and view.error.traceback.strip() not in view.stderr:
-            console.print(_agents(view.error.traceback.rstrip("\n")))
+            _say(console, _agents(view.error.traceback.rstrip("\n")))
         if view.error and view.error.hint:
-            console.print(_line("hint", view.error.hint))
-        console.print(_line("task", _task_words(view.task)))
-        console.print(_line("next", ", ".join(view.next_actions)))
+            _say(console, _line("hint", view.error.hint))
+        _say(console, _line("task", _task_words(view.task)))
+        _say(console, _line("next", ", ".join(view.next_actions)))
     for skipped in view.skipped_files:
-        console.print(_line("skipped", f"{skipped.path} ({skipped.reason})"))
+        _say(console, _line("skipped", f"{skipped.path} ({skipped.reason})"))
 
 
 def show_task(console: Console, task: TaskView) -> None:
@@ -169,7 +169,7 @@ def show_readiness(console: Console, ready: ReadyView) -> None:
     console.print(_line("executions", f"{ready.live_executions} live"))
     if ready.open_reviews is not None:
         console.print(_line("reviews", f"{ready.open_reviews} open"))
-    console.print(_line("version", f"{ready.version}, policy {ready.policy[:12]}"))
+    console.print(_line("version", f"{ready.version}, policy {ready.policy}"))
 
 
 def result_text(view: ExecutionView) -> str:
@@ -193,7 +193,7 @@ def _try(one: TryView, title: str, reviewed: bool) -> RenderableType:  # noqa: F
 
 
 def _code(code: str) -> Text:
-    lines = visible(code).split("\n")
+    lines = visible(code.removesuffix("\n")).split("\n")
     width = len(str(len(lines)))
     return Text("\n").join(
         Text.assemble((f"{number:>{width}} │ ", "dim"), (line, "")) for number, line in enumerate(lines, 1)
@@ -252,6 +252,11 @@ def _line(label: str, words: str) -> Text:
 
 def _state(state: str) -> Text:
     return Text(state, _STYLES.get(state, "red"))
+
+
+def _say(console: Console, words: Text) -> None:
+    """One line stays one line, for who reads it with a program."""
+    console.print(words, soft_wrap=True)
 
 
 def _agents(text: str) -> Text:

@@ -109,7 +109,9 @@ class ExecutionRequest(Wire):
         default="auto",
         description="`container` skips Monty; `monty` refuses what Monty cannot run exactly like CPython.",
     )
-    force: bool = Field(default=False, description="Run it although a check is certain that a name does not exist.")
+    force: bool = Field(
+        default=False, strict=True, description="Run it although a check is certain that a name does not exist."
+    )
 
     @field_validator("inputs")
     @classmethod
@@ -144,9 +146,9 @@ class RulingRequest(Wire):
     message: Text = Field(default="", max_length=10_000)
     code: Text | None = Field(default=None, min_length=1, description="approve_edited: the reviewer's version.")
     limits: LimitsRequest | None = Field(default=None, description="raise_limits: what to run it with.")
-    failures: int | None = Field(default=None, ge=1, le=1000, description="grant: how many failures more.")
+    failures: int | None = Field(default=None, strict=True, ge=1, le=1000, description="grant: how many failures more.")
     result: JsonValue = Field(default=None, description="answer: the result that a person gives.")
-    final: bool = Field(default=True, description="reject: whether the task is over.")
+    final: bool = Field(default=True, strict=True, description="reject: whether the task is over.")
 
     @model_validator(mode="after")
     def _complete(self) -> RulingRequest:
@@ -291,11 +293,16 @@ class Answer(Wire):
     python: str | None = None
 
 
-class ExecutionView(Answer):
-    """An execution as its caller sees it."""
+class _Named(Wire):
+    """What every answer begins with."""
 
     id: str
     status: Status
+
+
+class ExecutionView(Answer, _Named):
+    """An execution as its caller sees it."""
+
     source: Literal["program", "human", "record"] | None = None
     of: str | None = Field(default=None, description="The reviewed execution that this one was made from.")
     repeats: str | None = Field(default=None, description="The failed execution whose record answered this one.")

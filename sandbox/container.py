@@ -48,9 +48,9 @@ class _Box:
     phases: dict[str, float] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
 
-    def phase_ends(self, name: str) -> None:
-        """Note how long the phase took that ends now."""
-        now = time.monotonic()
+    def phase_ends(self, name: str, at: float | None = None) -> None:
+        """Note how long the phase took that ended at `at`, or ends now."""
+        now = time.monotonic() if at is None else max(at, self.since)
         self.phases[name] = now - self.since
         self.since = now
 
@@ -167,9 +167,10 @@ class ContainerDriver:
         try:
             conversation = Conversation(job, attachment)
             await self._engine.start(container)
-            box.phase_ends("start")
             silence = await conversation.listen()
-            box.phase_ends("run")
+            box.phase_ends("start", conversation.started_at)
+            box.phase_ends("run", conversation.ended_at)
+            box.phase_ends("collect")
         finally:
             await attachment.close()  # before anything else is asked of the engine about this box
         outcome = await self._judge(container, conversation, silence)

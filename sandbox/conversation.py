@@ -7,6 +7,7 @@ engine; a kill is for its caller, who is told why (`Silence`) before anything is
 from __future__ import annotations
 
 import asyncio
+import time
 from enum import StrEnum
 from typing import Final
 
@@ -17,7 +18,7 @@ from sandbox.transcript import Transcript
 
 START_SECONDS: Final = 10.0  # from a started box to a forked program
 WALL_GRACE_SECONDS: Final = 0.5  # past the job's limit, the guest was kept from enforcing it itself
-TELL_SECONDS: Final = 10.0  # from the program's end to the last frame, files included
+TELL_SECONDS: Final = 10.0  # from the program's end, or the guest's decision to kill it, to the last frame
 NOTES_BYTES: Final = 4096  # of what the box writes outside frames: its last words, for operators
 
 
@@ -33,7 +34,7 @@ class Silence(StrEnum):
 
 
 class Conversation:
-    """The gateway's half of one attached stream."""
+    """The gateway's half of one attached stream. `started_at`, `ended_at`: of the program, on the monotonic clock."""
 
     def __init__(self, job: Job, attachment: Attachment) -> None:
         self.transcript = Transcript(job.limits)
@@ -75,21 +76,30 @@ class Conversation:
         return Silence.FINISHED if self._frames.broken is self.transcript.violation is None else Silence.BROKEN
 
     def _hear(self, data: bytes, timer: asyncio.Timeout) -> None:
-        now = asyncio.get_running_loop().time()
         for stream, piece in self._streams.feed(data):
             if stream == 1:
                 for frame in self._frames.feed(piece):
                     self.transcript.add(frame)
             else:
                 self.notes = (self.notes + piece)[-NOTES_BYTES:]
-        if self.transcript.ended is not None and self.ended_at is None:
-            self.ended_at = now
-            timer.reschedule(now + TELL_SECONDS)
-        elif self.transcript.started is not None and self.started_at is None:
-            self.started_at = now
+        self._set(timer)
+
+    def _set(self, timer: asyncio.Timeout) -> None:
+        """Move the limit on with the run's phase: the program's time, then the guest's to tell about it."""
+        now = asyncio.get_running_loop().time()
+        said = self.transcript
+        if said.started is not None and self.started_at is None:
+            self.started_at = time.monotonic()
             timer.reschedule(now + self._wall_seconds + WALL_GRACE_SECONDS)
+        if self._is_over and self.ended_at is None:
+            self.ended_at = time.monotonic()
+            timer.reschedule(now + TELL_SECONDS)
+
+    @property
+    def _is_over(self) -> bool:
+        return self.transcript.ended is not None or self.transcript.killing is not None
 
     def _silence(self) -> Silence:
         if self.transcript.started is None:
             return Silence.NOT_STARTED
-        return Silence.WALL if self.transcript.ended is None else Silence.NOT_TOLD
+        return Silence.NOT_TOLD if self._is_over else Silence.WALL

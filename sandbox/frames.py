@@ -52,12 +52,18 @@ class Written:
     data: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Killing:
+    """The guest is about to kill the program; sent before it does."""
+
+    reason: KillReason
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """The program has ended and nothing of it runs any more. `status` is as `waitpid` gives it."""
 
     status: int | None
-    killed_for: KillReason | None
     wall_seconds: float | None
     cpu_seconds: float | None
     peak_memory_bytes: int | None
@@ -107,7 +113,17 @@ class Finished:
 
 
 Frame: TypeAlias = (
-    Started | SetupFailed | Written | Ended | ResultPart | Raised | FileBegins | FilePart | SkippedFile | Finished
+    Started
+    | SetupFailed
+    | Written
+    | Killing
+    | Ended
+    | ResultPart
+    | Raised
+    | FileBegins
+    | FilePart
+    | SkippedFile
+    | Finished
 )
 
 
@@ -241,16 +257,18 @@ def _setup_failed(payload: bytes) -> SetupFailed:
     return SetupFailed(_text(record["type"]), _text(record["message"]))
 
 
+def _killing(payload: bytes) -> Killing:
+    return Killing(_KILL_REASONS[_text(_record(payload)["reason"])])
+
+
 def _ended(payload: bytes) -> Ended:
     record = _record(payload)
-    killed_for = record["killed_for"]
     written = record["written_bytes"]
     if not isinstance(written, list):
         raise TypeError
     stdout_bytes, stderr_bytes = written
     return Ended(
         status=_natural_or_none(record["status"]),
-        killed_for=None if killed_for is None else _KILL_REASONS[_text(killed_for)],
         wall_seconds=_seconds_or_none(record["wall_seconds"]),
         cpu_seconds=_seconds_or_none(record["cpu_seconds"]),
         peak_memory_bytes=_natural_or_none(record["peak_memory_bytes"]),
@@ -299,6 +317,7 @@ _PARSERS: Final[dict[bytes, Callable[[bytes], Frame]]] = {
     guest.STDERR: lambda payload: Written("stderr", is_tail=False, data=payload),
     guest.STDOUT_TAIL: lambda payload: Written("stdout", is_tail=True, data=payload),
     guest.STDERR_TAIL: lambda payload: Written("stderr", is_tail=True, data=payload),
+    guest.KILLING: _killing,
     guest.ENDED: _ended,
     guest.RESULT_JSON: lambda payload: ResultPart("json", payload),
     guest.RESULT_REPR: lambda payload: ResultPart("repr", payload),

@@ -8,7 +8,7 @@ it can write to is its own word.
 
 Frames, both ways on the attached stream: one byte of kind, four of length (big endian), payload.
 The gateway sends one job: length, JSON (`Order`), then the bytes of the files. The guest answers
-`started`, output as it comes, `ended`, what was kept back of the output, the program's report,
+`started`, output as it comes, `killing` if it has to, `ended`, what was kept back of the output, the program's report,
 files, and `end`; or `setup_failed`.
 """
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 HEADER = struct.Struct(">cI")
-STARTED, SETUP_FAILED, ENDED, END = b"S", b"F", b"p", b"z"
+STARTED, SETUP_FAILED, KILLING, ENDED, END = b"S", b"F", b"k", b"p", b"z"
 STDOUT, STDERR, STDOUT_TAIL, STDERR_TAIL = b"o", b"e", b"O", b"E"
 RESULT_JSON, RESULT_REPR, ERROR = b"j", b"r", b"x"
 FILE, FILE_DATA, SKIPPED = b"f", b"d", b"s"
@@ -101,7 +101,7 @@ def encode_result(value: object, limit: int) -> tuple[Literal["json", "repr"], s
         brief = True
     except _NotJsonError as refusal:
         brief = refusal.too_large
-    except BaseException:  # noqa: BLE001 - the value's methods are the program's: they may raise anything
+    except BaseException:  # the value's methods are the program's: they may raise anything
         brief = False
     return "repr", _cut(_repr(value, brief=brief), limit)
 
@@ -155,7 +155,7 @@ def _repr(value: object, *, brief: bool) -> str:
             short.maxlist = short.maxtuple = short.maxdict = short.maxstring = short.maxother = short.maxlong = 1_000
             return short.repr(value)
         return repr(value)
-    except BaseException:  # noqa: BLE001 - as above
+    except BaseException:  # as above
         return f"<unprintable {_type_name(value)}>"
 
 
@@ -259,11 +259,11 @@ def _error_record(error: BaseException, trace: types.TracebackType | None) -> di
         line = error.lineno
     try:
         text = "".join(traceback.format_exception(type(error), error, trace))
-    except BaseException:  # noqa: BLE001 - the exception's methods are the program's
+    except BaseException:  # the exception's methods are the program's
         text = ""
     try:
         message = str(error.msg if isinstance(error, SyntaxError) else error)
-    except BaseException:  # noqa: BLE001 - as above
+    except BaseException:  # as above
         message = f"<unprintable {_type_name(error)}>"
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == SOURCE:
@@ -286,7 +286,7 @@ def _call_hook(error: BaseException, trace: types.TracebackType | None) -> None:
         hook(type(error), error, trace)
     except SystemExit:
         raise
-    except BaseException as failure:  # noqa: BLE001 - the hook is the program's
+    except BaseException as failure:  # the hook is the program's
         if failure.__traceback__ is not None:
             failure.__traceback__ = failure.__traceback__.tb_next
         failure.__context__ = None
@@ -493,7 +493,7 @@ class Supervisor:
         while self.status is None and self.killed_for is None:
             left = deadline - time.monotonic()
             if left <= 0:
-                self.killed_for = "wall"
+                self._condemn("wall")
                 break
             self.poll.register(1, select.POLLOUT if self.channel.waiting else 0)
             for descriptor, _ in self.poll.poll(left * 1000 + 1):
@@ -533,8 +533,13 @@ class Supervisor:
         if head:
             self.channel.send(stream.kind, head)
         if stream.total > STREAM_CEILING_BYTES and self.status is None and self.killed_for is None:
-            self.killed_for = "output"
+            self._condemn("output")
         return data
+
+    def _condemn(self, reason: str) -> None:
+        """Say why the program is going to be killed, before it is: so that the kill has an author whatever follows."""
+        self.killed_for = reason
+        self.channel.send_record(KILLING, {"reason": reason})
 
     def _feed(self) -> None:
         try:
@@ -580,7 +585,6 @@ class Supervisor:
             ENDED,
             {
                 "status": self.status,
-                "killed_for": self.killed_for,
                 "wall_seconds": self.wall_seconds,
                 "cpu_seconds": used.ru_utime + used.ru_stime,
                 "peak_memory_bytes": peak_memory_bytes(),
@@ -610,17 +614,17 @@ def take_frames(buffer: bytearray) -> Iterator[tuple[bytes, bytes]]:
 
 def oom_kills() -> int | None:
     """How many processes of this box the kernel killed at its memory limit; cgroup v2, then v1."""
-    kills = _counter("/sys/fs/cgroup/memory.events", "oom_kill")
-    return _counter("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill") if kills is None else kills
+    kills = counter("/sys/fs/cgroup/memory.events", "oom_kill")
+    return counter("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill") if kills is None else kills
 
 
 def peak_memory_bytes() -> int | None:
     """The most memory that this box had, its files in /tmp included; cgroup v2, then v1."""
-    peak = _counter("/sys/fs/cgroup/memory.peak")
-    return _counter("/sys/fs/cgroup/memory/memory.max_usage_in_bytes") if peak is None else peak
+    peak = counter("/sys/fs/cgroup/memory.peak")
+    return counter("/sys/fs/cgroup/memory/memory.max_usage_in_bytes") if peak is None else peak
 
 
-def _counter(path: str, key: str = "") -> int | None:
+def counter(path: str, key: str = "") -> int | None:
     """A number from one of the kernel's files, or None where it cannot be read."""
     try:
         with open(path, encoding="ascii") as file:
@@ -805,7 +809,7 @@ if __name__ == "__main__":
             _program.succeed(eval(_last, _program.names))
     except SystemExit:
         raise
-    except BaseException as _error:
+    except BaseException as _error:  # the program may raise anything
         _failure = _error
     if _failure is not None:
         _program.fail(_failure)

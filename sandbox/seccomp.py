@@ -79,12 +79,15 @@ ALLOWED: Final = (
 _AF_UNIX = 1
 _SELF = 0
 _PRIO_PROCESS = 0
+_FILE_TYPE, _FIFO = 0o170000, 0o010000
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 
 ALLOWED_WHEN: Final = (
     AllowedWhen("AF_UNIX only: no inet, netlink, packet, vsock or kernel-crypto socket", "socket", ((0, _AF_UNIX),)),
     AllowedWhen("as above", "socketpair", ((0, _AF_UNIX),)),
     AllowedWhen("threads and processes, no new namespaces", "clone", ((0, 0),), mask=_NEW_NAMESPACES),
+    AllowedWhen("named pipes, no device nodes", "mknod", ((1, _FIFO),), mask=_FILE_TYPE),
+    AllowedWhen("as above", "mknodat", ((2, _FIFO),), mask=_FILE_TYPE),
     # The guest has the program's uid, and for these the kernel compares nothing but uids: a program
     # that could name another process could lower the guest's limits until the kernel kills it.
     AllowedWhen("limits, of the caller only", "prlimit64", ((0, _SELF),)),

@@ -21,6 +21,7 @@ class Transcript:
         self.violation: str | None = None
         self.started: frames.Started | None = None
         self.setup_failed: frames.SetupFailed | None = None
+        self.killing: frames.Killing | None = None
         self.ended: frames.Ended | None = None
         self.finished: frames.Finished | None = None
         self._raised: frames.Raised | None = None
@@ -43,6 +44,8 @@ class Transcript:
                 self.setup_failed = frame
             case frames.Written():
                 self._write(frame)
+            case frames.Killing():
+                self.killing = frame
             case frames.Ended():
                 self.ended = frame
                 self._check_sizes(frame)

@@ -80,10 +80,11 @@ def outcome_of(said: Transcript, *, timed_out: bool = False, end: BoxEnd | None 
     """
     ended = said.ended
     stdout, stderr = said.output("stdout"), said.output("stderr")
+    killed_for = None if said.killing is None else said.killing.reason
     observed = Observed(
         reported=ended is not None and not problem,
         status=None if ended is None else ended.status,
-        killed_for="wall" if timed_out else None if ended is None else ended.killed_for,
+        killed_for="wall" if timed_out else killed_for,
         oom_kills=None if ended is None else ended.oom_kills,
         engine_oom_flag=None if end is None else end.out_of_memory,
         omitted_bytes=stdout.omitted_bytes + stderr.omitted_bytes,

@@ -16,7 +16,7 @@ def test_the_lifecycle_page_is_drawn_from_the_tables() -> None:
     assert check.returncode == 0, "run script/chart"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/*.md")) + [ROOT / "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md"], ids=lambda path: path.name)
 def test_every_relative_link_leads_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for target in (piece.split(")")[0].split("#")[0] for piece in text.split("](")[1:]):

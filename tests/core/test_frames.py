@@ -17,10 +17,9 @@ from sandbox.job import InputFile, Job, Limits
 from sandbox.transcript import Transcript
 
 LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 26, wall_seconds=1, pids=8, disk_bytes=1 << 20, output_bytes=4096)
-KINDS = [b"S", b"F", b"p", b"z", b"o", b"e", b"O", b"E", b"j", b"r", b"x", b"f", b"d", b"s"]
+KINDS = [b"S", b"F", b"k", b"p", b"z", b"o", b"e", b"O", b"E", b"j", b"r", b"x", b"f", b"d", b"s"]
 ENDED = {
     "status": 0,
-    "killed_for": None,
     "wall_seconds": 0.1,
     "cpu_seconds": 0,
     "peak_memory_bytes": None,
@@ -110,7 +109,7 @@ def test_frames_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
         frame(b"p", {**ENDED, "status": -1}),
         frame(b"p", {**ENDED, "status": True}),
         frame(b"p", {**ENDED, "oom_kills": 1 << 60}),
-        frame(b"p", {**ENDED, "killed_for": "fun"}),
+        frame(b"k", {"reason": "fun"}),
         frame(b"p", {**ENDED, "wall_seconds": -0.5}),
         frame(b"p", json.dumps(ENDED).replace("0.1", "NaN").encode()),
         frame(b"p", {**ENDED, "written_bytes": [1]}),

@@ -68,7 +68,6 @@ def test_exit_code_and_signal_are_told_only_of_a_program_that_ended_by_itself(
 LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 26, wall_seconds=1, pids=8, disk_bytes=100, output_bytes=10)
 ENDED = frames.Ended(
     status=0,
-    killed_for=None,
     wall_seconds=0.5,
     cpu_seconds=0.25,
     peak_memory_bytes=None,
@@ -101,6 +100,12 @@ def test_a_gateways_kill_keeps_what_came_before_it() -> None:
     assert outcome.evidence.killed_for == "wall"
     assert outcome.stdout.text == "abc"
     assert outcome.usage.wall_seconds is None
+
+
+def test_an_announced_kill_has_its_author_even_if_the_box_dies_of_it() -> None:
+    heard = said(frames.Started("3.13"), frames.Killing("wall"))
+    outcome = outcome_of(heard, end=BoxEnd(exit_code=137, out_of_memory=False), problem="the stream ended early")
+    assert (outcome.ending, outcome.evidence.killed_for) == (Ending.TIMED_OUT, "wall")
 
 
 def test_a_request_that_cannot_be_set_up_is_the_codes_fault() -> None:

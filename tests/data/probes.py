@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final
 
-TEXTS: Final = (
+TEXTS: Final[tuple[str, ...]] = (
     "''",
     "'a'",
     "'Hello World'",
@@ -18,7 +18,7 @@ TEXTS: Final = (
     "'ABCabc'",
     "'tab\\there'",
 )
-TEXT_OPERATIONS: Final = (
+TEXT_OPERATIONS: Final[tuple[str, ...]] = (
     ".upper()",
     ".lower()",
     ".title()",
@@ -70,7 +70,7 @@ TEXT_OPERATIONS: Final = (
     " in 'Hello World'",
     " < 'b'",
 )
-NUMBERS: Final = (
+NUMBERS: Final[tuple[str, ...]] = (
     "0",
     "1",
     "-1",
@@ -91,7 +91,7 @@ NUMBERS: Final = (
     "1/3",
     "True",
 )
-NUMBER_OPERATIONS: Final = (
+NUMBER_OPERATIONS: Final[tuple[str, ...]] = (
     "str({})",
     "repr({})",
     "bool({})",
@@ -133,8 +133,8 @@ NUMBER_OPERATIONS: Final = (
     "1 if ({}) else 2",
     "str({})[:5]",
 )
-INTEGERS: Final = ("0", "5", "-13", "255", "2**70", "-(2**65)")
-INTEGER_OPERATIONS: Final = (
+INTEGERS: Final[tuple[str, ...]] = ("0", "5", "-13", "255", "2**70", "-(2**65)")
+INTEGER_OPERATIONS: Final[tuple[str, ...]] = (
     "bin({})",
     "hex({})",
     "oct({})",
@@ -157,7 +157,7 @@ INTEGER_OPERATIONS: Final = (
     "'%d|%5d|%-5d|%05d' % ({0},{0},{0},{0})",
     "'%x %o %c' % (abs({0}),abs({0}),65)",
 )
-SEQUENCES: Final = (
+SEQUENCES: Final[tuple[str, ...]] = (
     "[]",
     "[3,1,2]",
     "[1,1,1]",
@@ -169,7 +169,7 @@ SEQUENCES: Final = (
     "[None,0,'']",
     "[0.5,0.25]",
 )
-SEQUENCE_OPERATIONS: Final = (
+SEQUENCE_OPERATIONS: Final[tuple[str, ...]] = (
     "len({})",
     "list({})",
     "tuple({})",
@@ -200,7 +200,7 @@ SEQUENCE_OPERATIONS: Final = (
     "list({}).count(1)",
     "min(len(str(x)) for x in {}) if {} else 0",
 )
-VALUES: Final = (
+VALUES: Final[tuple[str, ...]] = (
     "{'a':[1,2.5,None,True,'x']}",
     "[]",
     "{}",
@@ -210,15 +210,15 @@ VALUES: Final = (
     "(1,(2,))",
     "'é'",
 )
-JSON_OPERATIONS: Final = (
+JSON_OPERATIONS: Final[tuple[str, ...]] = (
     "json.dumps({})",
     "json.dumps({},indent=2)",
     "json.dumps({},sort_keys=True)",
     "json.dumps({},separators=(',',':'))",
     "json.loads(json.dumps({}))",
 )
-SUBJECTS: Final = ("'ab12, cd;34'", "''", "'me@home you@work'", "'aab ab\\nabc'", "'xyxz'", "'A1 b2'")
-REGEX_OPERATIONS: Final = (
+SUBJECTS: Final[tuple[str, ...]] = ("'ab12, cd;34'", "''", "'me@home you@work'", "'aab ab\\nabc'", "'xyxz'", "'A1 b2'")
+REGEX_OPERATIONS: Final[tuple[str, ...]] = (
     "re.findall(r'[a-z]+', {})",
     "re.sub(r'\\d+', '#', {})",
     "re.split(r'[,;]\\s*', {})",
@@ -236,14 +236,14 @@ REGEX_OPERATIONS: Final = (
     "re.findall(r'x(?=y)', {})",
     "re.findall(r'x(?!y)', {})",
 )
-MOMENTS: Final = (
+MOMENTS: Final[tuple[str, ...]] = (
     "datetime(2024,2,29,13,5,9)",
     "datetime(1999,12,31)",
     "date(2024,1,5)",
     "timedelta(days=-1,hours=5)",
     "timedelta(seconds=90061,microseconds=5)",
 )
-MOMENT_OPERATIONS: Final = (
+MOMENT_OPERATIONS: Final[tuple[str, ...]] = (
     "print({})",
     "print({}.isoformat())",
     "print({}.strftime('%Y-%m-%d %H:%M:%S %A %B %j %a %b %d %I %p %y'))",
@@ -253,7 +253,7 @@ MOMENT_OPERATIONS: Final = (
     "print({} + timedelta(days=40))",
     "print({}.year, {}.month)",
 )
-MATHEMATICS: Final = (
+MATHEMATICS: Final[tuple[str, ...]] = (
     "math.sqrt(2)",
     "math.floor(-2.5)",
     "math.ceil(2.1)",
@@ -286,7 +286,7 @@ MATHEMATICS: Final = (
     "math.inf",
     "math.nan",
 )
-ITERATORS: Final = (
+ITERATORS: Final[tuple[str, ...]] = (
     "list(itertools.permutations([1,2,3],2))",
     "list(itertools.combinations('abcd',2))",
     "list(itertools.combinations_with_replacement('ab',2))",
@@ -299,7 +299,7 @@ ITERATORS: Final = (
     "list(itertools.zip_longest('ab','c',fillvalue='-'))",
     "list(itertools.pairwise([1,2,3]))",
 )
-COLLECTIONS: Final = (
+COLLECTIONS: Final[tuple[str, ...]] = (
     "Counter('mississippi')",
     "Counter('mississippi').most_common(2)",
     "Counter([1,2,1])+Counter([1])",
@@ -315,7 +315,7 @@ COLLECTIONS: Final = (
     "Counter('ab')['z']",
     "list(deque('abc'))",
 )
-DECIMALS: Final = (
+DECIMALS: Final[tuple[str, ...]] = (
     "Decimal('1.10')+Decimal('2.2')",
     "Decimal('1')/Decimal('3')",
     "Decimal('2.675').quantize(Decimal('0.01'))",
@@ -331,7 +331,7 @@ DECIMALS: Final = (
     "Decimal(7)/2",
     "Decimal('2')**10",
 )
-STATEMENTS: Final = (
+STATEMENTS: Final[tuple[str, ...]] = (
     "d={}\nd[True]='a'; d[1]='b'; d[1.0]='c'\nprint(d, list(d))\n",
     "print({1:'a', True:'b'}, {True:1, 1.0:2}, {1, True, 1.0}, {True, 1})\n",
     "d={1:'a'}\nd.update({True:'b'}); print(d)\nd.setdefault(1.0,5); print(d)\nd2={**d, 1.0:'z'}; print(d2)\nprint(d|{True:3}, dict([(1,2),(True,3)]), dict.fromkeys([1,True,1.0]))\n",

@@ -106,7 +106,7 @@ print("to stderr", file=sys.stderr)
     assert usage.cpu_seconds is not None
     assert usage.peak_memory_bytes is not None
     assert 1 << 20 < usage.peak_memory_bytes <= LIMITS.memory_bytes
-    assert [phase for phase, _ in outcome.timings] == ["create", "start", "run"]
+    assert [phase for phase, _ in outcome.timings] == ["create", "start", "run", "collect"]
     assert outcome.python == "3.13"
 
 

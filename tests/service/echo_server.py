@@ -11,11 +11,10 @@ import socket
 import sys
 from pathlib import Path
 
-import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.ingress import Ingress
-from gateway.server import BoundedProtocol, configure_logging, server_config
+from gateway.server import BoundedProtocol, Server, configure_logging, server_config
 from gateway.settings import Address, Settings
 
 SECRET = "the-word-that-must-not-leave"
@@ -38,6 +37,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         more = message.get("more_body", False)
     if scope["path"] == "/late":
         await asyncio.sleep(2.5)
+    if scope["path"] == "/never":
+        await asyncio.Event().wait()
     if scope["path"] == "/boom":
         raise ZeroDivisionError(SECRET)
     await _answer(send, {"received": received})
@@ -62,7 +63,9 @@ def main(seconds: float) -> None:
     configure_logging(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)  # noqa: T201
-    uvicorn.Server(server_config(Ingress(app, body_seconds=seconds), settings)).run(sockets=[listener])
+    config = server_config(Ingress(app, body_seconds=seconds), settings)
+    config.timeout_graceful_shutdown = 1
+    Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from gateway.auth import Authenticator
 from gateway.callers import Caller, KnownKey, Role
 from tests.service.fake_service import FakeService
 
-AGENT, REVIEWER, OPERATOR = "agent-key", "reviewer-key", "operator-key"
+AGENT, REVIEWER, OPERATOR = "agent-key", "reviewer-key-of-more-than-32-characters", "operator-key"
 STRANGER, STRANGE_REVIEWER = "stranger-key", "strange-reviewer-key"
 
 

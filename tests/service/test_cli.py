@@ -364,7 +364,9 @@ def test_on_this_machine_the_reviewers_key_is_found(gateway: Gateway) -> None:
         gateway.run("run", "--task", "t", gateway.program({"status": "failed", "stdout": name}), key=None)
     assert gateway.run("reviews", key=None).returncode == 1
     path = gateway.home / "reviewer.key"
-    path.write_text(REVIEWER)
+    path.write_text(f"{REVIEWER}\n")
+    path.chmod(0o600)
+    assert "rev_0000" in gateway.run("reviews", key=None).stdout
     path.chmod(0o644)
     refused = gateway.run("reviews", key=None)
     assert (refused.returncode, "0600" in refused.stderr) == (1, True)

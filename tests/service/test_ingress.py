@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,21 +26,20 @@ JSON = "Content-Type: application/json\r\n"
 @dataclass(frozen=True)
 class Server:
     port: int
-    pid: int
+    process: subprocess.Popen[str]
     log: Path
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     def peak_bytes(self) -> int:
-        match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
         assert match
         return int(match[1]) * 1024
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log = tmp_path_factory.mktemp("server") / "log"
+@contextmanager
+def serving(log: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "tests.service.echo_server", str(SECONDS)]
     with (
         log.open("w") as stderr,
@@ -47,9 +47,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ):
         try:
             assert process.stdout
-            yield Server(int(process.stdout.readline()), process.pid, log)
+            yield Server(int(process.stdout.readline()), process, log)
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("server") / "log") as server:
+        yield server
 
 
 @dataclass(frozen=True)
@@ -314,6 +320,18 @@ def test_an_unexpected_error_tells_nothing_but_where_the_log_has_it(server: Serv
     assert f"{request_id} failed" in log
     assert SECRET in log
     assert "not-for-the-log" not in log
+
+
+def test_a_server_that_stops_answers_who_still_waits_and_ends_well(tmp_path: Path) -> None:
+    with serving(tmp_path / "log") as server, server.connect() as connection:
+        connection.sendall(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.3)
+        server.process.terminate()
+        answer = read_answer(connection)
+        assert_problem(answer, 503, "unavailable")
+        assert answer.header("retry-after") == "5"
+        assert server.process.wait(10) == 0
+        assert "Traceback" not in server.log.read_text()
 
 
 def logged(server: Server, text: str) -> str:
