@@ -26,9 +26,10 @@ from gateway.callers import Caller, Role
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.events import Status
 from gateway.ingress import CALLER, Ingress
+from gateway.requests import TASK_ID, ExecutionRequest, RulingRequest
+from gateway.requests import Path as FilePath
 from gateway.service import Service
-from gateway.wire import TASK_ID, ExecutionRequest, ExecutionView, RulingRequest
-from gateway.wire import Path as FilePath
+from gateway.wire import ExecutionView
 
 _RETRY_SECONDS: Final = 5
 _ID: Final = r"^[A-Za-z0-9_-]{1,64}$"

@@ -12,8 +12,8 @@ from typing import NoReturn
 import typer
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from gateway.wire import Path as FilePath
-from gateway.wire import RulingRequest
+from gateway.requests import Path as FilePath
+from gateway.requests import RulingRequest
 
 _CLEAN = TypeAdapter[str](FilePath)
 

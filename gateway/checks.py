@@ -17,8 +17,9 @@ from pydantic import JsonValue
 
 from gateway.events import Verdict
 from gateway.policy import Imports, Profile, TypeCheck
+from gateway.requests import ExecutionRequest
 from gateway.source import HOST_PYTHON, Unreadable, imports, nesting, parse
-from gateway.wire import Error, ExecutionRequest, Finding
+from gateway.wire import Error, Finding
 from sandbox.diagnostics import Diagnostic, DiagnosticKind
 from sandbox.exactness import inexact
 from sandbox.job import Lane

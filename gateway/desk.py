@@ -19,22 +19,14 @@ from gateway.policy import LimitsRequest, Policy, Profile, limits_for
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
+from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
 from gateway.store import Store
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
-from gateway.wire import (
-    ExecutionRequest,
-    ExecutionView,
-    PolicyView,
-    ReadyView,
-    ReviewList,
-    ReviewView,
-    RulingRequest,
-    TaskView,
-)
+from gateway.wire import ExecutionView, PolicyView, ReadyView, ReviewList, ReviewView, TaskView
 from gateway.work import Work, program_digest, request_digest
 from sandbox.job import Limits
 

@@ -14,10 +14,10 @@ from gateway.events import Finished
 from gateway.lifecycle import State
 from gateway.policy import Policy, Profile
 from gateway.records import StoredExecution
+from gateway.requests import ExecutionRequest
 from gateway.rules import profile_named, rules_of
 from gateway.store import Store
 from gateway.times import parse
-from gateway.wire import ExecutionRequest
 from gateway.work import Work
 from sandbox.outcome import Ending, Fault
 

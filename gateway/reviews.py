@@ -20,12 +20,13 @@ from gateway.lifecycle import Execution, Rules, State
 from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
 from gateway.recording import record_work
 from gateway.records import StoredExecution, StoredReview, StoredTask
+from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.rules import profile_named, rules_of
 from gateway.steps import Refusal, refusal, review_token
 from gateway.store import Store
 from gateway.times import new_id, now, stamp
 from gateway.views import review_summary, review_view
-from gateway.wire import ExecutionRequest, ReviewList, ReviewView, RulingRequest
+from gateway.wire import ReviewList, ReviewView
 from gateway.work import Work, program_digest
 from sandbox.job import Limits
 

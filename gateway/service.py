@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
-from gateway.wire import (
-    ExecutionRequest,
-    ExecutionView,
-    PolicyView,
-    ReadyView,
-    ReviewList,
-    ReviewView,
-    RulingRequest,
-    TaskView,
-)
+from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.wire import ExecutionView, PolicyView, ReadyView, ReviewList, ReviewView, TaskView
 
 
 class Service(Protocol):

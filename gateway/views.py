@@ -11,11 +11,11 @@ from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import LIVE_STATUS, Rules, Task, TaskState
 from gateway.policy import Ceilings
 from gateway.records import StoredExecution, StoredReview
+from gateway.requests import ExecutionRequest
 from gateway.times import parse
 from gateway.wire import (
     Answer,
     Budget,
-    ExecutionRequest,
     ExecutionSummary,
     ExecutionView,
     Left,

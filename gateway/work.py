@@ -15,7 +15,8 @@ from datetime import datetime
 from gateway.events import Event, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
-from gateway.wire import Answer, ExecutionRequest, Finding
+from gateway.requests import ExecutionRequest
+from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.outcome import Outcome
 

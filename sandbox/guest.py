@@ -6,10 +6,10 @@ the output, and the collection of files. It must not know engines or policies, a
 trust the program: that runs in a fork of this process, under the same uid, and everything that
 it can write to is its own word.
 
-Frames, both ways on the attached stream: one byte of kind, four of length (big endian), payload.
-The gateway sends one job: length, JSON (`Order`), then the bytes of the files. The guest answers
-`started`, output as it comes, `killing` if it has to, `ended`, what was kept back of the output, the program's report,
-files, and `end`; or `setup_failed`.
+The gateway sends one job on the attached stream: four bytes of length (big endian), JSON (`Order`),
+the bytes of the files. The guest answers in frames: one byte of kind, four of length, payload:
+`started`, output as it comes, `killing` if it has to, `ended`, what was kept back of the output, the
+program's report, files, and `end`; or `setup_failed` alone.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def encode_result(value: object, limit: int) -> tuple[Literal["json", "repr"], s
         brief = True
     except _NotJsonError as refusal:
         brief = refusal.too_large
-    except BaseException:  # the value's methods are the program's: they may raise anything
+    except BaseException:  # noqa: BLE001 - the value's methods are the program's: they may raise anything
         brief = False
     return "repr", _cut(_repr(value, brief=brief), limit)
 
@@ -155,7 +155,7 @@ def _repr(value: object, *, brief: bool) -> str:
             short.maxlist = short.maxtuple = short.maxdict = short.maxstring = short.maxother = short.maxlong = 1_000
             return short.repr(value)
         return repr(value)
-    except BaseException:  # as above
+    except BaseException:  # noqa: BLE001 - as above
         return f"<unprintable {_type_name(value)}>"
 
 
@@ -259,11 +259,11 @@ def _error_record(error: BaseException, trace: types.TracebackType | None) -> di
         line = error.lineno
     try:
         text = "".join(traceback.format_exception(type(error), error, trace))
-    except BaseException:  # the exception's methods are the program's
+    except BaseException:  # noqa: BLE001 - the exception's methods are the program's
         text = ""
     try:
         message = str(error.msg if isinstance(error, SyntaxError) else error)
-    except BaseException:  # as above
+    except BaseException:  # noqa: BLE001 - as above
         message = f"<unprintable {_type_name(error)}>"
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == SOURCE:
@@ -286,7 +286,7 @@ def _call_hook(error: BaseException, trace: types.TracebackType | None) -> None:
         hook(type(error), error, trace)
     except SystemExit:
         raise
-    except BaseException as failure:  # the hook is the program's
+    except BaseException as failure:  # noqa: BLE001 - the hook is the program's
         if failure.__traceback__ is not None:
             failure.__traceback__ = failure.__traceback__.tb_next
         failure.__context__ = None
@@ -809,7 +809,7 @@ if __name__ == "__main__":
             _program.succeed(eval(_last, _program.names))
     except SystemExit:
         raise
-    except BaseException as _error:  # the program may raise anything
+    except BaseException as _error:  # noqa: BLE001 - the program may raise anything
         _failure = _error
     if _failure is not None:
         _program.fail(_failure)

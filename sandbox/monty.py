@@ -6,7 +6,6 @@ exactly like CPython is `UNSUPPORTED`, never an exception and never a guess.
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
 import os
@@ -37,6 +36,7 @@ from sandbox.diagnostics import Diagnostic, read_diagnostics
 from sandbox.driver import Readiness
 from sandbox.guest import encode_result
 from sandbox.job import Job, JsonValue, Lane
+from sandbox.monty_text import UnfitError, faithful, monty_source, unfit_inputs
 from sandbox.outcome import Ending, Evidence, Outcome, Output, Result, Usage
 
 _MEMORY_BYTES: Final = 128 << 20
@@ -45,11 +45,8 @@ _CHECKOUT_SECONDS: Final = 2.0
 _REQUEST_SECONDS: Final = 5.0
 _RECURSION: Final = 200  # far below CPython's 1000: what needs more is the container's
 _CHECKS_PER_SESSION: Final = 500  # the checker's memory grows with each program: 38 to 44 MB in 1,500
+_TROUBLE: Final = (MontyError, OSError, RuntimeError)  # a worker's, or the pool's: a wait in vain is an OSError
 _FUTURE: Final = re.compile(r"^from __future__ import [^\n;\\(]*$", re.MULTILINE)
-# Monty's shortest form of a float can differ from CPython's in the last of 16 digits, and the repr of what has none
-# of its own names an address and a kind.
-_DOUBTFUL_OUTPUT: Final = re.compile(r"\d{13,}\.\d| at 0x|<(?:class|function|built-in|bound|module|method|generator)\b")
-_NO_VALUE: Final = object()
 
 
 class Gate(StrEnum):
@@ -126,7 +123,7 @@ class Monty:
             return GateVerdict(Gate.UNSUPPORTED, error.display("msg"), _line(error))
         except MontyCrashedError:
             return GateVerdict(Gate.TOO_COMPLEX, "the program takes too long to compile")
-        except (MontyError, TimeoutError) as error:
+        except _TROUBLE as error:
             return GateVerdict(Gate.UNSUPPORTED, f"Monty is not available ({type(error).__name__})")
         if isinstance(snapshot, AsyncFunctionSnapshot) and snapshot.function_name == gate:
             return GateVerdict(Gate.OK)
@@ -141,7 +138,7 @@ class Monty:
                 if self._checker is None:
                     return None
                 return await self._checker.check(_without_future(code))
-        except (MontyError, TimeoutError, ValueError, KeyError):
+        except (*_TROUBLE, ValueError, KeyError):
             if self._checker is not None:
                 self._checker.worn = True
             return None
@@ -187,15 +184,15 @@ class _WarmChecker:
     async def check(self, code: str) -> tuple[Diagnostic, ...]:
         """The diagnostics. The gate has one argument too many, so there is always one, and nothing ever runs."""
         self._checks += 1
-        self.worn = self._checks >= _CHECKS_PER_SESSION
+        self.worn = True  # until the answer is there: who is cancelled here leaves a dead session
         try:
             snapshot = await self._session.feed_start(f"{self._gate}(1)\n{code}")
             if isinstance(snapshot, AsyncFunctionSnapshot) and snapshot.function_name == "import_stubs":
                 snapshot = await snapshot.resume({"return_value": {}})
         except MontyTypingError as error:
+            self.worn = self._checks >= _CHECKS_PER_SESSION
             return tuple(read_diagnostics(error.display(), self._gate))
-        self.worn = True  # the gate did not hold: this session is not trusted again
-        return ()
+        return ()  # the gate did not hold: this session is not trusted again
 
 
 class MontyDriver:
@@ -208,31 +205,26 @@ class MontyDriver:
         """See `driver.Driver.run`: a program's whole run, or `UNSUPPORTED`."""
         if job.stdin or job.args or job.env or job.files or job.outputs:
             return _unsupported("the job has stdin, args, env, files or outputs")
-        if not json.dumps(dict(job.inputs), ensure_ascii=False).isascii():
-            return _unsupported("methods of text may differ outside ASCII")
+        if reason := unfit_inputs(job.inputs):
+            return _unsupported(reason)
         began = time.perf_counter()
         collected = CollectStreams(job.limits.output_bytes)
         limits = _limits(job.limits.wall_seconds, min(job.limits.memory_bytes, _MEMORY_BYTES))
         try:
+            source = monty_source(job.code)
             async with (await self._monty.pool()).checkout(limits=limits, assert_message_annotations=False) as session:
-                value = await session.feed_run(
-                    _without_future(job.code.removeprefix("\ufeff")),
-                    inputs=dict(job.inputs),
-                    print_callback=collected,
-                )
-        except (MontyError, TimeoutError, ValueError, TypeError) as error:
+                value = await session.feed_run(source.text, inputs=dict(job.inputs), print_callback=collected)
+        except (*_TROUBLE, UnfitError, ValueError, TypeError) as error:
             return _unsupported(f"{type(error).__name__}: {str(error)[:200]}")
         seconds = time.perf_counter() - began
-        if value is None and not _ends_with_expression(job.code):
-            return _outcome(_NO_VALUE, collected, job.limits.output_bytes, seconds)
-        return _outcome(value, collected, job.limits.output_bytes, seconds)
+        return _outcome(_Ran(source.has_value, value, collected, seconds), job.limits.output_bytes)
 
     async def ready(self) -> Readiness:
         """See `driver.Driver.ready`."""
         try:
             async with (await self._monty.pool()).checkout(limits=_limits(_CHECK_SECONDS)) as session:
                 value: object = await session.feed_run("1 + 1")
-        except (MontyError, TimeoutError, OSError) as error:
+        except _TROUBLE as error:
             return Readiness(available=False, detail=f"Monty does not run: {type(error).__name__}")
         return Readiness(available=value == 2, detail="Monty runs")  # noqa: PLR2004  # the sum of one and one
 
@@ -245,33 +237,37 @@ class MontyDriver:
         """See `driver.Driver.close`: the pool is its maker's to close."""
 
 
-def _outcome(value: object, collected: CollectStreams, limit: int, seconds: float) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """A run that came to its end."""
+
+    has_value: bool
+    value: object
+    collected: CollectStreams
+    seconds: float
+
+
+def _outcome(ran: _Ran, limit: int) -> Outcome:
     streams: dict[str, list[str]] = {"stdout": [], "stderr": []}
-    for stream, text in collected.output:
+    for stream, text in ran.collected.output:
         streams[stream].append(text)
-    stdout, stderr = ("".join(streams[name]).encode("utf-8", "surrogatepass") for name in ("stdout", "stderr"))
-    form, text = ("json", "null") if value is _NO_VALUE else encode_result(value, limit)
-    if len(stdout) > limit or len(stderr) > limit or form != "json":
+    stdout, stderr = ("".join(streams[name]) for name in ("stdout", "stderr"))
+    form, value = encode_result(ran.value, limit)
+    if form != "json" or max(len(stdout.encode()), len(stderr.encode())) > limit:
         return _unsupported("the output is too long, or the value has no JSON form")
-    if _DOUBTFUL_OUTPUT.search("".join(streams["stdout"] + streams["stderr"])):
+    if not (faithful(stdout) and faithful(stderr) and faithful(value)):
         return _unsupported("the output shows what may be printed differently")
-    decoded: JsonValue = json.loads(text)
+    decoded: JsonValue = json.loads(value)
     return Outcome(
         ending=Ending.SUCCEEDED,
         lane=Lane.MONTY,
-        stdout=Output(stdout),
-        stderr=Output(stderr),
-        result=None if value is _NO_VALUE else Result(decoded, "json"),
+        stdout=Output(stdout.encode()),
+        stderr=Output(stderr.encode()),
+        result=Result(decoded, "json") if ran.has_value else None,
         exit_code=0,
-        usage=Usage(wall_seconds=seconds),
-        timings=(("run", seconds),),
+        usage=Usage(wall_seconds=ran.seconds),
+        timings=(("run", ran.seconds),),
     )
-
-
-def _ends_with_expression(code: str) -> bool:
-    """Whether the program has a value of its own; the session answers None either way."""
-    body = ast.parse(code.removeprefix("\ufeff")).body
-    return bool(body) and isinstance(body[-1], ast.Expr)
 
 
 def _unsupported(detail: str) -> Outcome:

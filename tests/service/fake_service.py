@@ -26,9 +26,9 @@ from gateway.errors import (
 )
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState
+from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.wire import (
     Budget,
-    ExecutionRequest,
     ExecutionSummary,
     ExecutionView,
     FileOut,
@@ -39,7 +39,6 @@ from gateway.wire import (
     ReviewList,
     ReviewSummary,
     ReviewView,
-    RulingRequest,
     TaskInfo,
     TaskView,
     TryView,

@@ -10,7 +10,7 @@ import time
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway import openapi, wire
+from gateway import openapi, requests, wire
 from tests.service.fake_service import FakeService
 from tests.service.keys import AGENT, REVIEWER, client
 
@@ -217,6 +217,6 @@ def test_every_example_answer_has_the_shape_that_it_illustrates(responses: dict[
 
 def test_every_example_request_would_be_taken() -> None:
     for program in openapi.PROGRAMS.values():
-        wire.ExecutionRequest.model_validate_json(json.dumps(program["value"]))
+        requests.ExecutionRequest.model_validate_json(json.dumps(program["value"]))
     for ruling in openapi.RULINGS.values():
-        wire.RulingRequest.model_validate_json(json.dumps(ruling["value"]))
+        requests.RulingRequest.model_validate_json(json.dumps(ruling["value"]))

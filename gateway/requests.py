@@ -1,0 +1,163 @@
+"""What callers send: closed shapes, in which an unknown field or a doubtful value is an error with its place.
+
+Knows no store and no lane.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import keyword
+import re
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from gateway.events import RulingKind
+from gateway.policy import LimitsRequest
+
+TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
+_IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+_PATH_PART = re.compile(r"^(?!\.{1,2}$)[^/\0]{1,255}$")
+_KEYWORDS = frozenset(keyword.kwlist)
+
+
+def _clean_path(path: str) -> str:
+    """A relative path without a way out: `data/in.csv`, never `/x`, `../x`, `a//b`."""
+    if len(path) > 512 or not all(_PATH_PART.match(part) for part in path.split("/")):  # noqa: PLR2004
+        raise ValueError("must be a relative path without '..', '.' or empty parts, 512 characters at most")
+    return path
+
+
+def _clean_glob(pattern: str) -> str:
+    """A glob below the working directory; `/tmp/` in front of it is what programs call that directory."""
+    _clean_path(pattern.removeprefix("/tmp/"))  # noqa: S108  # the box's own /tmp
+    return pattern
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain NUL")
+    return text
+
+
+def _no_surrogates(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be text that has a UTF-8 form (it holds half of a surrogate pair)") from None
+    return text
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(_no_surrogates)]
+Argument: TypeAlias = Annotated[str, AfterValidator(_no_surrogates), AfterValidator(_no_nul), Field(max_length=8192)]
+Path: TypeAlias = Annotated[str, AfterValidator(_no_surrogates), AfterValidator(_clean_path)]
+Glob: TypeAlias = Annotated[str, AfterValidator(_no_surrogates), AfterValidator(_clean_glob)]
+TaskId: TypeAlias = Annotated[str, Field(pattern=TASK_ID)]
+
+
+class Wire(BaseModel):
+    """Closed and immutable: an unknown field is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileIn(Wire):
+    """A file that the program finds in its working directory."""
+
+    path: Path
+    content: Text
+    encoding: Literal["utf8", "base64"] = "utf8"
+
+    @model_validator(mode="after")
+    def _decodes(self) -> FileIn:
+        self.data()
+        return self
+
+    def data(self) -> bytes:
+        """The file's bytes; raises `ValueError` for what is not base64."""
+        if self.encoding == "utf8":
+            return self.content.encode()
+        try:
+            return base64.b64decode(self.content, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"content is not base64: {error}") from None
+
+
+class ExecutionRequest(Wire):
+    """A program and what it is given."""
+
+    code: Text = Field(min_length=1, description="The Python program, as the text of one file.")
+    task_id: TaskId | None = Field(
+        default=None,
+        description="What this program belongs to; the retry budget is the task's. Without it, the caller's rolling anonymous task.",
+    )
+    inputs: dict[str, JsonValue] = Field(
+        default_factory=dict, description="JSON values, bound to variables of these names."
+    )
+    stdin: Text = ""
+    args: list[Argument] = Field(default_factory=list, max_length=256, description="sys.argv[1:]")
+    env: dict[str, Argument] = Field(default_factory=dict, max_length=128)
+    files: list[FileIn] = Field(default_factory=list, max_length=256)
+    outputs: list[Glob] = Field(default_factory=list, max_length=64, description="Globs of the files to bring back.")
+    limits: LimitsRequest | None = None
+    lane: Literal["auto", "monty", "container"] = Field(
+        default="auto",
+        description="`container` skips Monty; `monty` refuses what Monty cannot run exactly like CPython.",
+    )
+    force: bool = Field(
+        default=False, strict=True, description="Run it although a check is certain that a name does not exist."
+    )
+
+    @field_validator("inputs")
+    @classmethod
+    def _names(cls, inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in inputs:
+            if not _IDENTIFIER.match(name) or name in _KEYWORDS or (name.startswith("__") and name.endswith("__")):
+                raise ValueError(f"{name!r} cannot be a variable's name")
+        return inputs
+
+    @field_validator("env")
+    @classmethod
+    def _env_names(cls, env: dict[str, str]) -> dict[str, str]:
+        for name in env:
+            if not _IDENTIFIER.match(name):
+                raise ValueError(f"{name!r} cannot be an environment variable's name")
+        return env
+
+    @field_validator("files")
+    @classmethod
+    def _distinct(cls, files: list[FileIn]) -> list[FileIn]:
+        paths = [file.path for file in files]
+        if len(set(paths)) < len(paths):
+            raise ValueError("two files have the same path")
+        return files
+
+
+class RulingRequest(Wire):
+    """A reviewer's decision. `token` is the one that the review showed."""
+
+    token: str = Field(min_length=1, max_length=128)
+    ruling: RulingKind
+    message: Text = Field(default="", max_length=10_000)
+    code: Text | None = Field(default=None, min_length=1, description="approve_edited: the reviewer's version.")
+    limits: LimitsRequest | None = Field(default=None, description="raise_limits: what to run it with.")
+    failures: int | None = Field(default=None, strict=True, ge=1, le=1000, description="grant: how many failures more.")
+    result: JsonValue = Field(default=None, description="answer: the result that a person gives.")
+    final: bool = Field(default=True, strict=True, description="reject: whether the task is over.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> RulingRequest:
+        needs = {RulingKind.APPROVE_EDITED: "code", RulingKind.RAISE_LIMITS: "limits", RulingKind.GRANT: "failures"}
+        owner = {field: kind for kind, field in needs.items()}
+        for field in self.model_fields_set & set(owner):
+            if owner[field] is not self.ruling:
+                raise ValueError(f"`{field}` belongs to the ruling `{owner[field]}`")
+        needed = needs.get(self.ruling)
+        if needed and getattr(self, needed) is None:
+            raise ValueError(f"the ruling `{self.ruling}` needs `{needed}`")
+        if self.ruling is RulingKind.ANSWER and "result" not in self.model_fields_set:
+            raise ValueError("the ruling `answer` needs `result`")
+        if self.ruling is RulingKind.REJECT and not self.message.strip():
+            raise ValueError("the ruling `reject` needs a `message`: the agent reads it")
+        return self

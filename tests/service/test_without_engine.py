@@ -1,0 +1,40 @@
+"""Without a container engine the gateway serves what Monty can run, and says so; nobody pays for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Server
+
+POLICY = "version: 1\ndefaults: {retries: {base: 10ms, cap: 20ms}}\n"
+
+
+@pytest.fixture
+def lonely(make_server: Callable[..., Server]) -> Server:
+    return make_server(POLICY, DOCKER_HOST="unix:///nonexistent/docker.sock")
+
+
+def test_the_missing_lane_is_told_and_the_other_one_serves(lonely: Server) -> None:
+    with lonely.client() as client:
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"]) == (200, True)
+        lanes = ready.json()["lanes"]
+        assert (lanes["monty"]["available"], lanes["container"]["available"]) == (True, False)
+        assert lanes["container"]["detail"]
+        answer = client.post("/v1/executions", json={"code": "print(6 * 7)"}).json()
+        assert (answer["status"], answer["lane"], answer["stdout"]) == ("succeeded", "monty", "42\n")
+
+
+def test_what_needs_a_container_is_the_platforms_fault_and_free(lonely: Server) -> None:
+    with lonely.client() as client:
+        body = {"code": "import socket\nprint(1)", "task_id": "needs-a-box"}
+        refused = client.post("/v1/executions", json=body)
+        problem = refused.json()
+        assert (refused.status_code, problem["retryable"]) == (503, True)
+        assert int(refused.headers["Retry-After"]) > 0
+        execution = problem["execution"]
+        assert (execution["status"], len(execution["attempts"])) == ("platform_error", 3)
+        assert execution["next_actions"] == ["resubmit_unchanged"]
+        assert execution["task"]["budget"]["failures_total"]["left"] == 12
