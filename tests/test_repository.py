@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +33,13 @@ def test_the_environment_has_one_reader() -> None:
         if "os.environ" in path.read_text(encoding="utf-8") and path.name != "guest.py"
     }
     assert readers == {"gateway/settings.py"}
+
+
+def test_every_promise_in_security_names_a_test_that_exists() -> None:
+    named = re.findall(
+        r"`((?:core|lanes|security|service)/test_\w+\.py)(?:::(\w+))?`", (ROOT / "SECURITY.md").read_text()
+    )
+    assert len(named) > 20
+    for path, function in named:
+        text = (ROOT / "tests" / path).read_text(encoding="utf-8")
+        assert not function or f"def {function}(" in text, (path, function)
