@@ -108,11 +108,7 @@ def compose(settings: Settings) -> Gateway:
         instance=_instance(settings.data), default_image=default.isolation.image, boxes=policy.engine.boxes
     )
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: container}
-
-    async def guest_python() -> str | None:
-        return (await container.ready()).python
-
-    checker = Checker(monty, guest_python)
+    checker = Checker(monty, container.python)
     conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random)
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)

@@ -12,7 +12,6 @@ import contextlib
 import inspect
 import secrets
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -82,25 +81,28 @@ class ContainerDriver:
         self._proven: dict[str, str] = {}  # image id -> version of its Python
         self._asking: asyncio.Task[Readiness] | None = None
         self._boxes: set[tuple[str, int]] = set()
-        self._removals: set[asyncio.Task[None]] = set()
+        self._attempts: set[asyncio.Task[Outcome | None]] = set()
+        self._removals: set[asyncio.Task[Outcome | None]] = set()
 
     async def run(self, job: Job) -> Outcome:
         """Run `job` in a new box; see `Driver.run`. The answer does not wait for the box's removal."""
         await self._slots.acquire()
         box = _Box(job)
         self._boxes.add((job.execution, job.attempt))
-        cancelled = False
+        attempt = asyncio.create_task(self._try(box))
+        self._attempts.add(attempt)
         try:
-            return await self._attempt(box)
-        except (EngineError, _UnfitError) as error:
-            return _lost(box, str(error))
-        except asyncio.CancelledError:
-            cancelled = True
-            raise
+            await asyncio.wait({attempt})
         finally:
-            removal = self._in_background(self._remove(box))
+            cancelled = attempt.cancel()
+            removal = asyncio.create_task(self._remove(box, attempt))
+            self._removals.add(removal)
+            removal.add_done_callback(self._removals.discard)
+            self._attempts.discard(attempt)
             if cancelled:
                 await asyncio.shield(removal)
+        outcome = None if attempt.cancelled() else attempt.result()
+        return outcome if outcome is not None else _lost(box, "the driver was closed under the job")
 
     async def ready(self) -> Readiness:
         """Ask the engine, look for the image, and prove with a real job, once per image, that the lane runs."""
@@ -139,12 +141,22 @@ class ContainerDriver:
         return reaped
 
     async def close(self) -> None:
-        """Wait until the boxes of all ended jobs are removed, then let go of the engine."""
+        """End what runs (as lost), wait until every box is removed, then let go of the engine."""
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait({self._asking})
-        await self._removals_done()
+        for attempt in self._attempts:
+            attempt.cancel()
+        while held := self._attempts | self._removals:
+            await asyncio.wait(held)
+            await asyncio.sleep(0)  # `run` turns an attempt that has ended into a removal
         await self._engine.close()
+
+    async def _try(self, box: _Box) -> Outcome | None:
+        try:
+            return await self._attempt(box)
+        except (EngineError, _UnfitError) as error:
+            return _lost(box, str(error))
 
     async def _attempt(self, box: _Box) -> Outcome:
         job = box.job
@@ -234,8 +246,9 @@ class ContainerDriver:
             raise _UnfitError(f"the image {reference!r} declares volumes, which would be writable: {image.volumes}")
         return image
 
-    async def _remove(self, box: _Box) -> None:
+    async def _remove(self, box: _Box, attempt: asyncio.Task[Outcome | None]) -> None:
         """Remove a box, however far it got; what the engine will not remove now is left to the janitor."""
+        await asyncio.wait({attempt})
         try:
             if box.creating is not None:
                 await self._remove_container(await box.creating)
@@ -251,12 +264,6 @@ class ContainerDriver:
             with contextlib.suppress(EngineError):
                 await self._engine.remove(container)
                 return
-
-    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._removals.add(task)
-        task.add_done_callback(self._removals.discard)
-        return task
 
     async def _removals_done(self) -> None:
         if self._removals:

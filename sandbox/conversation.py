@@ -49,7 +49,6 @@ class Conversation:
 
     def problem(self, silence: Silence) -> str:
         """Why there is no more to hear, in words for operators; empty where nothing is missing."""
-        said_wrong = self._frames.broken or self.transcript.violation or ""
         notes = self.notes.decode("utf-8", "backslashreplace").strip()
         words = {
             Silence.FINISHED: "",
@@ -57,9 +56,13 @@ class Conversation:
             Silence.NOT_STARTED: f"the guest did not start the program within {START_SECONDS:g} s",
             Silence.WALL: "",
             Silence.NOT_TOLD: f"the guest did not tell everything within {TELL_SECONDS:g} s of the program's end",
-            Silence.BROKEN: f"the box does not speak as a guest: {said_wrong}",
+            Silence.BROKEN: f"the box does not speak as a guest: {self._said_wrong}",
         }
         return words[silence]
+
+    @property
+    def _said_wrong(self) -> str | None:
+        return self._frames.broken or self.transcript.violation
 
     async def listen(self) -> Silence:
         """Hear the guest out; to be called once its box has been started. Never raises OSError."""
@@ -73,7 +76,7 @@ class Conversation:
                     self._hear(data, timer)
         except OSError:
             return self._silence() if timer.expired() else Silence.CLOSED
-        return Silence.FINISHED if self._frames.broken is self.transcript.violation is None else Silence.BROKEN
+        return Silence.BROKEN if self._said_wrong else Silence.FINISHED
 
     def _hear(self, data: bytes, timer: asyncio.Timeout) -> None:
         for stream, piece in self._streams.feed(data):

@@ -81,7 +81,7 @@ class Engine:
     async def image(self, reference: str) -> Image:
         """Ask what an image is now; raises ImageMissingError."""
         found = await self._call(ASK_SECONDS, lambda client: client.inspect_image(reference))  # type: ignore[no-untyped-call] # its stub has no types
-        volumes = found["Config"].get("Volumes") or {}
+        volumes = (found.get("Config") or {}).get("Volumes") or {}
         return Image(str(found["Id"]), tuple(str(path) for path in volumes))
 
     async def create(self, options: ContainerOptions) -> str:

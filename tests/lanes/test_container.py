@@ -9,6 +9,7 @@ import tarfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 import docker
 import pytest
@@ -110,30 +111,28 @@ print("to stderr", file=sys.stderr)
     assert outcome.python == "3.13"
 
 
-@pytest.mark.parametrize(
-    ("code", "exit_code", "signal", "error"),
-    [
-        ("def f():\n    return {}['k']\nf()", 1, None, ("KeyError", "'k'", 2)),
-        ("x = = 1", 1, None, ("SyntaxError", "invalid syntax", 1)),
-        ("print(1)\nreturn 2", 1, None, ("SyntaxError", "'return' outside function", 2)),
-        ("import sys\nsys.exit('told')", 1, None, None),
-        ("raise SystemExit(300)", 44, None, None),
-        ("import os\nos._exit(3)", 3, None, None),
-        ("import os\nos.kill(os.getpid(), 11)", None, "SIGSEGV", None),
-        ("import os\nos.kill(os.getpid(), 9)", None, "SIGKILL", None),
-        ("raise KeyboardInterrupt", None, "SIGINT", ("KeyboardInterrupt", "", 1)),
-        ("import os\nos.execv('/bin/sh', ['sh', '-c', 'exit 7'])", 7, None, None),
-        ("class E(Exception):\n    def __str__(self): raise ValueError\nraise E", 1, None, ("E", "<unprintable E>", 3)),
-        ("bytearray(1 << 62)", 1, None, ("MemoryError", "", 1)),
-    ],
-)
-async def test_a_failure_is_told_as_it_happened(
-    lab: Lab, code: str, exit_code: int | None, signal: str | None, error: tuple[str, str, int] | None
-) -> None:
-    outcome = await lab.run(code)
-    assert outcome.ending is Ending.FAILED
-    assert (outcome.exit_code, outcome.signal) == (exit_code, signal)
-    assert (outcome.error and (outcome.error.type, outcome.error.message, outcome.error.line)) == error
+FAILURES: Final[list[tuple[str, int | None, str | None, tuple[str, str, int] | None]]] = [
+    ("def f():\n    return {}['k']\nf()", 1, None, ("KeyError", "'k'", 2)),
+    ("x = = 1", 1, None, ("SyntaxError", "invalid syntax", 1)),
+    ("print(1)\nreturn 2", 1, None, ("SyntaxError", "'return' outside function", 2)),
+    ("import sys\nsys.exit('told')", 1, None, None),
+    ("raise SystemExit(300)", 44, None, None),
+    ("import os\nos._exit(3)", 3, None, None),
+    ("import os\nos.kill(os.getpid(), 11)", None, "SIGSEGV", None),
+    ("import os\nos.kill(os.getpid(), 9)", None, "SIGKILL", None),
+    ("raise KeyboardInterrupt", None, "SIGINT", ("KeyboardInterrupt", "", 1)),
+    ("import os\nos.execv('/bin/sh', ['sh', '-c', 'exit 7'])", 7, None, None),
+    ("class E(Exception):\n    def __str__(self): raise ValueError\nraise E", 1, None, ("E", "<unprintable E>", 3)),
+    ("bytearray(1 << 62)", 1, None, ("MemoryError", "", 1)),
+]
+
+
+async def test_a_failure_is_told_as_it_happened(lab: Lab) -> None:
+    outcomes = await lab.run_all(*(code for code, *_ in FAILURES))
+    for outcome, (code, exit_code, signal, error) in zip(outcomes, FAILURES, strict=True):
+        assert outcome.ending is Ending.FAILED, code
+        assert (outcome.exit_code, outcome.signal) == (exit_code, signal), code
+        assert (outcome.error and (outcome.error.type, outcome.error.message, outcome.error.line)) == error, code
 
 
 async def test_stderr_and_traceback_are_those_of_the_interpreter(lab: Lab) -> None:
@@ -229,6 +228,14 @@ async def test_cancelling_at_any_moment_leaves_no_box(lab: Lab, delay: float) ->
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    assert await lab.boxes() == set()
+
+
+async def test_a_driver_that_is_closed_under_a_job_loses_it_and_leaves_nothing(lab: Lab) -> None:
+    running = asyncio.create_task(lab.run("import time\ntime.sleep(30)", limited(wall_seconds=60)))
+    await asyncio.sleep(0.1)
+    await lab.driver.close()
+    assert (await running).ending is Ending.LOST
     assert await lab.boxes() == set()
 
 

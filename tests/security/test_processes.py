@@ -36,6 +36,15 @@ while True:
     try:
         if os.fork() == 0: os.setsid()
     except OSError: pass""",
+    "a bomb of orphans": """
+import os
+while True:
+    try:
+        if os.fork() == 0:
+            try: os.fork()
+            finally: os._exit(0)
+        os.wait()
+    except OSError: pass""",
     "a bomb of threads": """
 import threading, time
 while True:
