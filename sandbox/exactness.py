@@ -11,25 +11,16 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
-import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Final
 
+from sandbox.exactness_annotations import wrong_with_annotations
+from sandbox.exactness_calls import wrong_with_call
 from sandbox.exactness_facts import Facts, text_of
-from sandbox.exactness_tables import (
-    BUILTINS,
-    CASE_METHODS,
-    CAUGHT,
-    DUNDERS,
-    LAZY,
-    METHODS,
-    MODULES,
-    MUTATORS,
-    PURE_FUNCTIONS,
-)
+from sandbox.exactness_tables import BUILTINS, CASE_METHODS, CAUGHT, DUNDERS, METHODS, MODULES
+from sandbox.exactness_text import plain_characters, plain_spec
 
 _EQUAL_KEYS: Final = "of two equal keys (1, 1.0, True) another one stays"
 _UNLIKE: Final = (
@@ -44,15 +35,7 @@ _UNLIKE: Final = (
     ast.TryStar,
 )
 _ALL_BUILTINS: Final = frozenset(dir(builtins))
-_DOUBTFUL_REGEX: Final = re.compile(r"\(\?(?!P<|:|=|!)|[*+?}]\+|[*+}]\)[*+{]|\\[1-9pPXKRGuUxN0]")
-_SPEC: Final = re.compile(r"(?:[^{}]?[<>^])?[+\- ]?#?0?\d{0,3}[,_]?(?:\.(?P<precision>\d+))?(?P<type>[bdeEfFgosxX%]?)")
-_MOST_PRECISION: Final = 15  # digits that are equal in both
-_REGEX_FUNCTIONS: Final = frozenset(
-    f"re.{name}" for name in ("compile", "findall", "finditer", "match", "fullmatch", "search", "sub", "split")
-)
 _AS_CALLS: Final = frozenset({"map", "filter", "zip", "enumerate", "reversed", "set", "frozenset"})
-_JSON_OPTIONS: Final = frozenset({"indent", "sort_keys", "separators"})
-_PRINT_OPTIONS: Final = frozenset({"sep", "end", "flush"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +49,32 @@ class Reason:
 def inexact(tree: ast.Module, *, floats_come_in: bool = False) -> tuple[Reason, ...]:
     """The reasons against running the program in Monty, by line. `floats_come_in` tells of floats among its inputs."""
     facts = Facts(tree, floats_come_in=floats_come_in)
-    reasons = {Reason(getattr(node, "lineno", 0), what) for node in ast.walk(tree) for what in _reasons_of(facts, node)}
+    reasons = {Reason(getattr(node, "lineno", 0), what) for node in facts.nodes for what in _reasons_of(facts, node)}
     return tuple(sorted(reasons, key=lambda reason: (reason.line, reason.what)))
 
 
 def _reasons_of(facts: Facts, node: ast.AST) -> Iterator[str]:
     yield from _rule(node, facts)
-    if facts.has_floats and _keyed(facts, node):
+    yield from _name_bound(node)
+    yield from wrong_with_annotations(node, facts)
+    if (keys := _keys(facts, node)) and (facts.has_floats or any(map(facts.keys.may_be_bool, keys))):
         yield _EQUAL_KEYS
     if isinstance(node, ast.expr) and facts.is_set(node) and not facts.set_is_safe(node):
         yield "the order of a set may show"
+
+
+def _name_bound(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name) | ast.alias(asname=str() as name):
+            pass
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.keyword(arg=str() as name) if not name.isascii():
+            pass
+        case _:
+            return
+    if name in BUILTINS:
+        yield f"{name} is another thing than the builtin"
+    if not name.isascii():
+        yield "a name outside ASCII may be another name"
 
 
 @singledispatch
@@ -140,110 +139,7 @@ def _attribute(node: ast.Attribute, facts: Facts) -> Iterator[str]:
 
 @_rule.register
 def _call(node: ast.Call, facts: Facts) -> Iterator[str]:
-    name = facts.called(node)
-    if name in LAZY:
-        yield from _lazy(facts, node, name)
-    if name == "round" and len(node.args) + len(node.keywords) > 1:
-        yield "round(x, n) rounds differently near ties"
-    if name == "sum" and facts.has_floats:
-        yield "sum() of floats rounds differently"
-    if name == "isinstance" and not _plain_types(node):
-        yield "isinstance() of these is not compared"
-    if name in {"any", "all"} and node.args and isinstance(node.args[0], ast.GeneratorExp) and _has_call(node.args[0]):
-        yield f"{name}() stops early in CPython"
-    if name in _REGEX_FUNCTIONS and not (node.args and _plain_pattern(node.args[0]) and facts.ascii):
-        yield "this regular expression may match differently"
-    yield from _arguments(node, name)
-
-
-def _arguments(node: ast.Call, name: str | None) -> Iterator[str]:
-    if name == "json.dumps" and not {keyword.arg for keyword in node.keywords} <= _JSON_OPTIONS:
-        yield "these options of json.dumps() are not compared"
-    if name == "print" and not {keyword.arg for keyword in node.keywords} <= _PRINT_OPTIONS:
-        yield "these options of print() are not compared"
-    if name in {"str", "int"} and len(node.args) + len(node.keywords) > 2:  # noqa: PLR2004  # one more than they have
-        yield f"{name}() with these arguments is not compared"
-    if isinstance(node.func, ast.Attribute) and node.func.attr == "format" and not _plain_template(node.func.value):
-        yield "this format is not compared"
-
-
-def _plain_template(node: ast.expr) -> bool:
-    text = text_of(node)
-    if text is None:
-        return False
-    try:
-        fields = list(string.Formatter().parse(text))
-    except ValueError:
-        return False
-    return all(_plain_spec(spec or "", typed=conversion is None) for _, _, spec, conversion in fields)
-
-
-def _lazy(facts: Facts, node: ast.Call, name: str) -> Iterator[str]:
-    parent = facts.parents.get(node)
-    in_loop = isinstance(parent, (ast.For, ast.comprehension)) and parent.iter is node
-    nested = isinstance(parent, ast.Call) and facts.called(parent) in LAZY
-    if not (in_loop or nested or facts.consumed(node)):
-        yield f"{name}() is lazy in CPython"
-    if name in {"map", "filter"} and node.args and not _pure_function(node.args[0]):
-        yield f"{name}() calls its function later in CPython"
-    if isinstance(parent, ast.For) and _mutates(
-        parent, {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-    ):
-        yield f"the loop changes what {name}() still reads in CPython"
-
-
-def _pure_function(node: ast.expr) -> bool:
-    match node:
-        case ast.Name(id=name):
-            return name in PURE_FUNCTIONS
-        case ast.Lambda(body=body):
-            return not _has_call(body)
-        case _:
-            return False
-
-
-def _mutates(loop: ast.For, names: set[str]) -> bool:
-    for node in (inner for part in loop.body for inner in ast.walk(part)):
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr)) if name in names and attr in MUTATORS:
-                return True
-            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()) if name in names:
-                return True
-            case ast.AugAssign(target=ast.Name(id=name)) if name in names:
-                return True
-            case _:
-                pass
-    return False
-
-
-def _has_call(node: ast.AST) -> bool:
-    """Whether anything that could have an effect is called in it."""
-    return any(
-        isinstance(inner, (ast.Await, ast.NamedExpr))
-        or (
-            isinstance(inner, ast.Call)
-            and not (isinstance(inner.func, ast.Name) and inner.func.id in PURE_FUNCTIONS)
-            and not (isinstance(inner.func, ast.Attribute) and inner.func.attr in METHODS - MUTATORS)
-        )
-        for inner in ast.walk(node)
-    )
-
-
-def _plain_types(node: ast.Call) -> bool:
-    if len(node.args) != 2:  # noqa: PLR2004  # an object and its type
-        return False
-    kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
-    plain = {"int", "str", "float", "bool", "list", "dict", "tuple", "set"}
-    return all(isinstance(kind, ast.Name) and kind.id in plain for kind in kinds)
-
-
-def _plain_pattern(node: ast.expr) -> bool:
-    return (
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and node.value.isascii()
-        and not _DOUBTFUL_REGEX.search(node.value)
-    )
+    yield from wrong_with_call(node, facts)
 
 
 @_rule.register
@@ -252,41 +148,24 @@ def _generator(node: ast.GeneratorExp, facts: Facts) -> Iterator[str]:
         yield "a generator expression is lazy in CPython"
 
 
-@_rule.register
-def _mapping(node: ast.Dict, _: Facts) -> Iterator[str]:
-    if any(isinstance(key, ast.Constant) and isinstance(key.value, bool) for key in node.keys):
-        yield _EQUAL_KEYS
-
-
-@_rule.register
-def _subscript(node: ast.Subscript, _: Facts) -> Iterator[str]:
-    if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, bool):
-        yield _EQUAL_KEYS
-
-
-@_rule.register
-def _sequence(node: ast.List | ast.Tuple | ast.Set, _: Facts) -> Iterator[str]:
-    """Numbers of several kinds side by side are how equal keys of different kinds come about."""
-    kinds = {type(item.value) for item in ast.walk(node) if isinstance(item, ast.Constant)}
-    if bool in kinds and kinds & {int, float}:
-        yield _EQUAL_KEYS
-
-
-def _keyed(facts: Facts, node: ast.AST) -> bool:
-    """Whether a value that may be a float becomes a key here."""
+def _keys(facts: Facts, node: ast.AST) -> list[ast.expr]:
+    """What becomes a key here, of which it is not certain that all equal keys look the same."""
     match node:
-        case ast.Subscript(ctx=ast.Store(), slice=ast.Constant(value=str() | int())):
-            return False
-        case ast.Subscript(ctx=ast.Store()) | ast.DictComp() | ast.SetComp():
-            return True
-        case ast.Attribute(attr="setdefault" | "fromkeys" | "add"):
-            return True
-        case ast.Dict(keys=keys):
-            return any(not (isinstance(key, ast.Constant) and isinstance(key.value, str)) for key in keys)
-        case ast.Call():
-            return facts.called(node) in {"set", "frozenset", "dict", "collections.Counter"} and bool(node.args)
+        case ast.Subscript(value=value, ctx=ast.Store(), slice=key) if not facts.keys.is_list(value):
+            keys = [key]
+        case ast.Subscript(value=ast.Name(id=name), slice=key) if facts.keys.is_default(name):
+            keys = [key]
+        case ast.DictComp(key=key):
+            keys = [key]
+        case ast.Call(func=ast.Attribute(attr="setdefault" | "fromkeys"), args=[key, *_]):
+            keys = [key]
+        case ast.Dict(keys=given):
+            keys = [key for key in given if key is not None]
+        case ast.Call(args=args) if facts.called(node) in {"dict", "collections.Counter"}:
+            keys = args
         case _:
-            return False
+            keys = []
+    return [key for key in keys if not facts.keys.certain(key)]
 
 
 @_rule.register
@@ -296,6 +175,13 @@ def _class(node: ast.ClassDef, _: Facts) -> Iterator[str]:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name.startswith("__") and item.name not in DUNDERS:
             yield f"the method {item.name} is not compared"
+        if isinstance(item, ast.FunctionDef) and item.name == "__exit__" and _may_be_true(item):
+            yield "it may hide an exception that is Monty's own"
+
+
+def _may_be_true(function: ast.FunctionDef) -> bool:
+    values = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value is not None]
+    return not all(isinstance(value, ast.Constant) and not value.value for value in values)
 
 
 @_rule.register
@@ -320,22 +206,14 @@ def _compare(node: ast.Compare, _: Facts) -> Iterator[str]:
 
 
 @_rule.register
-def _formatted(node: ast.FormattedValue, _: Facts) -> Iterator[str]:
+def _formatted(node: ast.FormattedValue, facts: Facts) -> Iterator[str]:
     if node.format_spec is None:
         return
     parts = node.format_spec.values if isinstance(node.format_spec, ast.JoinedStr) else []
     texts = [text_of(part) for part in parts]
     plain = node.conversion != -1 or _plain_value(node.value)
-    if not _plain_spec("".join(text or "{" for text in texts), typed=not plain):
+    if not plain_spec("".join(text or "{" for text in texts), typed=not plain) or (facts.catches and not plain):
         yield "this format is not compared"
-
-
-def _plain_spec(spec: str, *, typed: bool) -> bool:
-    """Whether a format means the same. Without a type at its end, Monty also formats what CPython refuses to."""
-    match = _SPEC.fullmatch(spec)
-    if match is None or int(match["precision"] or 0) > _MOST_PRECISION:
-        return False
-    return not typed or bool(match["type"]) or spec in {"", ",", "_"}
 
 
 def _plain_value(node: ast.expr) -> bool:
@@ -350,12 +228,40 @@ def _plain_value(node: ast.expr) -> bool:
 
 
 @_rule.register
-def _constant(node: ast.Constant, _: Facts) -> Iterator[str]:
+def _constant(node: ast.Constant, facts: Facts) -> Iterator[str]:
+    text = text_of(node)
+    if text is not None and not plain_characters(text):
+        yield "a character of this text is not known to both"
+    if text is not None and "\\u" in text and "json" in facts.packages:
+        yield "JSON's escapes may make characters that are not known to both"
     if isinstance(node.value, (complex, bytes)) and not (isinstance(node.value, bytes) and node.value.isascii()):
         yield "complex numbers and such bytes are not compared"
+
+
+@_rule.register
+def _binary(node: ast.BinOp, _: Facts) -> Iterator[str]:
+    if any(
+        isinstance(side, ast.Call) and isinstance(side.func, ast.Attribute) and side.func.attr in {"keys", "items"}
+        for side in (node.left, node.right)
+    ):
+        yield "the order of a set may show"
 
 
 @_rule.register
 def _unary(node: ast.UnaryOp, _: Facts) -> Iterator[str]:
     if isinstance(node.op, ast.Invert):
         yield "CPython warns of inverting a bool"
+
+
+@_rule.register
+def _assert(node: ast.Assert, _: Facts) -> Iterator[str]:
+    if isinstance(node.test, ast.Tuple):
+        yield "CPython warns of it"
+
+
+@_rule.register
+def _assign(node: ast.Assign, _: Facts) -> Iterator[str]:
+    names = {target.id for target in node.targets if isinstance(target, ast.Name)}
+    inside = node.value.elts if isinstance(node.value, (ast.List, ast.Tuple)) else []
+    if any(isinstance(part, ast.Name) and part.id in names for part in inside):
+        yield "what is nested deeply is shown differently"

@@ -9,6 +9,8 @@ import ast
 import builtins
 from collections.abc import Iterator
 
+from sandbox.exactness_flow import Aliases, Nodes, functions_change, spread
+from sandbox.exactness_kinds import Kinds
 from sandbox.exactness_tables import (
     CONSUMERS,
     CONSUMING_METHODS,
@@ -23,18 +25,26 @@ class Facts:
     """One program's tree with what has to be known of it as a whole."""
 
     def __init__(self, tree: ast.Module, *, floats_come_in: bool) -> None:
-        self.tree = tree
-        self.parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-        self.modules = dict(_imported_modules(tree))
-        self.imported = dict(_imported_members(tree))
-        self.own = frozenset(_own_attributes(tree))
-        self.names = frozenset(_bound_names(tree))
-        self.ascii = all(text.isascii() for node in ast.walk(tree) if (text := text_of(node)) is not None)
-        self.has_floats = floats_come_in or any(_may_make_float(node) for node in ast.walk(tree))
-        self.sets = _set_names(tree)
+        self.parents = dict(_parents(tree))
+        nodes = self.nodes = (tree, *self.parents)
+        self.modules = dict(_imported_modules(nodes))
+        self.imported = dict(_imported_members(nodes))
+        self.own = frozenset(_own_attributes(nodes))
+        self.names = frozenset(_bound_names(nodes))
+        self.classes = frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef))
+        self.functions = frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef))
+        self.all_called = frozenset(self.called(node) for node in nodes)
+        self.ascii = all(_ascii(text) for node in nodes if (text := text_of(node)) is not None)
+        self.catches = any(isinstance(node, ast.ExceptHandler) for node in nodes)
+        self.iterates = not self.functions.isdisjoint({"__iter__", "__next__"})
+        self.functions_change = functions_change(nodes)
+        self.has_floats = floats_come_in or any(_may_make_float(node) for node in nodes)
+        self.sets = _set_names(nodes)
+        self.aliases = Aliases(nodes)
+        self.keys = Kinds(nodes, self.aliases, self.own)
         self.late = any(name == "annotations" for name in self.imported)
         self.bound_by = dict(_top_level(tree))
-        self.annotations = frozenset(_annotated(tree))
+        self.annotations = frozenset(_annotated(nodes))
 
     def called(self, node: ast.AST) -> str | None:
         """The name that a call calls: of a builtin, or of a member of a module."""
@@ -47,6 +57,28 @@ class Facts:
                 return f"{self.modules[module]}.{name}"
             case _:
                 return None
+
+    def calls_own(self, node: ast.Call) -> bool:
+        """Whether it may run a function of the program."""
+        match node.func:
+            case ast.Name(id=name):
+                return self.imported.get(name) is None and (name in self.names or name in self.classes)
+            case ast.Attribute(attr=name):
+                return name in self.functions or name in self.own
+            case _:
+                return True
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """The modules that it imports, or imports from."""
+        return frozenset([*self.modules.values(), *(name.split(".")[0] for name in self.imported.values())])
+
+    def is_evaluated(self, node: ast.AnnAssign) -> bool:
+        """Whether the annotation of a variable is evaluated: not in functions."""
+        inner: ast.AST | None = node
+        while inner is not None and not isinstance(inner, (ast.FunctionDef, ast.Lambda)):
+            inner = self.parents.get(inner)
+        return inner is None
 
     def evaluated_too_early(self, node: ast.Name) -> bool:
         """Whether it is a name in an annotation that is evaluated before the program has bound the name."""
@@ -87,7 +119,7 @@ class Facts:
             case ast.Compare() | ast.Expr():
                 return True
             case ast.Call():
-                return node in parent.args and self.called(parent) in SET_FUNCTIONS
+                return node in parent.args and not parent.keywords and self.called(parent) in SET_FUNCTIONS
             case ast.Attribute(attr=name):
                 return name in SET_METHODS
             case ast.Assign(targets=[ast.Name()]) | ast.AnnAssign(target=ast.Name()) | ast.AugAssign(target=ast.Name()):
@@ -96,6 +128,16 @@ class Facts:
                 return self.is_set(parent)
             case _:
                 return False
+
+
+def _parents(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Every node with what it stands in, from the outside in."""
+    waiting: list[ast.AST] = [tree]
+    for node in waiting:
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.expr_context):
+                waiting.append(child)
+                yield child, node
 
 
 def _top_level(tree: ast.Module) -> Iterator[tuple[str, int]]:
@@ -111,9 +153,9 @@ def _top_level(tree: ast.Module) -> Iterator[tuple[str, int]]:
                 pass
 
 
-def _annotated(tree: ast.Module) -> Iterator[ast.Name]:
+def _annotated(nodes: Nodes) -> Iterator[ast.Name]:
     """The names in annotations."""
-    for node in ast.walk(tree):
+    for node in nodes:
         for field in ("annotation", "returns"):
             annotation = getattr(node, field, None)
             if isinstance(annotation, ast.expr):
@@ -125,21 +167,26 @@ def text_of(node: ast.AST) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
-def _imported_modules(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree):
+def _ascii(text: str) -> bool:
+    """Whether the text is in ASCII, and no JSON in it is of more."""
+    return text.isascii() and "\\u" not in text
+
+
+def _imported_modules(nodes: Nodes) -> Iterator[tuple[str, str]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
 
 
-def _imported_members(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree):
+def _imported_members(nodes: Nodes) -> Iterator[tuple[str, str]]:
+    for node in nodes:
         if isinstance(node, ast.ImportFrom):
             yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def _own_attributes(tree: ast.Module) -> Iterator[str]:
+def _own_attributes(nodes: Nodes) -> Iterator[str]:
     """Names of methods, fields and attributes that the program itself gives to its objects."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.ClassDef(body=body):
                 for item in body:
@@ -157,9 +204,9 @@ def _own_attributes(tree: ast.Module) -> Iterator[str]:
                 pass
 
 
-def _bound_names(tree: ast.Module) -> Iterator[str]:
+def _bound_names(nodes: Nodes) -> Iterator[str]:
     """Names that the program binds itself, in any scope."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
                 yield name
@@ -171,39 +218,41 @@ def _bound_names(tree: ast.Module) -> Iterator[str]:
                 pass
 
 
-def _set_names(tree: ast.Module) -> frozenset[str]:
+def _set_names(nodes: Nodes) -> frozenset[str]:
     """Names that are ever bound to what may be a set."""
-    found: set[str] = set()
-    bindings = [
-        (target.id, node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) and node.value is not None
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name)
-    ]
-    before = -1
-    while before != len(found):
-        before = len(found)
-        found |= {name for name, value in bindings if _looks_like_set(value, found)}
-    return frozenset(found)
+    first: list[str] = []
+    onwards: dict[str, list[str]] = {}
+    for node in nodes:
+        if not isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) or node.value is None:
+            continue
+        names = [target.id for target in _targets(node) if isinstance(target, ast.Name)]
+        for source in _set_sources(node.value):
+            first.extend(names if source is None else [])
+            onwards.setdefault(source or "", []).extend(names)
+    return spread(first, onwards)
 
 
-def _looks_like_set(node: ast.expr, known: set[str]) -> bool:
+def _targets(node: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> list[ast.expr]:
+    return node.targets if isinstance(node, ast.Assign) else [node.target]
+
+
+def _set_sources(node: ast.expr) -> Iterator[str | None]:
+    """Where a value could be a set from: None for itself, else the name that it would have it from."""
     match node:
-        case ast.Set() | ast.SetComp():
-            return True
-        case ast.Call(func=ast.Name(id=name)):
-            return name in {"set", "frozenset"}
-        case ast.Call(func=ast.Attribute(attr=name)):
-            return name in SET_MAKERS
+        case ast.Set() | ast.SetComp() | ast.Call(func=ast.Name(id="set" | "frozenset")):
+            yield None
+        case ast.Call(func=ast.Attribute(attr=name)) if name in SET_MAKERS:
+            yield None
         case ast.BinOp(left=left, right=right) | ast.IfExp(body=left, orelse=right):
-            return _looks_like_set(left, known) or _looks_like_set(right, known)
+            yield from _set_sources(left)
+            yield from _set_sources(right)
         case ast.BoolOp(values=values):
-            return any(_looks_like_set(value, known) for value in values)
+            for value in values:
+                yield from _set_sources(value)
         case ast.Name(id=name):
-            return name in known
+            yield name
         case _:
-            return False
+            pass
 
 
 def _may_make_float(node: ast.AST) -> bool:

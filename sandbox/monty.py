@@ -192,7 +192,7 @@ class _WarmChecker:
         except MontyTypingError as error:
             self.worn = self._checks >= _CHECKS_PER_SESSION
             return tuple(read_diagnostics(error.display(), self._gate))
-        return ()  # the gate did not hold: this session is not trusted again
+        raise ValueError("the gate did not hold")
 
 
 class MontyDriver:

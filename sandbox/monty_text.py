@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import io
 import json
 import re
+import tokenize
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -197,7 +199,13 @@ def _parse(code: str) -> ast.Module:
             raise UnfitError(f"it cannot be read here: {type(error).__name__}") from error
     if warned:
         raise UnfitError("Python's compiler warns of it on stderr")
+    if not code.isascii() and not all(name.string.isascii() for name in _names(code)):
+        raise UnfitError("names outside ASCII are only in CPython the same as others that look like them")
     return tree
+
+
+def _names(code: str) -> Iterator[tokenize.TokenInfo]:
+    return (token for token in tokenize.generate_tokens(io.StringIO(code).readline) if token.type == tokenize.NAME)
 
 
 def _text(lines: list[bytes], node: ast.stmt) -> bytes:

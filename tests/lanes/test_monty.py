@@ -90,10 +90,42 @@ async def test_nothing_stays_for_the_next_program(monty: Monty) -> None:
         "1e15 + 0.25\nprint(1e15 + 0.25)",
         "print(print)",
         "raise ValueError('x')",
+        "from collections import deque\ndeque([1])",
+        "range(3)",
+        "lambda: 1",
+        "[1, [len]]",
+        "print('\\d')",
+        "print(1if True else 2)",
+        "x = []\nfor _ in range(250):\n    x = [x]\nprint(x)",
+        "print(chr(233))",
+        "print(round(1e300, -7))",
+        "print(sum([2 ** 63, 0.5]))",
+        "\ufb01 = fi = 1",
+        "airlock_sum = 1",
+        "x = (",
     ],
 )
 async def test_what_only_cpython_can_tell_is_left_to_it(monty: Monty, code: str) -> None:
     assert (await run(monty, code)).ending is Ending.UNSUPPORTED
+
+
+async def test_sums_and_roundings_are_cpythons(monty: Monty) -> None:
+    code = "[sum([0.1] * 10), round(2.675, 2), round(192.95, 1), round(2.5), sum([1, 0.1, 2]), sum([1, True], 2)]"
+    outcome = await run(monty, code)
+    assert outcome.result is not None
+    assert outcome.result.value == [1.0, 2.67, 192.9, 2, 3.1, 4]
+
+
+async def test_the_last_value_may_stand_anywhere_in_its_line(monty: Monty) -> None:
+    for code in (
+        "x = 'é'; (x,\n 1)  # end",
+        "from __future__ import annotations\n['é', 1];",
+        "'é',\\\n1",
+        "\ufeff'é', 1\r\n",
+    ):
+        outcome = await run(monty, code)
+        assert outcome.result is not None, code
+        assert outcome.result.value == ["é", 1]
 
 
 async def test_what_needs_more_than_a_program_and_its_inputs_is_not_its_affair(monty: Monty) -> None:
@@ -105,6 +137,9 @@ async def test_what_needs_more_than_a_program_and_its_inputs_is_not_its_affair(m
         replace(base, files=(InputFile("a", b""),)),
         replace(base, outputs=("*",)),
         replace(base, inputs={"x": "é"}),
+        replace(base, inputs={"x": '"\\u00e9"'}),
+        replace(base, inputs={"sum": 1}),
+        replace(base, inputs={"x": [1, 1.0]}),
     ):
         assert (await driver.run(other)).ending is Ending.UNSUPPORTED
 
