@@ -9,7 +9,7 @@ import ast
 import builtins
 from collections.abc import Iterator
 
-from sandbox.exactness_flow import Aliases, Nodes, functions_change, spread
+from sandbox.exactness_flow import Aliases, Nodes, functions_change, root_of, spread
 from sandbox.exactness_kinds import Kinds
 from sandbox.exactness_tables import (
     CONSUMERS,
@@ -93,8 +93,12 @@ class Facts:
             return True
         if not isinstance(parent, ast.Call) or node not in parent.args:
             return False
-        method = parent.func.attr if isinstance(parent.func, ast.Attribute) else None
-        return self.called(parent) in CONSUMERS or method in CONSUMING_METHODS
+        if self.called(parent) in CONSUMERS:
+            return True
+        if not isinstance(parent.func, ast.Attribute) or parent.func.attr not in CONSUMING_METHODS:
+            return False
+        grown = root_of(parent.func.value)  # what grows by its own pieces never ends in CPython
+        return not any(isinstance(inner, ast.Name) and inner.id == grown for inner in ast.walk(node))
 
     def is_set(self, node: ast.expr) -> bool:
         """Whether the expression may be a set."""

@@ -195,6 +195,7 @@ def _parse(code: str) -> ast.Module:
         warnings.simplefilter("always")
         try:
             tree = ast.parse(code, "main.py")
+            compile(tree, "main.py", "exec", dont_inherit=True)  # warns of more than the parser does
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise UnfitError(f"it cannot be read here: {type(error).__name__}") from error
     if warned:

@@ -96,6 +96,8 @@ async def test_nothing_stays_for_the_next_program(monty: Monty) -> None:
         "[1, [len]]",
         "print('\\d')",
         "print(1if True else 2)",
+        "x = 1[0] if None else 2",
+        "return",
         "x = []\nfor _ in range(250):\n    x = [x]\nprint(x)",
         "print(chr(233))",
         "print(round(1e300, -7))",
