@@ -164,7 +164,7 @@ def _why_not_monty(
 
 def _holds_float(value: JsonValue) -> bool:
     match value:
-        case float():
+        case bool() | float():  # a bool is equal to a number as a float is, and as a key it can take its place
             return True
         case list():
             return any(_holds_float(item) for item in value)

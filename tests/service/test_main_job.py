@@ -323,3 +323,9 @@ def test_what_cannot_be_had_is_refused_with_its_field_and_nothing_is_recorded(ag
     refused = post(agent, "print()", task_id=name, limits={"memory": "900Gi", "time": "2s"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "limits.memory")
     assert agent.get(f"/v1/tasks/{name}").status_code == 404
+
+
+def test_a_bool_among_the_inputs_is_as_good_a_key_as_its_number(agent: httpx.Client) -> None:
+    code = "d = {1: 'a'}\nd[x] = 'b'\nprint(d)"
+    auto = run(agent, code, inputs={"x": True})
+    assert auto["stdout"] == run(agent, code, inputs={"x": True}, lane="container")["stdout"] == "{1: 'b'}\n"
