@@ -8,7 +8,6 @@ A guardrail: the container is the boundary.
 from __future__ import annotations
 
 import ast
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,8 +23,6 @@ from sandbox.diagnostics import Diagnostic, DiagnosticKind
 from sandbox.exactness import inexact
 from sandbox.job import Lane
 from sandbox.monty import Gate, GateVerdict
-
-log = logging.getLogger(__name__)
 
 _SHOWN = 20  # findings of one kind: a model reads no more, and a page must stay small
 

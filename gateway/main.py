@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -35,8 +34,6 @@ from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.job import Lane
 from sandbox.monty import Monty, MontyDriver
-
-log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
 _EXPIRY_SECONDS = 5.0
