@@ -69,6 +69,7 @@ def from_outcome(execution: str, outcome: Outcome, limits: Limits) -> Answer:
             stderr_bytes=outcome.stderr.total_bytes,
         ),
         python=outcome.python,
+        posture=outcome.posture,
     )
 
 

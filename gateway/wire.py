@@ -141,6 +141,9 @@ class Answer(Wire):
     timings: dict[str, float] = Field(default_factory=dict, description="Seconds by phase.")
     attempts: list[AttemptInfo] = Field(default_factory=list)
     python: str | None = None
+    posture: str | None = Field(
+        default=None, description="Digest of all that isolated the program; `/v1/isolation/{digest}` has it whole."
+    )
 
 
 class _Named(Wire):
@@ -232,10 +235,49 @@ class LaneInfo(Wire):
     python: str | None = None
 
 
+class TrialView(Wire):
+    """One forbidden thing that was tried from inside a box."""
+
+    name: str
+    held: bool | None = Field(description="null: it could not be tried, so nothing is known; that counts as not held.")
+    detail: str
+
+
+class ProofView(Wire):
+    """The latest self-test of a profile's kind of box; `held` is null before the first."""
+
+    image: str
+    runtime: str | None = Field(description="null: the engine's default.")
+    held: bool | None
+    posture: str | None
+    tested_at: datetime | None
+    findings: list[str] = Field(description="What did not hold, by name. One is enough to run nothing there.")
+    trials: list[TrialView]
+
+
+class IsolationView(Wire):
+    """What isolates programs, and the proof of it, by profile."""
+
+    held: bool = Field(description="Whether every profile's kind of box has proven itself.")
+    profiles: dict[str, ProofView]
+
+
+class PostureView(Wire):
+    """What was in force around programs, now or at some time before."""
+
+    digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `posture`.")
+    document: dict[str, JsonValue]
+    tested_at: datetime | None = Field(description="null: it is no box, there is nothing to test.")
+    trials: list[TrialView] | None
+
+
 class ReadyView(Wire):
     """What the gateway can do now."""
 
     ready: bool
+    findings: list[str] = Field(
+        default_factory=list, description="What the self-test found. While there is one, the gateway is not ready."
+    )
     lanes: dict[Lane, LaneInfo]
     live_executions: int
     open_reviews: int | None = Field(description="null where the store cannot be read.")

@@ -20,6 +20,7 @@ from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
 from sandbox.attach import Attachment, EngineAddress, TlsFiles, attach
+from sandbox.posture import EngineIdentity
 from sandbox.profile import ContainerOptions, EngineFacts
 from sandbox.verdict import BoxEnd
 
@@ -51,6 +52,7 @@ class Description:
     """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator."""
 
     version: str
+    identity: EngineIdentity
     facts: EngineFacts
     complaints: tuple[str, ...]
 
@@ -142,6 +144,12 @@ class Engine:
         )
         return {str(one["Id"]): one["Labels"] for one in found}
 
+    async def gateways(self) -> tuple[str, ...]:
+        """The engine's own addresses on its networks."""
+        found = await self._call(ASK_SECONDS, lambda client: client.networks())
+        configurations = [one for network in found for one in (network.get("IPAM") or {}).get("Config") or ()]
+        return tuple(str(one["Gateway"]).partition("/")[0] for one in configurations if one.get("Gateway"))
+
     async def close(self) -> None:
         """Give the connections back."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
@@ -219,8 +227,18 @@ def _description(info: Mapping[str, object], runtime: str | None) -> Description
         "it cannot filter system calls": isinstance(options, list) and any("seccomp" in str(one) for one in options),
         f"it has no runtime {runtime!r}": runtime is None or (isinstance(runtimes, dict) and runtime in runtimes),
     }
+    cgroup_version = 2 if info.get("CgroupVersion") == "2" else 1
+    version = str(info.get("ServerVersion"))
     return Description(
-        version=str(info.get("ServerVersion")),
-        facts=EngineFacts(cgroup_version=2 if info.get("CgroupVersion") == "2" else 1, runtime=runtime),
+        version=version,
+        identity=EngineIdentity(
+            version=version,
+            kernel=str(info.get("KernelVersion")),
+            cgroup_version=cgroup_version,
+            cgroup_driver=str(info.get("CgroupDriver")),
+            storage=str(info.get("Driver")),
+            security=tuple(str(one) for one in options) if isinstance(options, list) else (),
+        ),
+        facts=EngineFacts(cgroup_version=cgroup_version, runtime=runtime),
         complaints=tuple(words for words, holds in wanted.items() if not holds),
     )

@@ -132,6 +132,7 @@ class Outcome:
 
     `exit_code` and `signal` (a name such as `SIGSEGV`) are None unless the program ended
     by itself. `python` is the version that ran it ("3.13"), None where no Python was reached.
+    `posture` is the digest of what was in force around it, None where nothing was started.
     `timings` are seconds by phase name (`create`, `start`, `run`, `collect`).
     """
 
@@ -148,6 +149,7 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     evidence: Evidence = field(default_factory=Evidence)
     python: str | None = None
+    posture: str | None = None
     timings: tuple[tuple[str, float], ...] = ()
 
     @property

@@ -102,7 +102,12 @@ class EngineFacts:
     @property
     def is_gvisor(self) -> bool:
         """Whether the box gets a kernel of its own instead of namespaces and filters."""
-        return self.runtime is not None and self.runtime.startswith("runsc")
+        return is_gvisor(self.runtime)
+
+
+def is_gvisor(runtime: str | None) -> bool:
+    """Whether a runtime of that name brings a kernel of its own."""
+    return runtime is not None and runtime.startswith("runsc")
 
 
 class Ulimit(TypedDict):
