@@ -13,12 +13,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pytest
+
 from sandbox.attach import EngineAddress
 from sandbox.container import ContainerDriver
 from sandbox.engine import Engine, address_from_environment
 from sandbox.job import InputFile, Job, JsonValue, Limits
 from sandbox.outcome import Ending, Outcome
-from sandbox.profile import INSTANCE_LABEL
+from sandbox.profile import INSTANCE_LABEL, EngineFacts, container_options
 
 IMAGE = "airlock-guest:latest"
 SESSION = f"test-{secrets.token_hex(6)}"  # boxes of other sessions on this engine are none of ours
@@ -26,6 +28,12 @@ LIMITS = Limits(
     cpu_cores=1.0, memory_bytes=128 << 20, wall_seconds=10.0, pids=32, disk_bytes=16 << 20, output_bytes=64 << 10
 )
 _numbers = itertools.count(1)
+
+# The client library leaves the socket of a connection that failed to the garbage collector.
+SDK_LEAKS = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning",
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
+)
 
 
 def make_job(  # noqa: PLR0913 - one parameter for each field of a job
@@ -80,6 +88,15 @@ class Lab:
     async def boxes(self) -> set[tuple[str, int]]:
         found = await self.engine.labelled(INSTANCE_LABEL, self.instance)
         return {(labels["airlock.execution"], int(labels["airlock.attempt"])) for labels in found.values()}
+
+    async def leave_behind(self, execution: str, attempt: int) -> None:
+        """A box as a gateway leaves it that was killed."""
+        job = replace(make_job(""), execution=execution, attempt=attempt)
+        options = container_options(
+            job, engine=EngineFacts(cgroup_version=1), instance=self.instance, deadline=0, guest="input()"
+        )
+        options.config["HostConfig"].pop("MemorySwappiness")
+        await self.engine.start(await self.engine.create(replace(options, name=f"{SESSION}-{execution}")))
 
     async def settle(self) -> None:
         """Wait until everything that ended is removed; fails when something stays."""
