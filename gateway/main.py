@@ -31,7 +31,7 @@ from gateway.settings import Settings, StartError
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
-from sandbox.container import ContainerDriver
+from sandbox.container import ContainerDriver, runtimes
 from sandbox.driver import Driver
 from sandbox.job import Lane
 from sandbox.monty import POSTURE as MONTY_POSTURE
@@ -153,11 +153,28 @@ def _sole(data: Path) -> object:
     return lock
 
 
+async def require_runtimes(policy: Policy) -> None:
+    """Refuse to start with a runtime that the engine lacks. An engine that does not answer now is asked again later."""
+    wanted = {name: profile.isolation.runtime for name, profile in policy.profiles.items()}
+    if not any(wanted.values()):
+        return
+    has = await runtimes()
+    if has is None:
+        return
+    for name, runtime in wanted.items():
+        if runtime is not None and runtime not in has:
+            raise StartError(
+                f"The profile {name} has isolation.runtime: {runtime}, and the engine has no such runtime;"
+                f" it has {', '.join(sorted(has))}."
+            )
+
+
 def serve(settings: Settings) -> None:
     """Run the gateway until it is told to stop."""
     configure_logging(settings)
     lock = _sole(settings.data)
     gateway = compose(settings)
+    asyncio.run(require_runtimes(gateway.policy))
     migrate(settings.database)
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator

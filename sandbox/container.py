@@ -74,17 +74,15 @@ class ContainerDriver:
 
     `instance` names the owner of boxes, for the janitor; `boxes` is how many exist at once; `harden` decides what a
     box may be, and is there to be weakened by whoever wants to see that noticed.
-    `runtime` None is the engine's default, `address` None the engine of the environment
-    (DOCKER_HOST and so on). Needs no engine before the first job.
+    `address` None is the engine of the environment (DOCKER_HOST and so on). Needs no engine before the first job.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that it stands on
+    def __init__(
         self,
         instance: str,
         default_image: str,
         boxes: int = 8,
         *,
-        runtime: str | None = None,
         address: EngineAddress | None = None,
         harden: Hardening = container_options,
     ) -> None:
@@ -93,7 +91,7 @@ class ContainerDriver:
         self._instance = instance
         self._default_image = default_image
         self._slots = asyncio.Semaphore(boxes)
-        self._engine = Engine(address, runtime=runtime, calls=boxes)
+        self._engine = Engine(address, calls=boxes)
         self._guest = inspect.getsource(guest)
         self._description: Description | None = None
         self._images: dict[str, Image] = {}
@@ -148,7 +146,7 @@ class ContainerDriver:
         """What is in force around a program in a box of this kind; raises `UnfitError`."""
         job = Job(execution="posture", attempt=0, code="", limits=PROBE_LIMITS, image=image, runtime=runtime)
         try:
-            found, description = await self._image(image), await self._described()
+            found, description = await self._image(image), await self._described(runtime)
         except EngineError as error:
             raise UnfitError(str(error)) from error
         return box_posture(self._options(job, found, description).config, description.identity)
@@ -190,12 +188,20 @@ class ContainerDriver:
     async def _try(self, box: _Box) -> Outcome | None:
         try:
             return await self._attempt(box)
-        except (EngineError, UnfitError) as error:
+        except EngineError as error:
+            self._forget()
             return _lost(box, str(error))
+        except UnfitError as error:
+            return _lost(box, str(error))
+
+    def _forget(self) -> None:
+        """After trouble nothing is known for sure: the engine may come back as another one."""
+        self._description = None
+        self._images.clear()
 
     async def _attempt(self, box: _Box) -> Outcome:
         job = box.job
-        image, description = await self._image(job.image), await self._described()
+        image, description = await self._image(job.image), await self._described(job.runtime)
         options = self._options(job, image, description)
         posture = box_posture(options.config, description.identity)
         box.creating = asyncio.create_task(self._engine.create(options))
@@ -221,7 +227,7 @@ class ContainerDriver:
     def _options(self, job: Job, image: Image, description: Description) -> ContainerOptions:
         return self._harden(
             replace(job, image=image.identity),
-            engine=description.facts,
+            engine=EngineFacts(cgroup_version=description.cgroup_version, runtime=job.runtime),
             instance=self._instance,
             deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
             guest=self._guest,
@@ -249,7 +255,7 @@ class ContainerDriver:
             python = self._proven.get(image.identity) or await self._prove(image)
         except (EngineError, UnfitError) as error:
             return Readiness(available=False, detail=str(error))
-        where = f"Docker {description.version}, cgroup v{description.facts.cgroup_version}"
+        where = f"Docker {description.version}, cgroup v{description.cgroup_version}"
         return Readiness(available=True, detail=f"Python {python} in {self._default_image} on {where}", python=python)
 
     async def _prove(self, image: Image) -> str:
@@ -266,12 +272,15 @@ class ContainerDriver:
         self._proven[image.identity] = outcome.python
         return outcome.python
 
-    async def _described(self) -> Description:
+    async def _described(self, runtime: str | None = None) -> Description:
         if self._description is None:
             self._description = await self._engine.describe()
-        if self._description.complaints:
-            raise UnfitError(f"the engine is unfit: {'; '.join(self._description.complaints)}")
-        return self._description
+        described = self._description
+        if described.complaints:
+            raise UnfitError(f"the engine is unfit: {'; '.join(described.complaints)}")
+        if runtime is not None and runtime not in described.runtimes:
+            raise UnfitError(f"the engine has no runtime {runtime!r}; it has {', '.join(sorted(described.runtimes))}")
+        return described
 
     async def _image(self, reference: str) -> Image:
         """The image as it was when it was last asked for: the one that was proven is the one that runs."""
@@ -307,6 +316,17 @@ class ContainerDriver:
     async def _removals_done(self) -> None:
         if self._removals:
             await asyncio.wait(set(self._removals))
+
+
+async def runtimes(address: EngineAddress | None = None) -> frozenset[str] | None:
+    """The names of an engine's runtimes; None where it does not answer."""
+    engine = Engine(address, calls=1)
+    try:
+        return (await engine.describe()).runtimes
+    except EngineError:
+        return None
+    finally:
+        await engine.close()
 
 
 def _lost(box: _Box, detail: str) -> Outcome:

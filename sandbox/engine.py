@@ -21,7 +21,7 @@ from docker.utils import kwargs_from_env
 
 from sandbox.attach import Attachment, EngineAddress, TlsFiles, attach
 from sandbox.posture import EngineIdentity
-from sandbox.profile import ContainerOptions, EngineFacts
+from sandbox.profile import ContainerOptions
 from sandbox.verdict import BoxEnd
 
 T = TypeVar("T")
@@ -53,7 +53,8 @@ class Description:
 
     version: str
     identity: EngineIdentity
-    facts: EngineFacts
+    cgroup_version: int
+    runtimes: frozenset[str]
     complaints: tuple[str, ...]
 
 
@@ -68,9 +69,8 @@ class Image:
 class Engine:
     """One Docker engine; `address` None means what the environment of a Docker client says."""
 
-    def __init__(self, address: EngineAddress | None, *, runtime: str | None, calls: int) -> None:
+    def __init__(self, address: EngineAddress | None, *, calls: int) -> None:
         self._given_address = address
-        self._runtime = runtime
         self._threads = ThreadPoolExecutor(max_workers=calls + SPARE_CALLS, thread_name_prefix="engine")
         self._connections = calls + SPARE_CALLS
         self._connecting = threading.Lock()
@@ -78,7 +78,7 @@ class Engine:
 
     async def describe(self) -> Description:
         """Ask the engine what it is."""
-        return _description(await self._call(ASK_SECONDS, lambda client: client.info()), self._runtime)
+        return _description(await self._call(ASK_SECONDS, lambda client: client.info()))
 
     async def image(self, reference: str) -> Image:
         """Ask what an image is now; raises ImageMissingError."""
@@ -216,7 +216,7 @@ def _words(error: Exception) -> str:
     return " ".join(str(text).split())[:500] or type(error).__name__
 
 
-def _description(info: Mapping[str, object], runtime: str | None) -> Description:
+def _description(info: Mapping[str, object]) -> Description:
     runtimes = info.get("Runtimes")
     options = info.get("SecurityOptions")
     wanted = {
@@ -225,7 +225,6 @@ def _description(info: Mapping[str, object], runtime: str | None) -> Description
         "it cannot limit processes": info.get("PidsLimit") is True,
         "it cannot limit CPU time": info.get("CpuCfsQuota") is True,
         "it cannot filter system calls": isinstance(options, list) and any("seccomp" in str(one) for one in options),
-        f"it has no runtime {runtime!r}": runtime is None or (isinstance(runtimes, dict) and runtime in runtimes),
     }
     cgroup_version = 2 if info.get("CgroupVersion") == "2" else 1
     version = str(info.get("ServerVersion"))
@@ -239,6 +238,7 @@ def _description(info: Mapping[str, object], runtime: str | None) -> Description
             storage=str(info.get("Driver")),
             security=tuple(str(one) for one in options) if isinstance(options, list) else (),
         ),
-        facts=EngineFacts(cgroup_version=cgroup_version, runtime=runtime),
+        cgroup_version=cgroup_version,
+        runtimes=frozenset(str(one) for one in runtimes) if isinstance(runtimes, dict) else frozenset(),
         complaints=tuple(words for words, holds in wanted.items() if not holds),
     )

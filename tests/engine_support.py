@@ -111,7 +111,7 @@ class Lab:
 async def open_lab(address: EngineAddress | None = None, boxes: int = 4) -> AsyncIterator[Lab]:
     instance = f"{SESSION}-{next(_numbers)}"
     driver = ContainerDriver(instance, IMAGE, boxes, address=address)
-    engine = Engine(None, runtime=None, calls=2)
+    engine = Engine(None, calls=2)
     try:
         yield Lab(driver, engine, instance)
     finally:
