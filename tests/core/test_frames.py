@@ -24,8 +24,11 @@ ENDED = {
     "cpu_seconds": 0,
     "peak_memory_bytes": None,
     "oom_kills": 0,
+    "forks_refused": 0,
+    "disk_full": False,
     "written_bytes": [3, 0],
 }
+FORGED = b'{"type": "A", "message": "", "line": null, "traceback": "", "errno": 28.0}'
 
 
 def frame(kind: bytes, payload: bytes | Mapping[str, object]) -> bytes:
@@ -81,7 +84,7 @@ def test_well_framed_nonsense_never_raises(parts: list[tuple[bytes, bytes]]) -> 
     for kind, payload in parts:
         for heard in reader.feed(frame(kind, payload)):
             transcript.add(heard)
-    assert transcript.output("stdout").total_bytes <= frames.LARGEST_NUMBER
+    assert (transcript.output("stdout").total_bytes or 0) <= frames.LARGEST_NUMBER
     assert transcript.result is None or transcript.result.form in {"json", "repr"}
 
 
@@ -109,6 +112,13 @@ def test_frames_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
         frame(b"p", {**ENDED, "status": -1}),
         frame(b"p", {**ENDED, "status": True}),
         frame(b"p", {**ENDED, "oom_kills": 1 << 60}),
+        frame(b"p", {**ENDED, "forks_refused": -1}),
+        frame(b"p", {**ENDED, "forks_refused": 1.5}),
+        frame(b"p", {**ENDED, "disk_full": 1}),
+        frame(b"p", {key: value for key, value in ENDED.items() if key != "disk_full"}),
+        frame(b"p", {**ENDED, "cpu_seconds": True}),
+        frame(b"F", {"type": "OSError", "message": "", "errno": 0}),
+        frame(b"F", {"type": "OSError", "message": "", "errno": 4096}),
         frame(b"k", {"reason": "fun"}),
         frame(b"p", {**ENDED, "wall_seconds": -0.5}),
         frame(b"p", json.dumps(ENDED).replace("0.1", "NaN").encode()),
@@ -129,7 +139,7 @@ def test_what_no_guest_would_send_breaks_the_reader(data: bytes) -> None:
     assert reader.feed(frame(b"o", b"more")) == []
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b'{"type": 1}', b'{"type": "A", "line": -4}'])
+@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b'{"type": 1}', b'{"type": "A", "line": -4}', FORGED])
 def test_a_malformed_error_record_is_the_programs_own_and_breaks_nothing(payload: bytes) -> None:
     reader = FrameReader()
     assert reader.feed(frame(b"x", payload) + frame(b"o", b"x")) == [frames.Written("stdout", is_tail=False, data=b"x")]
@@ -137,7 +147,7 @@ def test_a_malformed_error_record_is_the_programs_own_and_breaks_nothing(payload
 
 
 def test_text_from_a_box_can_be_passed_on() -> None:
-    record = {"type": "E", "message": "\ud800", "line": None, "traceback": ""}
+    record = {"type": "E", "message": "\ud800", "line": None, "traceback": "", "errno": None}
     (heard,) = FrameReader().feed(frame(b"x", record))
     assert isinstance(heard, frames.Raised)
     assert heard.message == "\\ud800"
