@@ -88,6 +88,26 @@ def test_well_framed_nonsense_never_raises(parts: list[tuple[bytes, bytes]]) -> 
     assert transcript.result is None or transcript.result.form in {"json", "repr"}
 
 
+VALUES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=3)
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ENDED)), VALUES, max_size=4))
+def test_whatever_a_box_claims_of_its_end_is_refused_or_within_bounds(claims: dict[str, object]) -> None:
+    reader = FrameReader()
+    for heard in reader.feed(frame(b"p", {**ENDED, **claims})):
+        assert isinstance(heard, frames.Ended)
+        for number in (heard.status, heard.peak_memory_bytes, heard.oom_kills, heard.forks_refused, heard.stdout_bytes):
+            assert number is None or (type(number) is int and 0 <= number <= frames.LARGEST_NUMBER)
+        for seconds in (heard.wall_seconds, heard.cpu_seconds):
+            assert seconds is None or 0 <= seconds <= frames.LARGEST_NUMBER
+        assert heard.disk_full in {None, True, False}
+        assert not isinstance(heard.disk_full, int) or isinstance(heard.disk_full, bool)
+        return
+    assert reader.broken is not None
+
+
 @given(st.lists(st.integers(min_value=0), max_size=20))
 def test_frames_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
     data = frame(b"S", {"python": "3.13"}) + frame(b"o", b"abc") + frame(b"p", ENDED) + frame(b"z", {"collected": True})

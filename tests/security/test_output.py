@@ -101,6 +101,14 @@ os._exit(0)
     assert len(outcome.result.value) <= LIMITS.output_bytes
 
 
+async def test_a_report_goes_to_nobody_else_where_the_program_took_its_descriptor(lab: Lab) -> None:
+    outcome = await lab.run("import os\nown = max(map(int, os.listdir('/proc/self/fd')))\nos.dup2(1, 200)\n'the value'")
+    assert (outcome.ending, outcome.stdout.text, outcome.result) == (Ending.SUCCEEDED, "", None)
+    outcome = await lab.run("import os\nos.close(200)\nopen('/tmp/f', 'w')\nos.dup2(2, 200)\n1 / 0")
+    assert (outcome.ending, outcome.exit_code, outcome.error) == (Ending.FAILED, 1, None)
+    assert outcome.stderr.text.endswith("ZeroDivisionError: division by zero\n")
+
+
 @pytest.mark.parametrize(
     ("code", "value"),
     [
