@@ -14,7 +14,7 @@ from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState, Turn
 from gateway.requests import Wire
 from sandbox.job import Lane
-from sandbox.outcome import Ending
+from sandbox.outcome import Ending, LimitName
 
 
 class Finding(Wire):
@@ -85,13 +85,14 @@ class SkippedFile(Wire):
 
 
 class UsageInfo(Wire):
-    """What the run used; null where it could not be read."""
+    """What the run used; null where it could not be read. `limits_reached` also tells what the program coped with."""
 
     wall_seconds: float | None = None
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
     stdout_bytes: int | None = None
     stderr_bytes: int | None = None
+    limits_reached: list[LimitName] = Field(default_factory=list)
 
 
 class LimitsInfo(Wire):
@@ -125,8 +126,8 @@ class Answer(Wire):
     lane: Lane | None = None
     stdout: str = ""
     stderr: str = ""
-    stdout_omitted_bytes: int = 0
-    stderr_omitted_bytes: int = 0
+    stdout_omitted_bytes: int | None = Field(default=0, description="null: nobody could count.")
+    stderr_omitted_bytes: int | None = 0
     result: JsonValue = None
     result_form: Literal["json", "repr"] | None = Field(
         default=None, description="null: the program ended without a value."
