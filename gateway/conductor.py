@@ -54,9 +54,12 @@ class Conductor:
         self._changes = changes
         self._chance = chance
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        self._letting_go = False
 
     def start(self, work: Work) -> asyncio.Task[None]:
         """Begin to drive an execution; the task ends when its answer is on disk, or with why it was not taken."""
+        waited_before = max(0.0, (now() - work.submitted_at).total_seconds())
+        work.began = time.monotonic() - waited_before
         runner = asyncio.create_task(self._drive(work), name=work.id)
         self._running[work.id] = (work, runner)
         runner.add_done_callback(lambda _: self._running.pop(work.id, None))
@@ -76,7 +79,7 @@ class Conductor:
         try:
             await asyncio.shield(saving)
         except asyncio.CancelledError:
-            await asyncio.wait({saving})
+            await asyncio.gather(saving, return_exceptions=True)
             raise
 
     async def _save(self, work: Work) -> None:
@@ -95,7 +98,7 @@ class Conductor:
             try:
                 return await self._store.write(lambda writer: record_work(writer, work, events, now()))
             except Unavailable:
-                if not work.recorded:
+                if not work.recorded or self._letting_go:
                     raise
                 log.exception("%s: cannot be recorded now", work.id)
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
@@ -106,8 +109,9 @@ class Conductor:
         if found is None:
             return False
         work, runner = found
-        work.cancelled_by = by
-        runner.cancel()
+        if work.cancelled_by is None:  # a second one would interrupt the recording of the first
+            work.cancelled_by = by
+            runner.cancel()
         await asyncio.wait({runner})
         return True
 
@@ -116,22 +120,37 @@ class Conductor:
         runners = {runner for _, runner in self._running.values()}
         if runners:
             _, late = await asyncio.wait(runners, timeout=grace_seconds)
+            self._letting_go = True
             for runner in late:
                 runner.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _drive(self, work: Work) -> None:
         try:
-            await self._advance(work)
-        except asyncio.CancelledError:
-            if work.cancelled_by is None or work.answered:
-                raise
-            await self._answer_cancelled(work)
+            await self._advance_or_cancel(work)
         except GatewayError:
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, IllegalEvent) and await self._answered_elsewhere(work):
+                return
             log.exception("%s: a step failed", work.id)
             await self._give_up(work)
+
+    async def _advance_or_cancel(self, work: Work) -> None:
+        try:
+            await self._advance(work)
+        except asyncio.CancelledError:
+            if work.cancelled_by is None:
+                raise
+            if work.answered:  # too late to cancel
+                await self.record(work)
+            else:
+                await self._answer_cancelled(work)
+
+    async def _answered_elsewhere(self, work: Work) -> bool:
+        """Whether it was answered by what ended its task while it ran; then nothing of the run counts."""
+        found = await self._store.read(lambda reader: reader.execution(work.id))
+        return found is not None and found.answered_at is not None
 
     async def _advance(self, work: Work) -> None:
         while (step := next_step(work.execution, work.failures, work.rules)) is not None:
@@ -188,7 +207,7 @@ class Conductor:
             update={
                 "findings": list(work.findings),
                 "attempts": attempts_info(work.execution.attempts),
-                "timings": {**timings, "total": (now() - work.submitted_at).total_seconds()},
+                "timings": {**timings, "total": round(time.monotonic() - work.began, 6)},
             }
         )
 

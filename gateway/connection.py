@@ -9,14 +9,21 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import tables
 from gateway.errors import Unavailable
 from gateway.events import Event, chain, decode, encode
 from gateway.lifecycle import Task, apply
-from gateway.records import LoggedEvent, StoredExecution, StoredPosture, StoredReview, StoredTask
+from gateway.records import (
+    ExecutionHead,
+    LoggedEvent,
+    StoredExecution,
+    StoredPosture,
+    StoredReview,
+    StoredTask,
+)
 from gateway.times import stamp
 
 _TASK = TypeAdapter(Task)
@@ -64,16 +71,34 @@ class Reader:
         return None if row is None else StoredExecution(**row)
 
     async def executions_of(self, task: str, limit: int) -> list[StoredExecution]:
-        """A task's executions, newest first."""
+        """A task's executions, newest first: their ids sort by time, also where the clock was set back."""
         at = tables.executions.c
-        query = select(tables.executions).where(at.task == task).order_by(at.submitted_at.desc(), at.id.desc())
+        query = select(tables.executions).where(at.task == task).order_by(at.id.desc())
         rows = (await self._connection.execute(query.limit(limit))).mappings()
         return [StoredExecution(**row) for row in rows]
+
+    async def execution_heads(self, task: str, limit: int) -> list[ExecutionHead]:
+        """A task's executions without their bodies, newest first."""
+        at = tables.executions.c
+        query = select(at.id, at.status, at.submitted_at, at.answered_at).where(at.task == task)
+        rows = await self._connection.execute(query.order_by(at.id.desc()).limit(limit))
+        return [ExecutionHead(*row) for row in rows]
+
+    async def newest_id(self) -> str:
+        """The newest id there is of a task, an execution or a review; empty where there is nothing."""
+        newest = [
+            await self._newest(column) for column in (tables.tasks.c.id, tables.executions.c.id, tables.reviews.c.id)
+        ]
+        return max(newest, key=lambda one: one.partition("_")[2])
+
+    async def _newest(self, column: ColumnElement[str]) -> str:
+        found: str | None = (await self._connection.execute(select(func.max(column)))).scalar_one_or_none()
+        return found or ""
 
     async def unanswered(self) -> list[StoredExecution]:
         """Every execution without an answer, oldest first."""
         at = tables.executions.c
-        query = select(tables.executions).where(at.answered_at.is_(None)).order_by(at.submitted_at)
+        query = select(tables.executions).where(at.answered_at.is_(None)).order_by(at.id)
         return [StoredExecution(**row) for row in (await self._connection.execute(query)).mappings()]
 
     async def file(self, execution: str, path: str) -> bytes | None:

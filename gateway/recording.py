@@ -6,16 +6,18 @@ Effects on the store only; the decisions it carries out are the lifecycle's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
-from gateway.events import Answered, Escalated, Event, Opened, Submitted
+from gateway.events import Answered, Escalated, Event, Opened, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
 from gateway.policy import Profile
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.steps import escalation
 from gateway.times import new_id, stamp
+from gateway.wire import Answer
 from gateway.work import Work, canonical, request_digest
 
 
@@ -59,6 +61,26 @@ async def record_work(writer: Writer, work: Work, events: Sequence[Event], at: d
     if final is not None:
         stored = await escalate(writer, stored, work.rules, work.profile, at)
     return stored
+
+
+async def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> list[Event]:
+    """Answer what a task that ends still runs, and return the events: nobody else could after the end.
+
+    The conductor has to be told afterwards, so that it lets go of the programs.
+    """
+    for execution in stored.task.executions:
+        row = await writer.execution(execution)
+        if row is not None:
+            await writer.answer_execution(
+                replace(
+                    row,
+                    status=Status.CANCELLED.value,
+                    answer_source="program",
+                    answer=Answer().model_dump_json(exclude_defaults=True),
+                    answered_at=stamp(at),
+                )
+            )
+    return [Answered(execution, Status.CANCELLED, 0, by=by) for execution in stored.task.executions]
 
 
 async def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:

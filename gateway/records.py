@@ -65,6 +65,16 @@ class StoredExecution:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutionHead:
+    """An execution without its bodies, which can weigh megabytes each."""
+
+    id: str
+    status: str | None
+    submitted_at: str
+    answered_at: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredReview:
     """A question to a person; the fields from `ruling` on are None until it is decided."""

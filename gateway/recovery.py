@@ -17,7 +17,7 @@ from gateway.records import StoredExecution
 from gateway.requests import ExecutionRequest
 from gateway.rules import profile_named, rules_of
 from gateway.store import Store
-from gateway.times import parse
+from gateway.times import ids_follow, parse
 from gateway.work import Work
 from sandbox.outcome import Ending, Fault
 
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 
 async def recover(store: Store, conductor: Conductor, policy: Policy) -> int:
-    """Take up every execution without an answer; returns how many."""
+    """Take up every execution without an answer, and go on with the ids; returns how many executions."""
 
     async def find(reader: Reader) -> list[Work]:
+        ids_follow(await reader.newest_id())
         rows = await reader.unanswered()
         return [work for row in rows if (work := await _work(reader, row, policy)) is not None]
 

@@ -12,19 +12,23 @@ import re
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 from gateway.events import RulingKind
 from gateway.policy import LimitsRequest
 
 TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
-_IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+_IDENTIFIER = re.compile(_NAME)
 _PATH_PART = re.compile(r"^(?!\.{1,2}$)[^/\0]{1,255}$")
 _KEYWORDS = frozenset(keyword.kwlist)
+_LONGEST_PATH = 512
 
 
 def _clean_path(path: str) -> str:
     """A relative path without a way out: `data/in.csv`, never `/x`, `../x`, `a//b`."""
-    if len(path) > 512 or not all(_PATH_PART.match(part) for part in path.split("/")):  # noqa: PLR2004
+    if len(path) > _LONGEST_PATH or not all(_PATH_PART.match(part) for part in path.split("/")):
         raise ValueError("must be a relative path without '..', '.' or empty parts, 512 characters at most")
     return path
 
@@ -49,10 +53,34 @@ def _no_surrogates(text: str) -> str:
     return text
 
 
+def _told(pattern: str, longest: int) -> FieldInfo:
+    """What the OpenAPI document tells of a text that a function of ours judges, with better words."""
+    says: JsonDict = {"pattern": pattern, "maxLength": longest}
+    info: FieldInfo = Field(json_schema_extra=says)
+    return info
+
+
+# As regular expressions of JSON Schema.
+_PART = r"(?!\.{1,2}(?:/|$))[^/\u0000]{1,255}"
+_PARTS = rf"{_PART}(?:/{_PART})*"
+
 Text: TypeAlias = Annotated[str, AfterValidator(_no_surrogates)]
-Argument: TypeAlias = Annotated[str, AfterValidator(_no_surrogates), AfterValidator(_no_nul), Field(max_length=8192)]
-Path: TypeAlias = Annotated[str, AfterValidator(_no_surrogates), AfterValidator(_clean_path)]
-Glob: TypeAlias = Annotated[str, AfterValidator(_no_surrogates), AfterValidator(_clean_glob)]
+Argument: TypeAlias = Annotated[
+    str,
+    AfterValidator(_no_surrogates),
+    AfterValidator(_no_nul),
+    Field(max_length=8192),
+    _told(r"^[^\u0000]*$", 8192),
+]
+Path: TypeAlias = Annotated[
+    str, AfterValidator(_no_surrogates), AfterValidator(_clean_path), _told(f"^{_PARTS}$", _LONGEST_PATH)
+]
+Glob: TypeAlias = Annotated[
+    str,
+    AfterValidator(_no_surrogates),
+    AfterValidator(_clean_glob),
+    _told(f"^(?:/tmp/)?{_PARTS}$", _LONGEST_PATH),
+]
 TaskId: TypeAlias = Annotated[str, Field(pattern=TASK_ID)]
 
 
@@ -93,11 +121,15 @@ class ExecutionRequest(Wire):
         description="What this program belongs to; the retry budget is the task's. Without it, the caller's rolling anonymous task.",
     )
     inputs: dict[str, JsonValue] = Field(
-        default_factory=dict, description="JSON values, bound to variables of these names."
+        default_factory=dict,
+        description="JSON values, bound to variables of these names.",
+        json_schema_extra={"propertyNames": {"pattern": _NAME}},
     )
     stdin: Text = ""
     args: list[Argument] = Field(default_factory=list, max_length=256, description="sys.argv[1:]")
-    env: dict[str, Argument] = Field(default_factory=dict, max_length=128)
+    env: dict[str, Argument] = Field(
+        default_factory=dict, max_length=128, json_schema_extra={"propertyNames": {"pattern": _NAME}}
+    )
     files: list[FileIn] = Field(default_factory=list, max_length=256)
     outputs: list[Glob] = Field(default_factory=list, max_length=64, description="Globs of the files to bring back.")
     limits: LimitsRequest | None = None

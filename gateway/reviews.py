@@ -15,10 +15,10 @@ from gateway.changes import Changes
 from gateway.conductor import Conductor
 from gateway.connection import Reader, Writer
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
-from gateway.events import Answered, Closed, Event, Ruled, RulingKind, Status, Submitted
+from gateway.events import Answered, Closed, Ruled, RulingKind, Status, Submitted
 from gateway.lifecycle import Execution, Rules, State
 from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
-from gateway.recording import record_work
+from gateway.recording import cancel_live, record_work
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.rules import profile_named, rules_of
@@ -31,7 +31,9 @@ from gateway.work import Work, program_digest
 from sandbox.job import Limits
 
 _SHOWN_TRIES = 20  # of the reviewed task, the newest
-_RUNS = frozenset({RulingKind.APPROVE, RulingKind.APPROVE_EDITED, RulingKind.RAISE_LIMITS})
+_MAKES_EXECUTION = frozenset(
+    {RulingKind.APPROVE, RulingKind.APPROVE_EDITED, RulingKind.RAISE_LIMITS, RulingKind.ANSWER}
+)
 _REFUSALS: dict[Refusal, tuple[type[GatewayError], str]] = {
     Refusal.DECIDED: (ReviewDecided, "The review is decided already; the first ruling counts."),
     Refusal.STALE: (
@@ -61,6 +63,15 @@ class _Case:
         if self.row.state != "open":
             return None
         return review_token(self.stored.task, self.profile.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a ruling did to its task: the execution to run, and those that ended with the task."""
+
+    task: str
+    work: Work | None = None
+    ended: tuple[str, ...] = ()
 
 
 class Reviews:
@@ -102,35 +113,37 @@ class Reviews:
 
     async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
         """Decide a review; what the ruling runs begins at once."""
-        task, work = await self._store.write(lambda writer: self._rule(writer, caller, review, ruling))
-        if work is not None:
-            self._conductor.start(work)
-        self._changes.notify(task)
+        done = await self._store.write(lambda writer: self._rule(writer, caller, review, ruling))
+        if done.work is not None:
+            self._conductor.start(done.work)
+        await self._let_go(done, caller.name)
         return await self.view(caller, review)
 
-    async def _rule(
-        self, writer: Writer, caller: Caller, review: str, ruling: RulingRequest
-    ) -> tuple[str, Work | None]:
+    async def _let_go(self, done: _Done, by: str) -> None:
+        """Stop what ran in a task that is over, and wake who waits for it."""
+        for execution in done.ended:
+            await self._conductor.cancel(execution, by)
+        self._changes.notify(done.task)
+
+    async def _rule(self, writer: Writer, caller: Caller, review: str, ruling: RulingRequest) -> _Done:
         case = await self._case(writer, caller, review)
         _require_allowed(case, caller, ruling)
-        limits = self._limits(case, ruling)
         if ruling.failures is not None and ruling.failures > case.profile.ceilings.failures:
             message = f"{ruling.failures} is above the policy's ceiling of {case.profile.ceilings.failures}"
             raise InvalidRequest(fields=(("failures", message),))
         at = now()
-        work = _work(case, caller, ruling, limits, at) if ruling.ruling in _RUNS | {RulingKind.ANSWER} else None
+        work = _work(case, caller, ruling, _limits(case, ruling), at) if ruling.ruling in _MAKES_EXECUTION else None
         ruled = Ruled(
             review, ruling.ruling, caller.name, ruling.message, ruling.failures or 0, work.id if work else None
         )
         await self._end(writer, case.row, ruled, "decided", at)
-        events: list[Event] = [ruled]
         if ruling.ruling is RulingKind.REJECT and ruling.final:
-            events.append(Closed(caller.name, "rejected", ruling.message))
-        stored = await writer.append(case.stored, events, at)
+            return await _close(writer, case.stored, ruled, "rejected", at)
+        stored = await writer.append(case.stored, [ruled], at)
         if work is None:
-            return stored.id, None
+            return _Done(stored.id)
         await self._begin(writer, stored, work, ruling, at)
-        return stored.id, None if ruling.ruling is RulingKind.ANSWER else work
+        return _Done(stored.id, None if ruling.ruling is RulingKind.ANSWER else work)
 
     async def _begin(self, writer: Writer, stored: StoredTask, work: Work, ruling: RulingRequest, at: datetime) -> None:
         """Record the execution that the ruling makes; a person's answer is its answer."""
@@ -140,16 +153,6 @@ class Reviews:
         await record_work(writer, work, tuple(work.pending), at)
         work.task, work.recorded = stored.id, True
         work.pending.clear()
-
-    def _limits(self, case: _Case, ruling: RulingRequest) -> Limits:
-        """What the ruling runs with; raised limits may pass the profile's maximum, never the ceilings."""
-        before = case.stored.task.review.limits if case.stored.task.review else None
-        if before is None:
-            raise ReviewDecided(_REFUSALS[Refusal.DECIDED][1])
-        limits = raised_limits(case.profile, ruling.limits or LimitsRequest(), current=before)
-        if isinstance(limits, Limits):
-            return limits
-        raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
 
     async def withdraw(self, writer: Writer, stored: StoredTask, by: str, at: datetime) -> None:
         """End a task's open review because the task ends."""
@@ -163,19 +166,18 @@ class Reviews:
         """Reject what nobody answered in time: it fails closed. Returns how many."""
         due = await self._store.read(lambda reader: reader.reviews_due(now()))
         for row in due:
-            task = await self._store.write(lambda writer, row=row: self._expire(writer, row))  # type: ignore[misc]
-            self._changes.notify(task)
+            done = await self._store.write(lambda writer, row=row: self._expire(writer, row))  # type: ignore[misc]
+            await self._let_go(done, "policy")
         return len(due)
 
-    async def _expire(self, writer: Writer, row: StoredReview) -> str:
+    async def _expire(self, writer: Writer, row: StoredReview) -> _Done:
         at, message = now(), "Nobody answered in time, so the answer is no."
         stored = await writer.task(row.task)
         if stored is None or stored.task.review is None or stored.task.review.id != row.id:
-            return row.task
+            return _Done(row.task)
         ruled = Ruled(row.id, RulingKind.REJECT, "policy", message)
         await self._end(writer, row, ruled, "expired", at)
-        await writer.append(stored, [ruled, Closed("policy", "expired", message)], at)
-        return row.task
+        return await _close(writer, stored, ruled, "expired", at)
 
     @staticmethod
     async def _end(
@@ -222,6 +224,28 @@ def _require_allowed(case: _Case, caller: Caller, ruling: RulingRequest) -> None
     if refused is not None:
         kind, message = _REFUSALS[refused]
         raise kind(message, extra={"review": case.row.id, "state": case.row.state})
+
+
+async def _close(
+    writer: Writer, stored: StoredTask, ruled: Ruled, reason: Literal["rejected", "expired"], at: datetime
+) -> _Done:
+    """End a task with a no. What it still runs ends with it."""
+    events = await cancel_live(writer, stored, ruled.by, at)
+    await writer.append(stored, [ruled, *events, Closed(ruled.by, reason, ruled.message)], at)
+    return _Done(stored.id, ended=tuple(stored.task.executions))
+
+
+def _limits(case: _Case, ruling: RulingRequest) -> Limits:
+    """What the ruling runs with; raised limits may pass the profile's maximum, never the ceilings."""
+    before = case.stored.task.review.limits if case.stored.task.review else None
+    if before is None:
+        raise ReviewDecided(_REFUSALS[Refusal.DECIDED][1])
+    if ruling.ruling is RulingKind.ANSWER:
+        return before
+    limits = raised_limits(case.profile, ruling.limits or LimitsRequest(), current=before)
+    if isinstance(limits, Limits):
+        return limits
+    raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
 
 
 def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at: datetime) -> Work:

@@ -137,10 +137,11 @@ def _unavailable(error: SQLAlchemyError) -> Unavailable:
 
 
 def _engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
+    """A pool of connections. Its errors do not quote what callers wrote: they go to the log."""
     if not url.startswith("sqlite"):
-        return create_async_engine(url, pool_size=pool_size, max_overflow=0)
+        return create_async_engine(url, pool_size=pool_size, max_overflow=0, hide_parameters=True)
     arguments = {"timeout": _BUSY_SECONDS, "isolation_level": None}  # None: we say BEGIN, the driver never does
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, connect_args=arguments)
+    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, connect_args=arguments, hide_parameters=True)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

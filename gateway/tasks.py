@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from gateway.callers import Caller
 from gateway.changes import Changes
 from gateway.conductor import Conductor
 from gateway.connection import Reader, Writer
 from gateway.errors import Conflict, NotFound
-from gateway.events import Answered, Closed, Event, Status
+from gateway.events import Closed
 from gateway.lifecycle import TaskState
 from gateway.policy import Policy
-from gateway.records import StoredExecution, StoredTask
+from gateway.recording import cancel_live
+from gateway.records import ExecutionHead, StoredExecution, StoredTask
 from gateway.reviews import Reviews
 from gateway.rules import profile_named, rules_of
 from gateway.store import Store
-from gateway.times import now, stamp
+from gateway.times import now
 from gateway.views import task_view
-from gateway.wire import Answer, TaskView
+from gateway.wire import TaskView
 
 _SHOWN_EXECUTIONS = 50  # of a task, newest first
 
@@ -53,34 +53,40 @@ class Tasks:
                     continue
 
     async def _view(self, stored: StoredTask) -> TaskView:
-        rows = await self._store.read(lambda reader: reader.executions_of(stored.id, _SHOWN_EXECUTIONS))
-        profile = profile_named(self._policy, rows[0].profile)
-        return task_view(stored.task, rows, rules_of(profile, anonymous=stored.task.anonymous))
+        async def find(reader: Reader) -> tuple[list[ExecutionHead], StoredExecution]:
+            heads = await reader.execution_heads(stored.id, _SHOWN_EXECUTIONS)
+            newest = await reader.execution(heads[0].id) if heads else None
+            if newest is None:
+                raise NotFound("There is no such task.")
+            return heads, newest
+
+        heads, newest = await self._store.read(find)
+        rules = rules_of(profile_named(self._policy, newest.profile), anonymous=stored.task.anonymous)
+        return task_view(stored.task, heads, newest, rules)
 
     async def close(self, caller: Caller, task_id: str) -> TaskView:
         """End a task: live executions are cancelled, an open review is withdrawn."""
         stored = await self._store.read(lambda reader: owned_task(reader, caller, task_id))
         if stored.task.anonymous:
             raise Conflict("An anonymous task ends by itself, with its window; closing it would renew its budget.")
-        for execution in stored.task.executions:
-            await self._conductor.cancel(execution, caller.name)
-        closed = await self._store.write(lambda writer: self._close(writer, caller, task_id))
+        await self._let_go(stored, caller)
+        closed, ended = await self._store.write(lambda writer: self._close(writer, caller, task_id))
+        await self._let_go(ended, caller)  # what a ruling began in between
         self._changes.notify(closed.id)
         return await self._view(closed)
 
-    async def _close(self, writer: Writer, caller: Caller, task_id: str) -> StoredTask:
+    async def _let_go(self, stored: StoredTask, caller: Caller) -> None:
+        for execution in stored.task.executions:
+            await self._conductor.cancel(execution, caller.name)
+
+    async def _close(self, writer: Writer, caller: Caller, task_id: str) -> tuple[StoredTask, StoredTask]:
+        """The task after its end, and before."""
         stored, at = await owned_task(writer, caller, task_id), now()
         if stored.task.state is TaskState.CLOSED:
-            return stored
+            return stored, stored
         await self._reviews.withdraw(writer, stored, caller.name, at)
-        events: list[Event] = []
-        for execution in stored.task.executions:
-            events.append(Answered(execution, Status.CANCELLED, 0, by=caller.name))
-            row = await writer.execution(execution)
-            if row is not None:
-                await writer.answer_execution(_cancelled(row, stamp(at)))
-        events.append(Closed(caller.name, "closed_by_agent"))
-        return await writer.append(stored, events, at)
+        events = await cancel_live(writer, stored, caller.name, at)
+        return await writer.append(stored, [*events, Closed(caller.name, "closed_by_agent")], at), stored
 
 
 async def owned_task(reader: Reader, caller: Caller, task_id: str) -> StoredTask:
@@ -89,13 +95,3 @@ async def owned_task(reader: Reader, caller: Caller, task_id: str) -> StoredTask
     if stored is None:
         raise NotFound("There is no such task.")
     return stored
-
-
-def _cancelled(row: StoredExecution, at: str) -> StoredExecution:
-    return replace(
-        row,
-        status=Status.CANCELLED.value,
-        answer_source="program",
-        answer=Answer().model_dump_json(exclude_defaults=True),
-        answered_at=at,
-    )

@@ -10,7 +10,7 @@ from gateway.answers import attempts_info
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import LIVE_STATUS, Rules, Task, TaskState
 from gateway.policy import Ceilings
-from gateway.records import StoredExecution, StoredReview
+from gateway.records import ExecutionHead, StoredExecution, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.times import parse
 from gateway.wire import (
@@ -59,7 +59,7 @@ def task_info(task: Task, rules: Rules) -> TaskInfo:
     )
 
 
-def next_actions(task: Task, status: Status | None, answer: Answer) -> list[NextAction]:
+def next_actions(task: Task, status: Status, answer: Answer) -> list[NextAction]:
     """What the agent can do now, best first."""
     match task.state:
         case TaskState.CLOSED:
@@ -67,15 +67,13 @@ def next_actions(task: Task, status: Status | None, answer: Answer) -> list[Next
         case TaskState.IN_REVIEW:
             return ["wait", "close_task"]
         case TaskState.OPEN:
-            if status is None:
-                return ["continue"]
             actions = list(_AFTER.get(status, ("fix_and_resubmit",)))
             if any(finding.rule.startswith("name.") for finding in answer.findings) and status is Status.REJECTED:
                 actions.append("use_force")
             return actions
 
 
-def _status(row: StoredExecution, task: Task) -> Status:
+def _status(row: StoredExecution | ExecutionHead, task: Task) -> Status:
     if row.status is not None:
         return Status(row.status)
     live = task.executions.get(row.id)
@@ -108,9 +106,9 @@ def _live_answer(row: StoredExecution, task: Task) -> Answer:
     return Answer(lane=live.lane, attempts=attempts_info(live.attempts)) if live else Answer()
 
 
-def task_view(task: Task, rows: Sequence[StoredExecution], rules: Rules) -> TaskView:
-    """A task with its newest executions, newest first."""
-    latest = execution_view(rows[0], task, rules) if rows else None
+def task_view(task: Task, heads: Sequence[ExecutionHead], newest: StoredExecution, rules: Rules) -> TaskView:
+    """A task with its newest executions, newest first, and the first of them whole."""
+    latest = execution_view(newest, task, rules)
     return TaskView(
         **task_info(task, rules).model_dump(),
         executions=[
@@ -120,10 +118,10 @@ def task_view(task: Task, rows: Sequence[StoredExecution], rules: Rules) -> Task
                 submitted_at=parse(row.submitted_at),
                 answered_at=parse(row.answered_at) if row.answered_at else None,
             )
-            for row in rows
+            for row in heads
         ],
         latest=latest,
-        next_actions=latest.next_actions if latest else next_actions(task, None, Answer()),
+        next_actions=latest.next_actions,
     )
 
 

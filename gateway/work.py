@@ -35,6 +35,7 @@ class Work:
     anonymous: bool
     failures: Mapping[str, Failure]
     submitted_at: datetime
+    began: float = 0.0  # on the monotonic clock, which nobody sets
     idempotency_key: str | None = None
     of: str | None = None
     task: str | None = None
