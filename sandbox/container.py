@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -23,14 +24,7 @@ from sandbox.engine import Description, Engine, EngineError, Image, ImageMissing
 from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
 from sandbox.posture import Posture, box_posture
-from sandbox.profile import (
-    ATTEMPT_LABEL,
-    EXECUTION_LABEL,
-    INSTANCE_LABEL,
-    ContainerOptions,
-    EngineFacts,
-    container_options,
-)
+from sandbox.profile import INSTANCE_LABEL, ContainerOptions, EngineFacts, container_options, orphaned
 from sandbox.verdict import outcome_of
 
 READY_SECONDS: Final = 15.0
@@ -41,6 +35,9 @@ REMOVAL_PAUSES_SECONDS: Final = (0.0, 1.0, 3.0)  # before each try
 PROBE_LIMITS: Final = Limits(
     cpu_cores=1.0, memory_bytes=64 << 20, wall_seconds=5.0, pids=16, disk_bytes=1 << 20, output_bytes=4096
 )
+
+
+log = logging.getLogger(__name__)
 
 
 class Hardening(Protocol):
@@ -159,18 +156,27 @@ class ContainerDriver:
             return ()
 
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
-        """Remove this instance's boxes that nobody owns; counts none while the engine is away."""
+        """Remove boxes that nobody owns, and those of any instance whose time was over long ago.
+
+        Counts none while the engine is away. One that cannot be removed now is left to the next time.
+        """
         await self._removals_done()
         reaped = 0
         try:
-            for container, labels in (await self._engine.labelled(INSTANCE_LABEL, self._instance)).items():
-                attempt = labels.get(ATTEMPT_LABEL, "")
-                owner = (labels.get(EXECUTION_LABEL, ""), int(attempt) if attempt.isdecimal() else -1)
-                if owner not in live and owner not in self._live:
-                    await self._engine.remove(container)
-                    reaped += 1
+            found = await self._engine.labelled(INSTANCE_LABEL)
         except EngineError:
-            return reaped
+            return 0
+        for container, labels in found.items():
+            reason = orphaned(labels, self._instance, live | self._live, time.time())
+            if reason is None:
+                continue
+            try:
+                await self._engine.remove(container)
+            except EngineError as error:
+                log.warning("the box %s (%s) cannot be removed now: %s", container[:12], reason, error)
+                continue
+            log.warning("removed the box %s: %s", container[:12], reason)
+            reaped += 1
         return reaped
 
     async def close(self) -> None:

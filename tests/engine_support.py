@@ -8,6 +8,7 @@ import itertools
 import json
 import secrets
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -93,7 +94,11 @@ class Lab:
         """A box as a gateway leaves it that was killed."""
         job = replace(make_job(""), execution=execution, attempt=attempt)
         options = container_options(
-            job, engine=EngineFacts(cgroup_version=1), instance=self.instance, deadline=0, guest="input()"
+            job,
+            engine=EngineFacts(cgroup_version=1),
+            instance=self.instance,
+            deadline=time.time() + 60,
+            guest="input()",
         )
         options.config["HostConfig"].pop("MemorySwappiness")
         await self.engine.start(await self.engine.create(replace(options, name=f"{SESSION}-{execution}")))
