@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic import JsonValue
 
-from gateway.failures import hint_for, limit_hint
+from gateway.failures import hint_for
 from gateway.lifecycle import Attempt
 from gateway.wire import Answer, AttemptInfo, Error, FileOut, Finding, LimitsInfo, SkippedFile, UsageInfo
 from sandbox.job import Lane, Limits
@@ -67,29 +67,32 @@ def from_outcome(execution: str, outcome: Outcome, limits: Limits) -> Answer:
             peak_memory_bytes=usage.peak_memory_bytes,
             stdout_bytes=outcome.stdout.total_bytes,
             stderr_bytes=outcome.stderr.total_bytes,
+            limits_reached=list(outcome.limits_reached),
         ),
         python=outcome.python,
+        posture=outcome.posture,
     )
 
 
 def _error(outcome: Outcome, limits: Limits) -> Error | None:
     """A limit's error wins: what the program said while it was being killed does not explain why it was."""
+    hint, error = hint_for(outcome, limits), outcome.error
     if outcome.ending in _LIMIT_ERRORS:
         kind, message = _LIMIT_ERRORS[outcome.ending]
-        return Error(type=kind, message=message, hint=limit_hint(outcome.ending, limits))
-    error = outcome.error
+        return Error(type=kind, message=message, hint=hint)
     if error is not None and outcome.ending is not Ending.SUCCEEDED:
         return Error(
             type=error.type,
             message=error.message,
             line=error.line,
             traceback=error.traceback,
-            hint=hint_for(error),
+            hint=hint,
         )
     if outcome.signal is not None:
-        return Error(type="Signalled", message=f"the program was ended by {outcome.signal}")
+        return Error(type="Signalled", message=f"the program was ended by {outcome.signal}", hint=hint)
     if outcome.exit_code:
-        return Error(type="NonZeroExit", message=f"the program ended with exit code {outcome.exit_code}")
+        message = f"the program ended with exit code {outcome.exit_code}"
+        return Error(type="NonZeroExit", message=message, hint=hint)
     return None
 
 

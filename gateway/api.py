@@ -88,9 +88,11 @@ def _having(*roles: Role) -> Callable[[Request], Awaitable[Caller]]:
 
 Port = Annotated[Service, Depends(_service)]
 Agent = Annotated[Caller, Depends(_having(Role.AGENT))]
+Operator = Annotated[Caller, Depends(_having(Role.OPERATOR))]
 Reviewer = Annotated[Caller, Depends(_having(Role.REVIEWER))]
 Anyone = Annotated[Caller, Depends(_having(*Role))]
 ExecutionId = Annotated[str, Path(pattern=_ID)]
+Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 ReviewId = Annotated[str, Path(pattern=_ID)]
 TaskId = Annotated[str, Path(pattern=TASK_ID)]
 Wait = Annotated[int, Query(ge=0, le=60, description="Seconds to wait for an answer.")]
@@ -190,6 +192,24 @@ async def rule_on_review(
 async def get_policy(service: Port, caller: Anyone) -> Response:
     """Answer with the profile that binds the caller's programs."""
     return _json(await service.policy(caller))
+
+
+@router.get("/isolation", responses=openapi.ISOLATION, summary="Look at what isolates programs")
+async def get_isolation(service: Port, caller: Anyone) -> Response:  # noqa: ARG001  # any key may know
+    """Answer with the latest self-test of each profile's kind of box."""
+    return _json(await service.isolation())
+
+
+@router.post("/isolation/proofs", responses=openapi.ISOLATION, summary="Run the self-test now")
+async def prove_isolation(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # an operator's key is what counts
+    """Try every forbidden thing in a real box of every profile, and answer with what came of it."""
+    return _json(await service.prove_isolation())
+
+
+@router.get("/isolation/{digest}", responses=openapi.POSTURE, summary="Look at what was in force")
+async def get_posture(service: Port, caller: Anyone, digest: Digest) -> Response:  # noqa: ARG001  # any key may know
+    """Answer with the posture that an answer names, whole."""
+    return _json(await service.posture(digest))
 
 
 health = APIRouter()

@@ -66,7 +66,7 @@ def authenticator(keys: Iterable[Key], *, loopback: bool, data: Path) -> Authent
             " Add keys to the policy, or set AIRLOCK_LISTEN to a loopback address."
         )
     path = data / REVIEWER_KEY
-    reviewer = Caller("reviewer", _TENANT, DEFAULT_PROFILE, frozenset({Role.REVIEWER}))
+    reviewer = Caller("reviewer", _TENANT, DEFAULT_PROFILE, frozenset({Role.REVIEWER, Role.OPERATOR}))
     return Authenticator(
         keys=(KnownKey(digest_of(_reviewer_key(path)), reviewer),),
         anonymous=Caller("local", _TENANT, DEFAULT_PROFILE, frozenset({Role.AGENT})),

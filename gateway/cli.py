@@ -204,6 +204,23 @@ def rule(  # noqa: PLR0913  # the parts of a ruling
     terminal.show_reviews(console, [decided])
 
 
+@app.command()
+def isolation(
+    *,
+    test: Annotated[bool, typer.Option("--test", help="Run the self-test now; takes an operator's key.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
+) -> None:
+    """Show what isolates programs and how that was proven; exit with 1 where something did not hold."""
+    with _gateway(reviewer=test) as client:
+        view = client.prove_isolation() if test else client.isolation()
+    if as_json:
+        typer.echo(view.model_dump_json(indent=2))
+    else:
+        terminal.show_isolation(output.console(sys.stdout), view)
+    if not view.held:
+        raise typer.Exit(1)
+
+
 @policy_app.command("check")
 def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
     """Say what is wrong with a policy file, and where."""

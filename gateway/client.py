@@ -13,7 +13,16 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from gateway.wire import ExecutionView, Problem, ReadyView, ReviewList, ReviewSummary, ReviewView, TaskView
+from gateway.wire import (
+    ExecutionView,
+    IsolationView,
+    Problem,
+    ReadyView,
+    ReviewList,
+    ReviewSummary,
+    ReviewView,
+    TaskView,
+)
 
 LONGEST_POLL: Final = 60  # seconds
 # An answer may take as long as a program runs; a connection and a request may not.
@@ -93,6 +102,14 @@ class Client:
     def rule(self, review: str, ruling: Mapping[str, JsonValue]) -> ReviewView:
         """Decide a review."""
         return self._view(ReviewView, "POST", f"/v1/reviews/{quote(review, safe='')}/rulings", body=dict(ruling))
+
+    def isolation(self) -> IsolationView:
+        """What isolates programs."""
+        return self._view(IsolationView, "GET", "/v1/isolation")
+
+    def prove_isolation(self) -> IsolationView:
+        """Run the self-test, and wait for it."""
+        return self._view(IsolationView, "POST", "/v1/isolation/proofs")
 
     def readiness(self) -> ReadyView:
         """What the gateway can do now, also where that is nothing."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from gateway.answers import attempts_info, from_outcome, platform_error, refused
 from gateway.changes import Changes
@@ -187,10 +188,10 @@ class Conductor:
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
         mark = fingerprint(outcome, work.request.code) if outcome.fault is Fault.CODE else None
-        detail = outcome.evidence.detail
+        detail, evidence = outcome.evidence.detail, replace(outcome.evidence, detail="")
         if outcome.ending is Ending.LOST:
             log.warning("%s: attempt %d was lost: %s", work.id, step.attempt, detail)
-        work.happened(Finished(work.id, step.attempt, outcome.ending, outcome.fault, mark, detail[:500]))
+        work.happened(Finished(work.id, step.attempt, outcome.ending, outcome.fault, mark, detail[:500], evidence))
 
     async def _answer(self, work: Work, ruling: Answered) -> Answer:
         if ruling.repeats is not None:

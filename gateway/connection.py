@@ -16,7 +16,14 @@ from gateway import tables
 from gateway.errors import Unavailable
 from gateway.events import Event, chain, decode, encode
 from gateway.lifecycle import Task, apply
-from gateway.records import ExecutionHead, LoggedEvent, StoredExecution, StoredReview, StoredTask
+from gateway.records import (
+    ExecutionHead,
+    LoggedEvent,
+    StoredExecution,
+    StoredPosture,
+    StoredReview,
+    StoredTask,
+)
 from gateway.times import stamp
 
 _TASK = TypeAdapter(Task)
@@ -135,6 +142,12 @@ class Reader:
         document: str | None = found.scalar_one_or_none()
         return document
 
+    async def posture(self, digest: str) -> StoredPosture | None:
+        """A posture by its digest."""
+        query = select(tables.postures).where(tables.postures.c.digest == digest)
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else StoredPosture(**row)
+
     async def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""
         at = tables.events.c
@@ -230,6 +243,18 @@ class Writer(Reader):
         if known.first() is None:
             row = {"digest": digest, "document": document, "first_used_at": stamp(at)}
             await self._connection.execute(insert(tables.policies).values(row))
+
+    async def keep_posture(self, posture: StoredPosture) -> None:
+        """Keep a posture, with what its latest self-test found."""
+        column = tables.postures.c
+        known = await self._connection.execute(select(column.digest).where(column.digest == posture.digest))
+        found = {"trials": posture.trials, "tested_at": posture.tested_at}
+        if known.first() is None:
+            row = {"digest": posture.digest, "document": posture.document, **found}
+            await self._connection.execute(insert(tables.postures).values(row))
+        else:
+            mine = column.digest == posture.digest
+            await self._connection.execute(update(tables.postures).where(mine).values(found))
 
 
 def _log_row(task: str, seq: int, at: datetime, item: Event, previous: str) -> dict[str, str | int]:

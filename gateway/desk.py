@@ -14,6 +14,7 @@ from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Submitted
+from gateway.isolation import Isolation
 from gateway.lifecycle import Execution, Rules, State
 from gateway.policy import LimitsRequest, Policy, Profile, limits_for
 from gateway.readiness import Readiness
@@ -26,7 +27,16 @@ from gateway.store import Store
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
-from gateway.wire import ExecutionView, PolicyView, ReadyView, ReviewList, ReviewView, TaskView
+from gateway.wire import (
+    ExecutionView,
+    IsolationView,
+    PolicyView,
+    PostureView,
+    ReadyView,
+    ReviewList,
+    ReviewView,
+    TaskView,
+)
 from gateway.work import Work, program_digest, request_digest
 from sandbox.job import Limits
 
@@ -45,6 +55,7 @@ class Desk:
         tasks: Tasks,
         reviews: Reviews,
         readiness: Readiness,
+        isolation: Isolation,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -52,6 +63,7 @@ class Desk:
         self._tasks = tasks
         self._reviews = reviews
         self._readiness = readiness
+        self._isolation = isolation
         self._keyed: dict[tuple[str, str, str], Work] = {}
         self._keying = asyncio.Lock()
 
@@ -217,6 +229,18 @@ class Desk:
         return PolicyView(
             name=self._policy.name, profile=profile.name, digest=profile.digest, document=json.loads(profile.document)
         )
+
+    async def isolation(self) -> IsolationView:
+        """See `service.Service.isolation`."""
+        return self._isolation.view()
+
+    async def prove_isolation(self) -> IsolationView:
+        """See `service.Service.prove_isolation`."""
+        return await self._isolation.prove()
+
+    async def posture(self, digest: str) -> PostureView:
+        """See `service.Service.posture`."""
+        return await self._isolation.posture(digest)
 
     async def readiness(self) -> ReadyView:
         """See `service.Service.readiness`."""

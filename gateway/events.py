@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from pydantic import TypeAdapter
 
 from sandbox.job import Lane, Limits
-from sandbox.outcome import Ending, Fault
+from sandbox.outcome import Ending, Evidence, Fault
 
 
 class Status(StrEnum):
@@ -115,7 +115,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An attempt ended. `detail` says why, for operators."""
+    """An attempt ended. `detail` says why, for operators; `evidence` is what the ending was decided from."""
 
     execution: str
     attempt: int
@@ -123,6 +123,7 @@ class Finished:
     fault: Fault
     fingerprint: str | None = None
     detail: str = ""
+    evidence: Evidence | None = None  # none of a gateway that died under the attempt
 
 
 @dataclass(frozen=True, slots=True)

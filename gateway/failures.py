@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sandbox.job import Limits
-from sandbox.outcome import Ending, Outcome, ProgramError
+from sandbox.outcome import Ending, LimitName, Outcome
+from sandbox.profile import MOST_FILES
 
+_LIMIT_OF: Mapping[Ending, LimitName] = MappingProxyType(
+    {Ending.TIMED_OUT: "time", Ending.OUT_OF_MEMORY: "memory", Ending.OUTPUT_LIMIT_EXCEEDED: "output"}
+)
 _VARYING = re.compile(r"0x[0-9a-fA-F]+|\d+")
 _SHOWN = 200  # characters of an agent's words that a hint repeats
 
@@ -46,22 +50,34 @@ def _first_line(text: str) -> str:
     return text.strip().splitlines()[0][:_SHOWN] if text.strip() else ""
 
 
-def hint_for(error: ProgramError) -> str | None:
-    """What to do about an uncaught exception, or None where the error says it all."""
-    return HINTS.get(error.type)
+def hint_for(outcome: Outcome, limits: Limits) -> str | None:
+    """What to do about a failure: about the limits that it ran into, then about its exception. None if nothing helps.
+
+    The limit that ended the program comes first. An operating system's error at a limit has no more to say.
+    """
+    if outcome.ending is Ending.SUCCEEDED:
+        return None
+    reached = sorted(outcome.limits_reached, key=lambda name: name != _LIMIT_OF.get(outcome.ending))
+    hints = [limit_hint(name, limits) for name in reached]
+    error = outcome.error
+    if error is not None and outcome.ending is Ending.FAILED and not (reached and error.errno is not None):
+        hints += [HINTS[error.type]] if error.type in HINTS else []
+    return " ".join(hints) or None
 
 
-def limit_hint(ending: Ending, limits: Limits) -> str | None:
-    """What to do about an ending that a limit made."""
-    match ending:
-        case Ending.TIMED_OUT:
+def limit_hint(name: LimitName, limits: Limits) -> str:
+    """What to do about a limit that a program ran into."""
+    match name:
+        case "time":
             return f"The program was killed after {limits.wall_seconds:g} s. Make it do less, or ask for more in `limits.time`."
-        case Ending.OUT_OF_MEMORY:
+        case "memory":
             return f"The program needed more than {limits.memory_bytes} bytes. Work in smaller pieces, or ask for more in `limits.memory`."
-        case Ending.OUTPUT_LIMIT_EXCEEDED:
+        case "pids":
+            return f"The program had {limits.pids} processes and threads at once and was refused another. Start fewer at a time, wait for those that end, or ask for more in `limits.pids`."
+        case "disk":
+            return f"The program used up its disk: {limits.disk_bytes} bytes in at most {MOST_FILES} files. Write less, delete what is done with, or ask for more in `limits.disk`."
+        case "output":
             return f"More than {limits.output_bytes} bytes were written to one stream; the middle was dropped. Print less, or write to a file and name it in `outputs`."
-        case _:
-            return None
 
 
 def fingerprint(outcome: Outcome, code: str) -> str:

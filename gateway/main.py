@@ -20,6 +20,7 @@ from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.desk import Desk
 from gateway.errors import Unavailable
+from gateway.isolation import Isolation, Proofs, targets
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.policy_file import read_policy
 from gateway.readiness import Readiness
@@ -30,10 +31,12 @@ from gateway.settings import Settings, StartError
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
-from sandbox.container import ContainerDriver
+from sandbox.container import ContainerDriver, runtimes
 from sandbox.driver import Driver
 from sandbox.job import Lane
+from sandbox.monty import POSTURE as MONTY_POSTURE
 from sandbox.monty import Monty, MontyDriver
+from sandbox.proven import ProvenDriver
 
 _JANITOR_SECONDS = 30.0
 _EXPIRY_SECONDS = 5.0
@@ -53,6 +56,7 @@ class Gateway:
     conductor: Conductor
     reviews: Reviews
     readiness: Readiness
+    proofs: Proofs
     desk: Desk
 
     @asynccontextmanager
@@ -62,6 +66,7 @@ class Gateway:
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+            asyncio.create_task(self._prove(), name="self-test"),
         ]
         try:
             await self._reap()
@@ -75,6 +80,11 @@ class Gateway:
             await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
             await self.monty.close()
             await self.store.close()
+
+    async def _prove(self) -> None:
+        """Let every kind of box prove itself before the first program wants one."""
+        await self.proofs.keep_posture(MONTY_POSTURE)
+        await self.readiness.view()
 
     async def _reap(self) -> int:
         """Remove boxes without a live owner."""
@@ -104,14 +114,24 @@ def compose(settings: Settings) -> Gateway:
     container = ContainerDriver(
         instance=_instance(settings.data), default_image=default.isolation.image, boxes=policy.engine.boxes
     )
-    lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: container}
+    proofs, kinds = Proofs(store), targets(policy)
+    proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
+    lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python)
     conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random)
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    desk = Desk(policy=policy, store=store, conductor=conductor, tasks=tasks, reviews=reviews, readiness=readiness)
-    return Gateway(settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, desk)
+    desk = Desk(
+        policy=policy,
+        store=store,
+        conductor=conductor,
+        tasks=tasks,
+        reviews=reviews,
+        readiness=readiness,
+        isolation=Isolation(proven, proofs, kinds),
+    )
+    return Gateway(settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, proofs, desk)
 
 
 def _instance(data: Path) -> str:
@@ -133,11 +153,28 @@ def _sole(data: Path) -> object:
     return lock
 
 
+async def require_runtimes(policy: Policy) -> None:
+    """Refuse to start with a runtime that the engine lacks. An engine that does not answer now is asked again later."""
+    wanted = {name: profile.isolation.runtime for name, profile in policy.profiles.items()}
+    if not any(wanted.values()):
+        return
+    has = await runtimes()
+    if has is None:
+        return
+    for name, runtime in wanted.items():
+        if runtime is not None and runtime not in has:
+            raise StartError(
+                f"The profile {name} has isolation.runtime: {runtime}, and the engine has no such runtime;"
+                f" it has {', '.join(sorted(has))}."
+            )
+
+
 def serve(settings: Settings) -> None:
     """Run the gateway until it is told to stop."""
     configure_logging(settings)
     lock = _sole(settings.data)
     gateway = compose(settings)
+    asyncio.run(require_runtimes(gateway.policy))
     migrate(settings.database)
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator

@@ -12,7 +12,17 @@ from fastapi.openapi.models import Example
 from pydantic import BaseModel, JsonValue
 
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
-from gateway.wire import ExecutionView, PolicyView, Problem, ReadyView, ReviewList, ReviewView, TaskView
+from gateway.wire import (
+    ExecutionView,
+    IsolationView,
+    PolicyView,
+    PostureView,
+    Problem,
+    ReadyView,
+    ReviewList,
+    ReviewView,
+    TaskView,
+)
 
 _Object: TypeAlias = dict[str, JsonValue]
 _Responses: TypeAlias = dict[int | str, dict[str, object]]
@@ -152,6 +162,27 @@ _POLICY: Final[_Object] = {
     "digest": _DIGEST,
     "document": {"limits": {"memory": {"default": 268435456, "max": 1073741824}}},
 }
+_TRIAL: Final[_Object] = {"name": "network.tcp", "held": True, "detail": ""}
+_ISOLATION: Final[_Object] = {
+    "held": False,
+    "profiles": {
+        "default": {
+            "image": "airlock-guest:latest",
+            "runtime": None,
+            "held": False,
+            "posture": _DIGEST,
+            "tested_at": "2025-11-21T09:29:58.310Z",
+            "findings": ["network.interfaces: there are interfaces: eth0"],
+            "trials": [_TRIAL, {"name": "network.interfaces", "held": False, "detail": "there are interfaces: eth0"}],
+        }
+    },
+}
+_POSTURE: Final[_Object] = {
+    "digest": _DIGEST,
+    "document": {"lane": "container", "engine": {"version": "28.5.1", "cgroup_version": 2}, "runtime": None},
+    "tested_at": "2025-11-21T09:29:58.310Z",
+    "trials": [_TRIAL],
+}
 _READY: Final[_Object] = {
     "ready": True,
     "lanes": {
@@ -250,6 +281,11 @@ RULING: Final[_Responses] = {
     **_problem(412, "stale-review", "The review changed since it was looked at: look again."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
+ISOLATION: Final[_Responses] = {
+    200: _answer(IsolationView, "The latest proofs.", broken=_ISOLATION),
+    **_ALWAYS,
+}
+POSTURE: Final[_Responses] = {200: _answer(PostureView, "The posture.", box=_POSTURE), **_FOUND}
 HEALTH: Final[_Responses] = {
     200: {"description": "It is.", "content": {JSON: {"example": {"live": True}}}},
     503: {"description": "It is not.", "content": {JSON: {"example": {"live": False}}}},

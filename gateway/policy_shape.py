@@ -148,6 +148,7 @@ class Isolation(_Closed):
     """The box."""
 
     image: _Image = "airlock-guest:latest"
+    runtime: Name | None = None
 
 
 class CpuRange(_Closed):

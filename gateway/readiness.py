@@ -47,8 +47,10 @@ class Readiness:
             writing = self._store.writing
         except Unavailable:
             reviews, writing = None, False
+        findings = [finding for one in lanes.values() for finding in one.findings]
         return ReadyView(
-            ready=writing and any(one.available for one in lanes.values()),
+            ready=writing and not findings and any(one.available for one in lanes.values()),
+            findings=findings,
             lanes={
                 lane: LaneInfo(available=one.available, detail=one.detail, python=one.python)
                 for lane, one in lanes.items()

@@ -28,6 +28,16 @@ class LoggedEvent:
     hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPosture:
+    """What was in force around programs; `trials` (JSON) and `tested_at` are None for what has no self-test."""
+
+    digest: str
+    document: str
+    trials: str | None
+    tested_at: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredExecution:
     """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered."""

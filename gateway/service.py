@@ -6,7 +6,16 @@ from typing import Literal, Protocol
 
 from gateway.callers import Caller
 from gateway.requests import ExecutionRequest, RulingRequest
-from gateway.wire import ExecutionView, PolicyView, ReadyView, ReviewList, ReviewView, TaskView
+from gateway.wire import (
+    ExecutionView,
+    IsolationView,
+    PolicyView,
+    PostureView,
+    ReadyView,
+    ReviewList,
+    ReviewView,
+    TaskView,
+)
 
 
 class Service(Protocol):
@@ -59,6 +68,18 @@ class Service(Protocol):
 
     async def policy(self, caller: Caller) -> PolicyView:
         """The profile that binds the caller's programs."""
+        ...
+
+    async def isolation(self) -> IsolationView:
+        """What isolates programs, with the latest proof."""
+        ...
+
+    async def prove_isolation(self) -> IsolationView:
+        """Try every forbidden thing again, and wait for what comes of it."""
+        ...
+
+    async def posture(self, digest: str) -> PostureView:
+        """What was in force at some time."""
         ...
 
     async def readiness(self) -> ReadyView:

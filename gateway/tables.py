@@ -121,3 +121,13 @@ policies = Table(
     Column("document", Text, nullable=False),
     Column("first_used_at", String(32), nullable=False),
 )
+
+# Everything that ever was in force around programs, by its digest; `trials` is what its latest self-test found.
+postures = Table(
+    "postures",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("trials", Text, nullable=True),
+    Column("tested_at", String(32), nullable=True),
+)

@@ -20,7 +20,9 @@ from gateway.wire import (
     Error,
     ExecutionView,
     Finding,
+    IsolationView,
     LimitsInfo,
+    ProofView,
     ReadyView,
     ReviewSummary,
     ReviewView,
@@ -170,6 +172,23 @@ def show_readiness(console: Console, ready: ReadyView) -> None:
     if ready.open_reviews is not None:
         console.print(_line("reviews", f"{ready.open_reviews} open"))
     console.print(_line("version", f"{ready.version}, policy {ready.policy}"))
+
+
+def show_isolation(console: Console, view: IsolationView) -> None:
+    """What a box of each profile is, and what did not hold."""
+    for name, proof in view.profiles.items():
+        console.print(_line(name, f"{_proof_words(proof)}; {proof.image} in {proof.runtime or 'the default runtime'}"))
+        for finding in proof.findings:
+            console.print(_line("", finding))
+        if proof.posture is not None and proof.tested_at is not None:
+            console.print(_line("posture", f"{proof.posture}, tested at {proof.tested_at:%Y-%m-%d %H:%M:%S} UTC"))
+
+
+def _proof_words(proof: ProofView) -> str:
+    if proof.held is None:
+        return "not tested yet"
+    held = sum(trial.held is True for trial in proof.trials)
+    return f"{'held' if proof.held else 'NOT FIT'} ({held} of {len(proof.trials)} trials held)"
 
 
 def result_text(view: ExecutionView) -> str:

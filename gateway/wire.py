@@ -14,7 +14,7 @@ from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState, Turn
 from gateway.requests import Wire
 from sandbox.job import Lane
-from sandbox.outcome import Ending
+from sandbox.outcome import Ending, LimitName
 
 
 class Finding(Wire):
@@ -85,13 +85,14 @@ class SkippedFile(Wire):
 
 
 class UsageInfo(Wire):
-    """What the run used; null where it could not be read."""
+    """What the run used; null where it could not be read. `limits_reached` also tells what the program coped with."""
 
     wall_seconds: float | None = None
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
     stdout_bytes: int | None = None
     stderr_bytes: int | None = None
+    limits_reached: list[LimitName] = Field(default_factory=list)
 
 
 class LimitsInfo(Wire):
@@ -125,8 +126,8 @@ class Answer(Wire):
     lane: Lane | None = None
     stdout: str = ""
     stderr: str = ""
-    stdout_omitted_bytes: int = 0
-    stderr_omitted_bytes: int = 0
+    stdout_omitted_bytes: int | None = Field(default=0, description="null: nobody could count.")
+    stderr_omitted_bytes: int | None = 0
     result: JsonValue = None
     result_form: Literal["json", "repr"] | None = Field(
         default=None, description="null: the program ended without a value."
@@ -141,6 +142,9 @@ class Answer(Wire):
     timings: dict[str, float] = Field(default_factory=dict, description="Seconds by phase.")
     attempts: list[AttemptInfo] = Field(default_factory=list)
     python: str | None = None
+    posture: str | None = Field(
+        default=None, description="Digest of all that isolated the program; `/v1/isolation/{digest}` has it whole."
+    )
 
 
 class _Named(Wire):
@@ -232,10 +236,49 @@ class LaneInfo(Wire):
     python: str | None = None
 
 
+class TrialView(Wire):
+    """One forbidden thing that was tried from inside a box."""
+
+    name: str
+    held: bool | None = Field(description="null: it could not be tried, so nothing is known; that counts as not held.")
+    detail: str
+
+
+class ProofView(Wire):
+    """The latest self-test of a profile's kind of box; `held` is null before the first."""
+
+    image: str
+    runtime: str | None = Field(description="null: the engine's default.")
+    held: bool | None
+    posture: str | None
+    tested_at: datetime | None
+    findings: list[str] = Field(description="What did not hold, by name. One is enough to run nothing there.")
+    trials: list[TrialView]
+
+
+class IsolationView(Wire):
+    """What isolates programs, and the proof of it, by profile."""
+
+    held: bool = Field(description="Whether every profile's kind of box has proven itself.")
+    profiles: dict[str, ProofView]
+
+
+class PostureView(Wire):
+    """What was in force around programs, now or at some time before."""
+
+    digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `posture`.")
+    document: dict[str, JsonValue]
+    tested_at: datetime | None = Field(description="null: it is no box, there is nothing to test.")
+    trials: list[TrialView] | None
+
+
 class ReadyView(Wire):
     """What the gateway can do now."""
 
     ready: bool
+    findings: list[str] = Field(
+        default_factory=list, description="What the self-test found. While there is one, the gateway is not ready."
+    )
     lanes: dict[Lane, LaneInfo]
     live_executions: int
     open_reviews: int | None = Field(description="null where the store cannot be read.")

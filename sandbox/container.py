@@ -10,22 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import secrets
 import time
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from sandbox import guest
 from sandbox.attach import EngineAddress
 from sandbox.conversation import START_SECONDS, TELL_SECONDS, Conversation, Silence
-from sandbox.driver import Readiness
+from sandbox.driver import Readiness, UnfitError
 from sandbox.engine import Description, Engine, EngineError, Image, ImageMissingError
 from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
-from sandbox.profile import ATTEMPT_LABEL, EXECUTION_LABEL, INSTANCE_LABEL, container_options
+from sandbox.posture import Posture, box_posture
+from sandbox.profile import INSTANCE_LABEL, ContainerOptions, EngineFacts, container_options, orphaned
 from sandbox.verdict import outcome_of
 
 READY_SECONDS: Final = 15.0
+NEIGHBOUR_PORTS: Final = (22, 2375)  # of remote shells and engines; any port of the bridge must be out of reach
 PYTHON_SECONDS: Final = 2.0  # that a check may wait for the guest's version while it is unknown
 ABANDONED_SECONDS: Final = 60.0  # past every other limit; then nobody can be waiting for a box
 REMOVAL_PAUSES_SECONDS: Final = (0.0, 1.0, 3.0)  # before each try
@@ -34,8 +37,17 @@ PROBE_LIMITS: Final = Limits(
 )
 
 
-class _UnfitError(Exception):
-    """The engine or the image cannot hold a box; the message is for an operator."""
+log = logging.getLogger(__name__)
+
+
+class Hardening(Protocol):
+    """How a job becomes a container's options."""
+
+    def __call__(
+        self, job: Job, *, engine: EngineFacts, instance: str, deadline: float, guest: str
+    ) -> ContainerOptions:
+        """See `profile.container_options`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -57,9 +69,9 @@ class _Box:
 class ContainerDriver:
     """Runs each job in a box of its own on one Docker engine.
 
-    `instance` names the owner of boxes, for the janitor; `boxes` is how many exist at once.
-    `runtime` None is the engine's default, `address` None the engine of the environment
-    (DOCKER_HOST and so on). Needs no engine before the first job.
+    `instance` names the owner of boxes, for the janitor; `boxes` is how many exist at once; `harden` decides what a
+    box may be, and is there to be weakened by whoever wants to see that noticed.
+    `address` None is the engine of the environment (DOCKER_HOST and so on). Needs no engine before the first job.
     """
 
     def __init__(
@@ -68,19 +80,21 @@ class ContainerDriver:
         default_image: str,
         boxes: int = 8,
         *,
-        runtime: str | None = None,
         address: EngineAddress | None = None,
+        harden: Hardening = container_options,
     ) -> None:
+        self.boxes = boxes
+        self._harden = harden
         self._instance = instance
         self._default_image = default_image
         self._slots = asyncio.Semaphore(boxes)
-        self._engine = Engine(address, runtime=runtime, calls=boxes)
+        self._engine = Engine(address, calls=boxes)
         self._guest = inspect.getsource(guest)
         self._description: Description | None = None
         self._images: dict[str, Image] = {}
         self._proven: dict[str, str] = {}  # image id -> version of its Python
         self._asking: asyncio.Task[Readiness] | None = None
-        self._boxes: set[tuple[str, int]] = set()
+        self._live: set[tuple[str, int]] = set()
         self._attempts: set[asyncio.Task[Outcome | None]] = set()
         self._removals: set[asyncio.Task[Outcome | None]] = set()
 
@@ -88,7 +102,7 @@ class ContainerDriver:
         """Run `job` in a new box; see `Driver.run`. The answer does not wait for the box's removal."""
         await self._slots.acquire()
         box = _Box(job)
-        self._boxes.add((job.execution, job.attempt))
+        self._live.add((job.execution, job.attempt))
         attempt = asyncio.create_task(self._try(box))
         self._attempts.add(attempt)
         try:
@@ -125,19 +139,44 @@ class ContainerDriver:
         except TimeoutError:
             return None
 
+    async def posture(self, image: str, runtime: str | None) -> Posture:
+        """What is in force around a program in a box of this kind; raises `UnfitError`."""
+        job = Job(execution="posture", attempt=0, code="", limits=PROBE_LIMITS, image=image, runtime=runtime)
+        try:
+            found, description = await self._image(image), await self._described(runtime)
+        except EngineError as error:
+            raise UnfitError(str(error)) from error
+        return box_posture(self._options(job, found, description).config, description.identity)
+
+    async def neighbours(self) -> tuple[tuple[str, int], ...]:
+        """Where the engine's machine can be reached by boxes that have a network; none while it is away."""
+        try:
+            return tuple((address, port) for address in await self._engine.gateways() for port in NEIGHBOUR_PORTS)
+        except EngineError:
+            return ()
+
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
-        """Remove this instance's boxes that nobody owns; counts none while the engine is away."""
+        """Remove boxes that nobody owns, and those of any instance whose time was over long ago.
+
+        Counts none while the engine is away. One that cannot be removed now is left to the next time.
+        """
         await self._removals_done()
         reaped = 0
         try:
-            for container, labels in (await self._engine.labelled(INSTANCE_LABEL, self._instance)).items():
-                attempt = labels.get(ATTEMPT_LABEL, "")
-                owner = (labels.get(EXECUTION_LABEL, ""), int(attempt) if attempt.isdecimal() else -1)
-                if owner not in live and owner not in self._boxes:
-                    await self._engine.remove(container)
-                    reaped += 1
+            found = await self._engine.labelled(INSTANCE_LABEL)
         except EngineError:
-            return reaped
+            return 0
+        for container, labels in found.items():
+            reason = orphaned(labels, self._instance, live | self._live, time.time())
+            if reason is None:
+                continue
+            try:
+                await self._engine.remove(container)
+            except EngineError as error:
+                log.warning("the box %s (%s) cannot be removed now: %s", container[:12], reason, error)
+                continue
+            log.warning("removed the box %s: %s", container[:12], reason)
+            reaped += 1
         return reaped
 
     async def close(self) -> None:
@@ -155,19 +194,22 @@ class ContainerDriver:
     async def _try(self, box: _Box) -> Outcome | None:
         try:
             return await self._attempt(box)
-        except (EngineError, _UnfitError) as error:
+        except EngineError as error:
+            self._forget()
             return _lost(box, str(error))
+        except UnfitError as error:
+            return _lost(box, str(error))
+
+    def _forget(self) -> None:
+        """After trouble nothing is known for sure: the engine may come back as another one."""
+        self._description = None
+        self._images.clear()
 
     async def _attempt(self, box: _Box) -> Outcome:
         job = box.job
-        image, description = await self._image(job.image), await self._described()
-        options = container_options(
-            replace(job, image=image.identity),
-            engine=description.facts,
-            instance=self._instance,
-            deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
-            guest=self._guest,
-        )
+        image, description = await self._image(job.image), await self._described(job.runtime)
+        options = self._options(job, image, description)
+        posture = box_posture(options.config, description.identity)
         box.creating = asyncio.create_task(self._engine.create(options))
         try:
             container = await asyncio.shield(box.creating)
@@ -186,7 +228,16 @@ class ContainerDriver:
         finally:
             await attachment.close()  # before anything else is asked of the engine about this box
         outcome = await self._judge(container, conversation, silence)
-        return replace(outcome, timings=tuple(box.phases.items()))
+        return replace(outcome, posture=posture.digest, timings=tuple(box.phases.items()))
+
+    def _options(self, job: Job, image: Image, description: Description) -> ContainerOptions:
+        return self._harden(
+            replace(job, image=image.identity),
+            engine=EngineFacts(cgroup_version=description.cgroup_version, runtime=job.runtime),
+            instance=self._instance,
+            deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
+            guest=self._guest,
+        )
 
     async def _judge(self, container: str, conversation: Conversation, silence: Silence) -> Outcome:
         """The outcome of a conversation; asks the engine only where the guest could not tell."""
@@ -208,9 +259,9 @@ class ContainerDriver:
             self._images.pop(self._default_image, None)
             image = await self._image(self._default_image)
             python = self._proven.get(image.identity) or await self._prove(image)
-        except (EngineError, _UnfitError) as error:
+        except (EngineError, UnfitError) as error:
             return Readiness(available=False, detail=str(error))
-        where = f"Docker {description.version}, cgroup v{description.facts.cgroup_version}"
+        where = f"Docker {description.version}, cgroup v{description.cgroup_version}"
         return Readiness(available=True, detail=f"Python {python} in {self._default_image} on {where}", python=python)
 
     async def _prove(self, image: Image) -> str:
@@ -223,16 +274,19 @@ class ContainerDriver:
         )
         outcome = await self.run(job)
         if outcome.ending is not Ending.SUCCEEDED or outcome.python is None:
-            raise _UnfitError(f"a probe in {self._default_image} ended as {outcome.ending}: {outcome.evidence.detail}")
+            raise UnfitError(f"a probe in {self._default_image} ended as {outcome.ending}: {outcome.evidence.detail}")
         self._proven[image.identity] = outcome.python
         return outcome.python
 
-    async def _described(self) -> Description:
+    async def _described(self, runtime: str | None = None) -> Description:
         if self._description is None:
             self._description = await self._engine.describe()
-        if self._description.complaints:
-            raise _UnfitError(f"the engine is unfit: {'; '.join(self._description.complaints)}")
-        return self._description
+        described = self._description
+        if described.complaints:
+            raise UnfitError(f"the engine is unfit: {'; '.join(described.complaints)}")
+        if runtime is not None and runtime not in described.runtimes:
+            raise UnfitError(f"the engine has no runtime {runtime!r}; it has {', '.join(sorted(described.runtimes))}")
+        return described
 
     async def _image(self, reference: str) -> Image:
         """The image as it was when it was last asked for: the one that was proven is the one that runs."""
@@ -240,10 +294,10 @@ class ContainerDriver:
             try:
                 self._images[reference] = await self._engine.image(reference)
             except ImageMissingError as error:
-                raise _UnfitError(f"the image {reference!r} is not on the engine") from error
+                raise UnfitError(f"the image {reference!r} is not on the engine") from error
         image = self._images[reference]
         if image.volumes:
-            raise _UnfitError(f"the image {reference!r} declares volumes, which would be writable: {image.volumes}")
+            raise UnfitError(f"the image {reference!r} declares volumes, which would be writable: {image.volumes}")
         return image
 
     async def _remove(self, box: _Box, attempt: asyncio.Task[Outcome | None]) -> None:
@@ -255,7 +309,7 @@ class ContainerDriver:
         except EngineError:
             return  # never created, as far as anybody knows
         finally:
-            self._boxes.discard((box.job.execution, box.job.attempt))
+            self._live.discard((box.job.execution, box.job.attempt))
             self._slots.release()
 
     async def _remove_container(self, container: str) -> None:
@@ -268,6 +322,17 @@ class ContainerDriver:
     async def _removals_done(self) -> None:
         if self._removals:
             await asyncio.wait(set(self._removals))
+
+
+async def runtimes(address: EngineAddress | None = None) -> frozenset[str] | None:
+    """The names of an engine's runtimes; None where it does not answer."""
+    engine = Engine(address, calls=1)
+    try:
+        return (await engine.describe()).runtimes
+    except EngineError:
+        return None
+    finally:
+        await engine.close()
 
 
 def _lost(box: _Box, detail: str) -> Outcome:

@@ -11,11 +11,19 @@ from sandbox.outcome import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether a lane can run jobs now, why not, and which Python ("3.13") it runs, if known."""
+    """Whether a lane can run jobs now, why not, and which Python ("3.13") it runs, if known.
+
+    `findings`: by what a program could leave its box, if anything.
+    """
 
     available: bool
     detail: str
     python: str | None = None
+    findings: tuple[str, ...] = ()
+
+
+class UnfitError(Exception):
+    """The engine, the runtime or the image cannot hold a box; the message is for an operator."""
 
 
 class Driver(Protocol):

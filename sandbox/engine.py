@@ -20,7 +20,8 @@ from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
 from sandbox.attach import Attachment, EngineAddress, TlsFiles, attach
-from sandbox.profile import ContainerOptions, EngineFacts
+from sandbox.posture import EngineIdentity
+from sandbox.profile import ContainerOptions
 from sandbox.verdict import BoxEnd
 
 T = TypeVar("T")
@@ -51,7 +52,9 @@ class Description:
     """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator."""
 
     version: str
-    facts: EngineFacts
+    identity: EngineIdentity
+    cgroup_version: int
+    runtimes: frozenset[str]
     complaints: tuple[str, ...]
 
 
@@ -66,9 +69,8 @@ class Image:
 class Engine:
     """One Docker engine; `address` None means what the environment of a Docker client says."""
 
-    def __init__(self, address: EngineAddress | None, *, runtime: str | None, calls: int) -> None:
+    def __init__(self, address: EngineAddress | None, *, calls: int) -> None:
         self._given_address = address
-        self._runtime = runtime
         self._threads = ThreadPoolExecutor(max_workers=calls + SPARE_CALLS, thread_name_prefix="engine")
         self._connections = calls + SPARE_CALLS
         self._connecting = threading.Lock()
@@ -76,7 +78,7 @@ class Engine:
 
     async def describe(self) -> Description:
         """Ask the engine what it is."""
-        return _description(await self._call(ASK_SECONDS, lambda client: client.info()), self._runtime)
+        return _description(await self._call(ASK_SECONDS, lambda client: client.info()))
 
     async def image(self, reference: str) -> Image:
         """Ask what an image is now; raises ImageMissingError."""
@@ -135,12 +137,17 @@ class Engine:
             ):
                 raise
 
-    async def labelled(self, label: str, value: str) -> dict[str, Mapping[str, str]]:
-        """The labels of every container, running or not, that has this one; by container id."""
-        found = await self._call(
-            ASK_SECONDS, lambda client: client.containers(all=True, filters={"label": f"{label}={value}"})
-        )
+    async def labelled(self, label: str, value: str | None = None) -> dict[str, Mapping[str, str]]:
+        """The labels of every container, running or not, that has this one (with this value); by container id."""
+        wanted = label if value is None else f"{label}={value}"
+        found = await self._call(ASK_SECONDS, lambda client: client.containers(all=True, filters={"label": wanted}))
         return {str(one["Id"]): one["Labels"] for one in found}
+
+    async def gateways(self) -> tuple[str, ...]:
+        """The engine's own addresses on its networks."""
+        found = await self._call(ASK_SECONDS, lambda client: client.networks())
+        configurations = [one for network in found for one in (network.get("IPAM") or {}).get("Config") or ()]
+        return tuple(str(one["Gateway"]).partition("/")[0] for one in configurations if one.get("Gateway"))
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -208,7 +215,7 @@ def _words(error: Exception) -> str:
     return " ".join(str(text).split())[:500] or type(error).__name__
 
 
-def _description(info: Mapping[str, object], runtime: str | None) -> Description:
+def _description(info: Mapping[str, object]) -> Description:
     runtimes = info.get("Runtimes")
     options = info.get("SecurityOptions")
     wanted = {
@@ -217,10 +224,20 @@ def _description(info: Mapping[str, object], runtime: str | None) -> Description
         "it cannot limit processes": info.get("PidsLimit") is True,
         "it cannot limit CPU time": info.get("CpuCfsQuota") is True,
         "it cannot filter system calls": isinstance(options, list) and any("seccomp" in str(one) for one in options),
-        f"it has no runtime {runtime!r}": runtime is None or (isinstance(runtimes, dict) and runtime in runtimes),
     }
+    cgroup_version = 2 if info.get("CgroupVersion") == "2" else 1
+    version = str(info.get("ServerVersion"))
     return Description(
-        version=str(info.get("ServerVersion")),
-        facts=EngineFacts(cgroup_version=2 if info.get("CgroupVersion") == "2" else 1, runtime=runtime),
+        version=version,
+        identity=EngineIdentity(
+            version=version,
+            kernel=str(info.get("KernelVersion")),
+            cgroup_version=cgroup_version,
+            cgroup_driver=str(info.get("CgroupDriver")),
+            storage=str(info.get("Driver")),
+            security=tuple(str(one) for one in options) if isinstance(options, list) else (),
+        ),
+        cgroup_version=cgroup_version,
+        runtimes=frozenset(str(one) for one in runtimes) if isinstance(runtimes, dict) else frozenset(),
         complaints=tuple(words for words, holds in wanted.items() if not holds),
     )

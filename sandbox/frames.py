@@ -41,6 +41,7 @@ class SetupFailed:
 
     type: str
     message: str
+    errno: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,19 @@ class Killing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """The program has ended and nothing of it runs any more. `status` is as `waitpid` gives it."""
+    """The program has ended and nothing of it runs any more.
+
+    `status` is as `waitpid` gives it; `oom_kills` and `forks_refused` are how often the kernel killed, or
+    refused a process or thread, at the box's limits; `disk_full` is about the end of the run.
+    """
 
     status: int | None
     wall_seconds: float | None
     cpu_seconds: float | None
     peak_memory_bytes: int | None
     oom_kills: int | None
+    forks_refused: int | None
+    disk_full: bool | None
     stdout_bytes: int
     stderr_bytes: int
 
@@ -88,6 +95,7 @@ class Raised:
     message: str
     line: int | None
     traceback: str
+    errno: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +253,19 @@ def _seconds_or_none(value: JsonValue) -> float | None:
     return _natural_or_none(value)
 
 
+def _errno_or_none(value: JsonValue) -> int | None:
+    number = _natural_or_none(value)
+    if number is not None and not 0 < number < guest.ERRNO_END:
+        raise ValueError
+    return number
+
+
+def _flag_or_none(value: JsonValue) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _started(payload: bytes) -> Started:
     python = _text(_record(payload)["python"])
     if not re.fullmatch(r"[0-9]{1,2}\.[0-9]{1,3}", python):
@@ -254,7 +275,7 @@ def _started(payload: bytes) -> Started:
 
 def _setup_failed(payload: bytes) -> SetupFailed:
     record = _record(payload)
-    return SetupFailed(_text(record["type"]), _text(record["message"]))
+    return SetupFailed(_text(record["type"]), _text(record["message"]), _errno_or_none(record["errno"]))
 
 
 def _killing(payload: bytes) -> Killing:
@@ -273,6 +294,8 @@ def _ended(payload: bytes) -> Ended:
         cpu_seconds=_seconds_or_none(record["cpu_seconds"]),
         peak_memory_bytes=_natural_or_none(record["peak_memory_bytes"]),
         oom_kills=_natural_or_none(record["oom_kills"]),
+        forks_refused=_natural_or_none(record["forks_refused"]),
+        disk_full=_flag_or_none(record["disk_full"]),
         stdout_bytes=_natural(stdout_bytes),
         stderr_bytes=_natural(stderr_bytes),
     )
@@ -280,8 +303,8 @@ def _ended(payload: bytes) -> Ended:
 
 def _raised(payload: bytes) -> Raised:
     record = _record(payload)
-    line = _natural_or_none(record["line"])
-    return Raised(_text(record["type"]), _text(record["message"]), line, _text(record["traceback"]))
+    line, errno = _natural_or_none(record["line"]), _errno_or_none(record["errno"])
+    return Raised(_text(record["type"]), _text(record["message"]), line, _text(record["traceback"]), errno)
 
 
 def _path(record: dict[str, JsonValue]) -> str:

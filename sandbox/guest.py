@@ -64,6 +64,7 @@ STREAM_CEILING_BYTES = 1 << 30  # a program that writes more to one stream is ki
 REPORT_SLACK_BYTES = 1 << 19  # what an error record may add to a result
 MESSAGE_CHARACTERS, TRACEBACK_CHARACTERS = 4_000, 24_000  # six bytes each in JSON at worst: within a frame
 RESULT_DEPTH = 100
+ERRNO_END = 4096  # the kernel's own bound
 DRAIN_SECONDS = 0.2
 REAP_AT_ONCE = 1_000  # between two looks at the clock, whatever is forked meanwhile
 REAP_SECONDS = 5.0
@@ -275,7 +276,16 @@ def _error_record(error: BaseException, trace: types.TracebackType | None) -> di
         "message": _cut(message, MESSAGE_CHARACTERS),
         "line": line,
         "traceback": _cut(text, TRACEBACK_CHARACTERS),
+        "errno": _errno(error),
     }
+
+
+def _errno(error: BaseException) -> int | None:
+    """The kernel's number of an operating system error, whatever the program made of its attributes."""
+    if not issubclass(type(error), OSError):
+        return None
+    number: object = OSError.__dict__["errno"].__get__(error)
+    return number if type(number) is int and 0 < number < ERRNO_END else None
 
 
 def _call_hook(error: BaseException, trace: types.TracebackType | None) -> None:
@@ -466,6 +476,8 @@ class Supervisor:
         self.status: int | None = None
         self.killed_for: str | None = None
         self.oom_kills = oom_kills()
+        self.forks_refused = forks_refused()
+        self.cpu_seconds = cpu_seconds_of_others()
 
     def start(self) -> Program | None:
         """Fork; return the program in its own process, and None in the guest's."""
@@ -580,17 +592,17 @@ class Supervisor:
 
     def tell(self) -> None:
         """Send everything that there is to say of a run that has ended."""
-        kills = oom_kills()
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.channel.wait()
         self.channel.send_record(
             ENDED,
             {
                 "status": self.status,
                 "wall_seconds": self.wall_seconds,
-                "cpu_seconds": used.ru_utime + used.ru_stime,
+                "cpu_seconds": self._cpu_seconds(),
                 "peak_memory_bytes": peak_memory_bytes(),
-                "oom_kills": None if kills is None or self.oom_kills is None else kills - self.oom_kills,
+                "oom_kills": _step(self.oom_kills, oom_kills()),
+                "forks_refused": _step(self.forks_refused, forks_refused()),
+                "disk_full": disk_full(),
                 "written_bytes": [stream.total for stream in self.streams.values()],
             },
         )
@@ -601,6 +613,19 @@ class Supervisor:
                 self.channel.send(kind, data)
         collected = not self.order["outputs"] or collect(self.order, self.channel)
         self.channel.send_record(END, {"collected": collected})
+
+    def _cpu_seconds(self) -> float | None:
+        """CPU time of the program and of all that it started.
+
+        What `wait` tells leaves out every process whose parent ignored SIGCHLD; the box's own account leaves
+        out none, but may be a clock tick behind: the larger of the two is never too much.
+        """
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        collected = used.ru_utime + used.ru_stime
+        counted = cpu_seconds_of_others()
+        if counted is None or self.cpu_seconds is None:
+            return None if self.status is None else collected
+        return max(counted - self.cpu_seconds, collected)
 
 
 def take_frames(buffer: bytearray) -> Iterator[tuple[bytes, bytes]]:
@@ -620,6 +645,29 @@ def oom_kills() -> int | None:
     return counter("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill") if kills is None else kills
 
 
+def forks_refused() -> int | None:
+    """How many processes and threads the kernel refused this box at its limit; cgroup v2, then v1."""
+    refused = counter("/sys/fs/cgroup/pids.events", "max")
+    return counter("/sys/fs/cgroup/pids/pids.events", "max") if refused is None else refused
+
+
+def cpu_seconds_of_others() -> float | None:
+    """CPU time that this box used so far without that of the guest; cgroup v2, then v1."""
+    micro = counter("/sys/fs/cgroup/cpu.stat", "usage_usec")
+    nano = counter("/sys/fs/cgroup/cpuacct/cpuacct.usage") if micro is None else micro * 1000
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return None if nano is None else nano / 1e9 - own.ru_utime - own.ru_stime
+
+
+def disk_full() -> bool | None:
+    """Whether the place that can be written has no byte or no inode left; None where it does not say."""
+    try:
+        left = os.statvfs(HOME)
+    except OSError:
+        return None
+    return None if left.f_blocks == 0 else left.f_bavail == 0 or (left.f_files > 0 and left.f_favail == 0)
+
+
 def peak_memory_bytes() -> int | None:
     """The most memory that this box had, its files in /tmp included; cgroup v2, then v1."""
     peak = counter("/sys/fs/cgroup/memory.peak")
@@ -637,6 +685,10 @@ def counter(path: str, key: str = "") -> int | None:
     except (OSError, ValueError):
         return None
     return None
+
+
+def _step(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
 
 
 def _nothing(*_: object) -> None:
@@ -786,7 +838,8 @@ def serve() -> Program:
         set_up(order, contents)
     except (OSError, ValueError) as error:
         channel.wait()
-        channel.send_record(SETUP_FAILED, {"type": _type_name(error), "message": _cut(str(error), MESSAGE_CHARACTERS)})
+        message = _cut(str(error), MESSAGE_CHARACTERS)
+        channel.send_record(SETUP_FAILED, {"type": _type_name(error), "message": message, "errno": _errno(error)})
         os._exit(0)
     del contents
     supervisor = Supervisor(order, channel)

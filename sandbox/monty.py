@@ -7,6 +7,7 @@ exactly like CPython is `UNSUPPORTED`, never an exception and never a guess.
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import json
 import os
 import re
@@ -38,6 +39,10 @@ from sandbox.guest import encode_result
 from sandbox.job import Job, JsonValue, Lane
 from sandbox.monty_text import UnfitError, faithful, monty_source, unfit_inputs
 from sandbox.outcome import Ending, Evidence, Outcome, Output, Result, Usage
+from sandbox.posture import interpreter_posture
+
+POSTURE: Final = interpreter_posture("pydantic-monty", importlib.metadata.version("pydantic-monty"))
+"""What isolates a program of this lane: the interpreter itself."""
 
 _MEMORY_BYTES: Final = 128 << 20
 _CHECK_SECONDS: Final = 1.0
@@ -266,6 +271,7 @@ def _outcome(ran: _Ran, limit: int) -> Outcome:
         result=Result(decoded, "json") if ran.has_value else None,
         exit_code=0,
         usage=Usage(wall_seconds=ran.seconds),
+        posture=POSTURE.digest,
         timings=(("run", ran.seconds),),
     )
 

@@ -5,11 +5,17 @@ Pure data. A value that could not be read is None, never 0.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from sandbox.job import JsonValue, Lane
+
+LimitName: TypeAlias = Literal["time", "memory", "pids", "disk", "output"]
+
+# What the kernel answers at limits.disk: too large a file, no byte or inode left, a quota spent.
+DISK_ERRORS: Final = frozenset({errno.EFBIG, errno.ENOSPC, errno.EDQUOT})
 
 
 class Ending(StrEnum):
@@ -45,16 +51,16 @@ FAULTS: dict[Ending, Fault] = {
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One stream: its first and last bytes, and how many between them were not kept."""
+    """One stream: its first and last bytes, and how many between them were not kept; None if nobody counted."""
 
     head: bytes = b""
     tail: bytes = b""
-    omitted_bytes: int = 0
+    omitted_bytes: int | None = 0
 
     @property
-    def total_bytes(self) -> int:
-        """Bytes that the program wrote."""
-        return len(self.head) + self.omitted_bytes + len(self.tail)
+    def total_bytes(self) -> int | None:
+        """Bytes that the program wrote, None where only what came of them is known."""
+        return None if self.omitted_bytes is None else len(self.head) + self.omitted_bytes + len(self.tail)
 
     @property
     def text(self) -> str:
@@ -77,13 +83,15 @@ class Result:
 class ProgramError:
     """An uncaught exception as the program's own source shows it (file `main.py`).
 
-    The program's words: it can forge them, and harms only itself.
+    The program's words: it can forge them, and harms only itself. `errno` is the number of an
+    operating system error.
     """
 
     type: str
     message: str
     line: int | None
     traceback: str
+    errno: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,7 @@ class SkippedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What the job used."""
+    """What the job used; the CPU time is that of the program and all that it started."""
 
     wall_seconds: float | None = None
     cpu_seconds: float | None = None
@@ -115,13 +123,16 @@ class Usage:
 class Evidence:
     """Why the ending is what it says; for operators, never for the agent.
 
-    `killed_for` is written before the kill; `oom_kills` is the cgroup's own counter;
-    `engine_oom_flag` and `box_exit_code` are the engine's words after the box ended.
+    `killed_for` is written before the kill; `oom_kills` and `forks_refused` (processes and threads, at the
+    limit of both) are the cgroup's own counters; `disk_full` is what the file system said when the run was
+    over; `engine_oom_flag` and `box_exit_code` are the engine's words after the box ended.
     """
 
     killed_for: Literal["wall", "output"] | None = None
     oom_kills: int | None = None
     engine_oom_flag: bool | None = None
+    forks_refused: int | None = None
+    disk_full: bool | None = None
     box_exit_code: int | None = None
     detail: str = ""
 
@@ -132,6 +143,7 @@ class Outcome:
 
     `exit_code` and `signal` (a name such as `SIGSEGV`) are None unless the program ended
     by itself. `python` is the version that ran it ("3.13"), None where no Python was reached.
+    `posture` is the digest of what was in force around it, None where nothing was started.
     `timings` are seconds by phase name (`create`, `start`, `run`, `collect`).
     """
 
@@ -148,9 +160,27 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     evidence: Evidence = field(default_factory=Evidence)
     python: str | None = None
+    posture: str | None = None
     timings: tuple[tuple[str, float], ...] = ()
 
     @property
     def fault(self) -> Fault:
         """Whose fault the ending is."""
         return FAULTS[self.ending]
+
+    @property
+    def limits_reached(self) -> tuple[LimitName, ...]:
+        """The limits that the job is known to have run into, also where it coped; one that was not read is left out.
+
+        All but one from what was measured: a full disk that the program emptied again before its end is
+        known by nothing but the error that it ended with.
+        """
+        evidence, error = self.evidence, self.error
+        reached: dict[LimitName, bool] = {
+            "time": evidence.killed_for == "wall",
+            "memory": bool(evidence.oom_kills) or evidence.engine_oom_flag is True,
+            "pids": bool(evidence.forks_refused),
+            "disk": evidence.disk_full is True or (error is not None and error.errno in DISK_ERRORS),
+            "output": evidence.killed_for == "output" or bool(self.stdout.omitted_bytes or self.stderr.omitted_bytes),
+        }
+        return tuple(name for name, is_reached in reached.items() if is_reached)

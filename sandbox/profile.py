@@ -6,6 +6,8 @@ no clock and no file, so that the whole posture can be read, and tested, as data
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
@@ -30,6 +32,8 @@ GVISOR_PIDS: Final = 1024
 MOST_FILES: Final = 10_000  # what the guest's collector looks at, so that nothing can hide behind it
 # The gateway and the engine die last; the guest dies after its program, which raises itself to 1000.
 OOM_SCORE: Final = 500
+FOREIGN_GRACE_SECONDS: Final = 600  # past the deadline of another instance's box: more than clocks disagree
+_LONGEST_NUMBER: Final = 12  # digits of a label
 
 MASKED_PATHS: Final = (
     # what engines mask by default
@@ -102,7 +106,12 @@ class EngineFacts:
     @property
     def is_gvisor(self) -> bool:
         """Whether the box gets a kernel of its own instead of namespaces and filters."""
-        return self.runtime is not None and self.runtime.startswith("runsc")
+        return is_gvisor(self.runtime)
+
+
+def is_gvisor(runtime: str | None) -> bool:
+    """Whether a runtime of that name brings a kernel of its own."""
+    return runtime is not None and runtime.startswith("runsc")
 
 
 class Ulimit(TypedDict):
@@ -226,6 +235,27 @@ def container_options(job: Job, *, engine: EngineFacts, instance: str, deadline:
             "HostConfig": _host_config(job, engine),
         },
     )
+
+
+def orphaned(labels: Mapping[str, str], instance: str, live: AbstractSet[tuple[str, int]], now: float) -> str | None:
+    """Why a box with these labels belongs to nobody; None where somebody may still care for it.
+
+    Of its own instance the gateway knows who is live. Other instances' boxes are theirs to remove, until their deadline is
+    so long over that their gateway cannot be one that still runs. Labels are as foreign as any input: what does not make
+    sense is left alone.
+    """
+    if labels.get(INSTANCE_LABEL) == instance:
+        attempt = labels.get(ATTEMPT_LABEL, "")
+        owner = (labels.get(EXECUTION_LABEL, ""), int(attempt) if _is_number(attempt) else -1)
+        return None if owner in live else "its execution is not live"
+    deadline = labels.get(DEADLINE_LABEL, "")
+    if _is_number(deadline) and now - int(deadline) > FOREIGN_GRACE_SECONDS:
+        return "its gateway left it behind, past its deadline"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
 
 
 def _host_config(job: Job, engine: EngineFacts) -> HostConfig:

@@ -69,19 +69,25 @@ class Transcript:
         """What is kept of one stream; the tail and the gap are known only once the program has ended."""
         head, tail = bytes(self._heads[stream]), bytes(self._tails[stream])
         if self.ended is None:
-            return Output(head, tail)
+            return Output(head, tail, 0 if self.setup_failed is not None else None)
         written = self.ended.stdout_bytes if stream == "stdout" else self.ended.stderr_bytes
         return Output(head, tail, max(written - len(head) - len(tail), 0))
 
     @property
     def error(self) -> ProgramError | None:
         """The uncaught exception, in the program's words; or why the box could not be set up for it."""
-        if self.setup_failed is not None:
-            return ProgramError(type=self.setup_failed.type, message=self.setup_failed.message, line=None, traceback="")
-        if self._raised is None:
+        failed, raised = self.setup_failed, self._raised
+        if failed is not None:
+            return ProgramError(type=failed.type, message=failed.message, line=None, traceback="", errno=failed.errno)
+        if raised is None:
             return None
-        raised = self._raised
-        return ProgramError(type=raised.type, message=raised.message, line=raised.line, traceback=raised.traceback)
+        return ProgramError(
+            type=raised.type,
+            message=raised.message,
+            line=raised.line,
+            traceback=raised.traceback,
+            errno=raised.errno,
+        )
 
     @property
     def result(self) -> Result | None:

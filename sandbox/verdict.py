@@ -87,7 +87,7 @@ def outcome_of(said: Transcript, *, timed_out: bool = False, end: BoxEnd | None 
         killed_for="wall" if timed_out else killed_for,
         oom_kills=None if ended is None else ended.oom_kills,
         engine_oom_flag=None if end is None else end.out_of_memory,
-        omitted_bytes=stdout.omitted_bytes + stderr.omitted_bytes,
+        omitted_bytes=(stdout.omitted_bytes or 0) + (stderr.omitted_bytes or 0),
     )
     exit_code, signal_name = exit_code_and_signal(observed)
     return Outcome(
@@ -112,6 +112,8 @@ def outcome_of(said: Transcript, *, timed_out: bool = False, end: BoxEnd | None 
             killed_for=observed.killed_for,
             oom_kills=observed.oom_kills,
             engine_oom_flag=observed.engine_oom_flag,
+            forks_refused=None if ended is None else ended.forks_refused,
+            disk_full=None if ended is None else ended.disk_full,
             box_exit_code=None if end is None else end.exit_code,
             detail=problem or _remark(said),
         ),

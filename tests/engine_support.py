@@ -8,17 +8,20 @@ import itertools
 import json
 import secrets
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import pytest
 
 from sandbox.attach import EngineAddress
 from sandbox.container import ContainerDriver
 from sandbox.engine import Engine, address_from_environment
 from sandbox.job import InputFile, Job, JsonValue, Limits
 from sandbox.outcome import Ending, Outcome
-from sandbox.profile import INSTANCE_LABEL
+from sandbox.profile import INSTANCE_LABEL, EngineFacts, container_options
 
 IMAGE = "airlock-guest:latest"
 SESSION = f"test-{secrets.token_hex(6)}"  # boxes of other sessions on this engine are none of ours
@@ -26,6 +29,12 @@ LIMITS = Limits(
     cpu_cores=1.0, memory_bytes=128 << 20, wall_seconds=10.0, pids=32, disk_bytes=16 << 20, output_bytes=64 << 10
 )
 _numbers = itertools.count(1)
+
+# The client library leaves the socket of a connection that failed to the garbage collector.
+SDK_LEAKS = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning",
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
+)
 
 
 def make_job(  # noqa: PLR0913 - one parameter for each field of a job
@@ -81,6 +90,19 @@ class Lab:
         found = await self.engine.labelled(INSTANCE_LABEL, self.instance)
         return {(labels["airlock.execution"], int(labels["airlock.attempt"])) for labels in found.values()}
 
+    async def leave_behind(self, execution: str, attempt: int) -> None:
+        """A box as a gateway leaves it that was killed."""
+        job = replace(make_job(""), execution=execution, attempt=attempt)
+        options = container_options(
+            job,
+            engine=EngineFacts(cgroup_version=1),
+            instance=self.instance,
+            deadline=time.time() + 60,
+            guest="input()",
+        )
+        options.config["HostConfig"].pop("MemorySwappiness")
+        await self.engine.start(await self.engine.create(replace(options, name=f"{SESSION}-{execution}")))
+
     async def settle(self) -> None:
         """Wait until everything that ended is removed; fails when something stays."""
 
@@ -94,7 +116,7 @@ class Lab:
 async def open_lab(address: EngineAddress | None = None, boxes: int = 4) -> AsyncIterator[Lab]:
     instance = f"{SESSION}-{next(_numbers)}"
     driver = ContainerDriver(instance, IMAGE, boxes, address=address)
-    engine = Engine(None, runtime=None, calls=2)
+    engine = Engine(None, calls=2)
     try:
         yield Lab(driver, engine, instance)
     finally:

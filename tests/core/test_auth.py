@@ -94,7 +94,7 @@ def test_on_loopback_without_keys_agents_need_none_and_reviewers_get_one(keyless
     assert keyless.reviewer_key is not None
     assert keyless.reviewer_key.stat().st_mode & 0o777 == 0o600
     reviewer = keyless.caller([HOST, bearer("Bearer " + keyless.reviewer_key.read_text().strip())])
-    assert reviewer == Caller("reviewer", "local", "default", frozenset({Role.REVIEWER}))
+    assert reviewer == Caller("reviewer", "local", "default", frozenset({Role.REVIEWER, Role.OPERATOR}))
 
 
 def test_a_wrong_key_is_not_the_anonymous_caller(keyless: Authenticator) -> None:

@@ -24,8 +24,11 @@ ENDED = {
     "cpu_seconds": 0,
     "peak_memory_bytes": None,
     "oom_kills": 0,
+    "forks_refused": 0,
+    "disk_full": False,
     "written_bytes": [3, 0],
 }
+FORGED = b'{"type": "A", "message": "", "line": null, "traceback": "", "errno": 28.0}'
 
 
 def frame(kind: bytes, payload: bytes | Mapping[str, object]) -> bytes:
@@ -81,8 +84,28 @@ def test_well_framed_nonsense_never_raises(parts: list[tuple[bytes, bytes]]) -> 
     for kind, payload in parts:
         for heard in reader.feed(frame(kind, payload)):
             transcript.add(heard)
-    assert transcript.output("stdout").total_bytes <= frames.LARGEST_NUMBER
+    assert (transcript.output("stdout").total_bytes or 0) <= frames.LARGEST_NUMBER
     assert transcript.result is None or transcript.result.form in {"json", "repr"}
+
+
+VALUES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=3)
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ENDED)), VALUES, max_size=4))
+def test_whatever_a_box_claims_of_its_end_is_refused_or_within_bounds(claims: dict[str, object]) -> None:
+    reader = FrameReader()
+    for heard in reader.feed(frame(b"p", {**ENDED, **claims})):
+        assert isinstance(heard, frames.Ended)
+        for number in (heard.status, heard.peak_memory_bytes, heard.oom_kills, heard.forks_refused, heard.stdout_bytes):
+            assert number is None or (type(number) is int and 0 <= number <= frames.LARGEST_NUMBER)
+        for seconds in (heard.wall_seconds, heard.cpu_seconds):
+            assert seconds is None or 0 <= seconds <= frames.LARGEST_NUMBER
+        assert heard.disk_full in {None, True, False}
+        assert not isinstance(heard.disk_full, int) or isinstance(heard.disk_full, bool)
+        return
+    assert reader.broken is not None
 
 
 @given(st.lists(st.integers(min_value=0), max_size=20))
@@ -109,6 +132,13 @@ def test_frames_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
         frame(b"p", {**ENDED, "status": -1}),
         frame(b"p", {**ENDED, "status": True}),
         frame(b"p", {**ENDED, "oom_kills": 1 << 60}),
+        frame(b"p", {**ENDED, "forks_refused": -1}),
+        frame(b"p", {**ENDED, "forks_refused": 1.5}),
+        frame(b"p", {**ENDED, "disk_full": 1}),
+        frame(b"p", {key: value for key, value in ENDED.items() if key != "disk_full"}),
+        frame(b"p", {**ENDED, "cpu_seconds": True}),
+        frame(b"F", {"type": "OSError", "message": "", "errno": 0}),
+        frame(b"F", {"type": "OSError", "message": "", "errno": 4096}),
         frame(b"k", {"reason": "fun"}),
         frame(b"p", {**ENDED, "wall_seconds": -0.5}),
         frame(b"p", json.dumps(ENDED).replace("0.1", "NaN").encode()),
@@ -129,7 +159,7 @@ def test_what_no_guest_would_send_breaks_the_reader(data: bytes) -> None:
     assert reader.feed(frame(b"o", b"more")) == []
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b'{"type": 1}', b'{"type": "A", "line": -4}'])
+@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b'{"type": 1}', b'{"type": "A", "line": -4}', FORGED])
 def test_a_malformed_error_record_is_the_programs_own_and_breaks_nothing(payload: bytes) -> None:
     reader = FrameReader()
     assert reader.feed(frame(b"x", payload) + frame(b"o", b"x")) == [frames.Written("stdout", is_tail=False, data=b"x")]
@@ -137,7 +167,7 @@ def test_a_malformed_error_record_is_the_programs_own_and_breaks_nothing(payload
 
 
 def test_text_from_a_box_can_be_passed_on() -> None:
-    record = {"type": "E", "message": "\ud800", "line": None, "traceback": ""}
+    record = {"type": "E", "message": "\ud800", "line": None, "traceback": "", "errno": None}
     (heard,) = FrameReader().feed(frame(b"x", record))
     assert isinstance(heard, frames.Raised)
     assert heard.message == "\\ud800"

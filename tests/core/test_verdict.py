@@ -72,6 +72,8 @@ ENDED = frames.Ended(
     cpu_seconds=0.25,
     peak_memory_bytes=None,
     oom_kills=0,
+    forks_refused=0,
+    disk_full=False,
     stdout_bytes=0,
     stderr_bytes=0,
 )

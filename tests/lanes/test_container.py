@@ -8,7 +8,7 @@ import io
 import tarfile
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import docker
@@ -20,10 +20,10 @@ from sandbox.container import ContainerDriver
 from sandbox.engine import address_from_environment
 from sandbox.job import InputFile, Job
 from sandbox.outcome import Ending, Fault, Result
-from sandbox.profile import EngineFacts, container_options
 from tests.engine_support import (
     IMAGE,
     LIMITS,
+    SDK_LEAKS,
     SESSION,
     EngineProxy,
     Lab,
@@ -59,13 +59,7 @@ class ContainerWorld:
         return await self.lab.boxes()
 
     async def leave_behind(self, execution: str, attempt: int) -> None:
-        job = replace(make_job(""), execution=execution, attempt=attempt)
-        engine = self.lab.engine
-        options = container_options(
-            job, engine=EngineFacts(cgroup_version=1), instance=self.lab.instance, deadline=0, guest="input()"
-        )
-        options.config["HostConfig"].pop("MemorySwappiness")
-        await engine.start(await engine.create(replace(options, name=f"{SESSION}-{execution}")))
+        await self.lab.leave_behind(execution, attempt)
 
 
 class TestContainerDriver(DriverContract):
@@ -289,13 +283,6 @@ async def test_an_image_without_a_python_is_the_platforms_fault(lab: Lab) -> Non
         client.close()
 
 
-# The client library leaves the socket of a connection that failed to the garbage collector.
-_SDK_LEAKS = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket:ResourceWarning",
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
-)
-
-
 @pytest_asyncio.fixture
 async def proxy() -> AsyncIterator[EngineProxy]:
     async with open_proxy() as opened:
@@ -303,7 +290,7 @@ async def proxy() -> AsyncIterator[EngineProxy]:
     gc.collect()  # what the library left, while this test still forgives it
 
 
-@_SDK_LEAKS
+@SDK_LEAKS
 async def test_an_engine_that_is_away_is_the_platforms_fault_until_it_is_back(proxy: EngineProxy) -> None:
     async with open_lab(proxy.address) as lab:
         outcome = await lab.run("print(1)")
@@ -321,7 +308,7 @@ async def test_an_engine_that_is_away_is_the_platforms_fault_until_it_is_back(pr
         assert (await lab.run("print(1)")).ending is Ending.SUCCEEDED
 
 
-@_SDK_LEAKS
+@SDK_LEAKS
 async def test_an_engine_that_dies_under_a_run_loses_it_and_the_box_ends_by_itself(proxy: EngineProxy) -> None:
     await proxy.up()
     async with open_lab(proxy.address) as lab:
@@ -342,7 +329,7 @@ async def test_an_engine_that_dies_under_a_run_loses_it_and_the_box_ends_by_itse
         await lab.settle()
 
 
-@_SDK_LEAKS
+@SDK_LEAKS
 @pytest.mark.parametrize("mode", ["fail", "hang"])
 async def test_an_engine_that_fails_or_hangs_is_never_an_exception(proxy: EngineProxy, mode: str) -> None:
     proxy.mode = mode
@@ -359,7 +346,7 @@ async def test_an_engine_that_fails_or_hangs_is_never_an_exception(proxy: Engine
         await proxy.down()
 
 
-@_SDK_LEAKS
+@SDK_LEAKS
 async def test_an_address_that_means_nothing_is_an_outcome_too() -> None:
     async with open_lab(EngineAddress("ssh://nowhere.invalid")) as lab:
         assert (await lab.run("print(1)")).ending is Ending.LOST

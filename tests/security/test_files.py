@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import Final
 
@@ -213,6 +214,80 @@ time.sleep(0.2)
         outputs=["**"],
     )
     assert all(file.content in {b"mine", b""} for file in outcome.files)
+
+
+async def test_links_lead_the_collector_nowhere(lab: Lab) -> None:
+    outcome = await lab.run(
+        """
+import os
+for number, target in enumerate(("/", "/etc", "/proc/1", "/proc/self/root", "..", ".")):
+    os.symlink(target, f"link{number}")
+os.symlink("/proc/self/fd/0", "input")
+refused = []
+for source in ("/etc/passwd", "/bin/sh", "/proc/self/status", "/proc/1/cmdline"):
+    try: os.link(source, "hard")
+    except OSError: refused.append(source)
+os.mkdir("real")
+open("real/mine", "w").write("mine")
+os.rename("real", "moved")
+os.symlink("/etc", "real")
+len(refused)
+""",
+        outputs=["link*/*", "link*/**/passwd", "link3/etc/*", "input", "real/*", "hard", "**/mine"],
+    )
+    assert files(outcome) == {"moved/mine": b"mine"}
+    assert skipped(outcome) == {"input": "not_regular"}
+    assert outcome.result is not None
+    assert outcome.result.value == 4
+
+
+async def test_a_file_that_is_linked_often_is_charged_each_time(lab: Lab) -> None:
+    code = "import os\nopen('00', 'wb').write(bytes(1 << 20))\nfor n in range(1, 40): os.link('00', f'{n:02}')"
+    outcome = await lab.run(code, outputs=["*"])
+    assert len(files(outcome)) == 16  # MiB, as much as the disk has
+    assert set(skipped(outcome).values()) == {"too_large"}
+
+
+async def test_any_bytes_and_names_come_out_as_they_are(lab: Lab) -> None:
+    outcome = await lab.run(
+        """
+import random
+open("all", "wb").write(bytes(range(256)) * 4096)
+open("random", "wb").write(random.Random(7).randbytes(1 << 20))
+open("empty", "wb").close()
+for name in ("\\x1b[31m", "a" * 255, "é\U0001f980", "-rf", "a\\\\b", "con\\r", " "): open(name, "w").write(name)
+""",
+        outputs=["*"],
+    )
+    found = files(outcome)
+    assert found.pop("all") == bytes(range(256)) * 4096
+    assert found.pop("random") == random.Random(7).randbytes(1 << 20)
+    assert found.pop("empty") == b""
+    assert found == {
+        name: name.encode() for name in ("\x1b[31m", "a" * 255, "é\U0001f980", "-rf", "a\\b", "con\r", " ")
+    }
+
+
+async def test_a_hundred_thousand_files_and_a_bottomless_tree_hold_nothing_up(lab: Lab) -> None:
+    many = "for n in range(100_000):\n    try: open(f'{n:06}', 'w').close()\n    except OSError: break\nn"
+    deep = """
+import os
+for depth in range(100_000):
+    try: os.mkdir("d")
+    except OSError: break
+    os.chdir("d")
+depth
+"""
+    by_count, by_depth = await asyncio.gather(lab.run(many, outputs=["**"]), lab.run(deep, outputs=["**", "**/x"]))
+    for outcome in (by_count, by_depth):
+        assert outcome.result is not None
+        assert isinstance(outcome.result.value, int)
+        assert outcome.result.value < 10_000
+        assert outcome.limits_reached == ("disk",)
+        assert dict(outcome.timings)["collect"] < 3  # its limit, and a second
+    assert len(by_count.files) == 100
+    assert list(skipped(by_depth).values()) == ["too_many"]
+    assert (await lab.run("print('next')")).stdout.text == "next\n"
 
 
 async def test_an_input_file_goes_nowhere_but_below_tmp(lab: Lab) -> None:

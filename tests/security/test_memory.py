@@ -71,6 +71,23 @@ while True:
     assert outcome.ending is Ending.OUT_OF_MEMORY
 
 
+async def test_a_program_that_has_the_guest_killed_in_its_stead_gains_no_success(lab: Lab) -> None:
+    # It makes itself as hard to kill as the guest, stays smaller than it, and fills the memory with a file. With the
+    # guest its counter is gone: what is left is the engine's word, and some engines see no such kill.
+    outcome = await lab.run(
+        """
+import os
+with open("/proc/self/oom_score_adj", "w") as score: score.write("500")
+os.execv("/bin/dd", ["dd", "if=/dev/zero", "of=/tmp/large", "bs=64k"])
+""",
+        limited(memory_bytes=48 << 20, disk_bytes=96 << 20),
+    )
+    assert outcome.ending in {Ending.OUT_OF_MEMORY, Ending.LOST}
+    assert (outcome.exit_code, outcome.result, outcome.files) == (None, None, ())
+    assert outcome.stdout.omitted_bytes in {0, None}
+    assert (await lab.run("print('next')")).stdout.text == "next\n"
+
+
 async def test_the_gateway_pays_nothing_for_it(lab: Lab) -> None:
     await lab.run("print(1)")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

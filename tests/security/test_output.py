@@ -53,6 +53,7 @@ async def test_a_flood_without_end_is_cut_off(lab: Lab) -> None:
     assert outcome.ending is Ending.OUTPUT_LIMIT_EXCEEDED
     assert outcome.evidence.killed_for == "output"
     assert outcome.exit_code is None
+    assert outcome.stdout.total_bytes is not None
     assert 1 << 30 < outcome.stdout.total_bytes < (1 << 30) + (4 << 20)
 
 
@@ -69,7 +70,7 @@ async def test_what_looks_like_a_frame_is_output(lab: Lab) -> None:
 import json, os, struct
 def frame(kind, data): return struct.pack(">cI", kind, len(data)) + data
 ended = json.dumps({"status": 0, "wall_seconds": 0, "cpu_seconds": 0, "peak_memory_bytes": 0,
-                    "oom_kills": 0, "written_bytes": [0, 0]}).encode()
+                    "oom_kills": 0, "forks_refused": 0, "disk_full": False, "written_bytes": [0, 0]}).encode()
 forged = frame(b"p", ended) + frame(b"z", b'{"collected": true}') + frame(b"S", b'{"python": "2.7"}')
 for descriptor in range(256):
     try: os.write(descriptor, forged)
@@ -98,6 +99,14 @@ os._exit(0)
     assert outcome.result.form == "repr"
     assert isinstance(outcome.result.value, str)
     assert len(outcome.result.value) <= LIMITS.output_bytes
+
+
+async def test_a_report_goes_to_nobody_else_where_the_program_took_its_descriptor(lab: Lab) -> None:
+    outcome = await lab.run("import os\nown = max(map(int, os.listdir('/proc/self/fd')))\nos.dup2(1, 200)\n'the value'")
+    assert (outcome.ending, outcome.stdout.text, outcome.result) == (Ending.SUCCEEDED, "", None)
+    outcome = await lab.run("import os\nos.close(200)\nopen('/tmp/f', 'w')\nos.dup2(2, 200)\n1 / 0")
+    assert (outcome.ending, outcome.exit_code, outcome.error) == (Ending.FAILED, 1, None)
+    assert outcome.stderr.text.endswith("ZeroDivisionError: division by zero\n")
 
 
 @pytest.mark.parametrize(

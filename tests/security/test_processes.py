@@ -130,6 +130,39 @@ print("done")
     assert outcome.usage.wall_seconds < 0.2
 
 
+async def test_the_cpu_time_of_children_that_nobody_waits_for_is_counted(lab: Lab) -> None:
+    outcome = await lab.run("""
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that nobody can wait for them, and wait adds up nothing
+read, write = os.pipe()
+for _ in range(2):
+    if os.fork() == 0:
+        while time.process_time() < 0.5: pass
+        os.write(write, b"x")
+        os._exit(0)
+for _ in range(2): os.read(read, 1)
+try: os.wait()
+except ChildProcessError: pass
+time.process_time()
+""")
+    assert outcome.ending is Ending.SUCCEEDED
+    assert outcome.result is not None
+    assert isinstance(outcome.result.value, float)
+    assert outcome.usage.cpu_seconds is not None
+    assert outcome.usage.cpu_seconds > 0.9 + outcome.result.value
+
+
+async def test_cpu_time_is_the_programs_and_not_the_guests(lab: Lab) -> None:
+    sleeper, worker = await lab.run_all(
+        "import time\ntime.sleep(1)", "import time\nwhile time.process_time() < 0.6: pass\ntime.process_time()"
+    )
+    assert sleeper.usage.cpu_seconds is not None
+    assert worker.usage.cpu_seconds is not None
+    assert sleeper.usage.cpu_seconds < worker.usage.cpu_seconds / 2
+    assert worker.usage.wall_seconds is not None
+    assert 0.6 <= worker.usage.cpu_seconds < worker.usage.wall_seconds * 1.5
+
+
 async def test_a_program_may_end_in_any_way(lab: Lab) -> None:
     kill_all = """
 import os, signal

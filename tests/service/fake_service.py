@@ -32,19 +32,24 @@ from gateway.wire import (
     ExecutionSummary,
     ExecutionView,
     FileOut,
+    IsolationView,
     Left,
     LimitsInfo,
     PolicyView,
+    PostureView,
+    ProofView,
     ReadyView,
     ReviewList,
     ReviewSummary,
     ReviewView,
     TaskInfo,
     TaskView,
+    TrialView,
     TryView,
 )
 from sandbox.job import Lane
 
+POSTURE = "e" * 64
 SECRET = "/srv/airlock/secret-path"
 MEMORY_MAX = 1 << 30
 LIMITS = LimitsInfo(
@@ -75,6 +80,8 @@ class FakeService:
         self.closed: set[str] = set()
         self.container = container
         self.monty = monty
+        self.findings: list[str] = []
+        self.proofs = 0
 
     async def submit(
         self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
@@ -248,11 +255,34 @@ class FakeService:
     async def policy(self, caller: Caller) -> PolicyView:
         return PolicyView(name="default", profile=caller.profile, digest="0" * 64, document={})
 
+    async def isolation(self) -> IsolationView:
+        trial = TrialView(name="network.interfaces", held=not self.findings, detail="; ".join(self.findings))
+        proof = ProofView(
+            image="guest",
+            runtime=None,
+            held=not self.findings,
+            posture=POSTURE,
+            tested_at=_AT + timedelta(seconds=self.proofs),
+            findings=self.findings,
+            trials=[trial],
+        )
+        return IsolationView(held=not self.findings, profiles={"default": proof})
+
+    async def prove_isolation(self) -> IsolationView:
+        self.proofs += 1
+        return await self.isolation()
+
+    async def posture(self, digest: str) -> PostureView:
+        if digest != POSTURE:
+            raise NotFound("There was no such posture.")
+        return PostureView(digest=digest, document={"lane": "container"}, tested_at=_AT, trials=[])
+
     async def readiness(self) -> ReadyView:
         available = {Lane.MONTY: self.monty, Lane.CONTAINER: self.container}
         return ReadyView.model_validate(
             {
-                "ready": self.monty,
+                "ready": self.monty and not self.findings,
+                "findings": self.findings,
                 "lanes": {
                     lane: {"available": can, "detail": "ready" if can else "no engine answers", "python": "3.13"}
                     for lane, can in available.items()

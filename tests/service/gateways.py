@@ -13,9 +13,7 @@ import httpx
 
 from tests.conftest import Server
 
-QUICK = (
-    "limits: {time: {default: 5s, max: 10s}, memory: {default: 64Mi, max: 128Mi}}, retries: {base: 10ms, cap: 20ms}"
-)
+QUICK = "limits: {time: {default: 5s, max: 10s}, memory: {default: 64Mi, max: 128Mi}}, retries: {base: 10ms, cap: 20ms}"
 
 
 def policy(keys: Mapping[str, tuple[str, str]] | None = None, defaults: str = QUICK) -> str:

@@ -49,9 +49,7 @@ def long_and_broken(agent: httpx.Client, name: str) -> tuple[str, str]:
     return execution, broken["task"]["review"]
 
 
-def test_a_rejection_ends_what_the_task_still_runs(
-    server: Server, agent: httpx.Client, reviewer: httpx.Client
-) -> None:
+def test_a_rejection_ends_what_the_task_still_runs(server: Server, agent: httpx.Client, reviewer: httpx.Client) -> None:
     execution, review = long_and_broken(agent, "rejected")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(agent.get, f"/v1/executions/{execution}", params={"wait": 30})

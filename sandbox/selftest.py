@@ -1,0 +1,177 @@
+"""The self-test: two boxes, one that leaves traces and will not end, one that tries every forbidden thing.
+
+Owns what is ordered, and the judgement of what came back. What came back is believed as far as any box is: a report that
+is missing, late or malformed proves nothing, and nothing proven means not fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from sandbox import probe
+from sandbox.job import Job, JsonValue, Limits
+from sandbox.outcome import Ending, Outcome
+from sandbox.profile import SHARED_MEMORY_BYTES, is_gvisor
+
+# The walls of a profile are tried where they are cheap to reach: one that stands at 64 MiB stands at 4 GiB.
+_MEMORY_BYTES: Final = 64 << 20
+_DISK_BYTES: Final = 8 << 20
+_PIDS: Final = 24
+_PROBE_SECONDS: Final = 30.0  # fifty trials, most of a millisecond; the bound is for a machine that is busy
+# Of each try: how long the neighbour lives, how long the probe looks for it, how long both must have been there.
+_TRIES: Final = ((1.5, 0.6), (6.0, 2.0))
+_TOGETHER_SECONDS: Final = 0.15
+_REPORT_BYTES: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which kind of box is tested: an image, a runtime (None: the engine's default), the limits of a program in it."""
+
+    image: str
+    runtime: str | None
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One forbidden thing that was tried. `held` None: it could not be tried, so nothing is known."""
+
+    name: str
+    held: bool | None
+    detail: str = ""
+
+    @property
+    def finding(self) -> str:
+        """The trial in words, where it did not hold."""
+        return f"{self.name}: {self.detail}" if self.detail else self.name
+
+
+class Runner(Protocol):
+    """What the self-test needs of a driver."""
+
+    boxes: int
+
+    async def run(self, job: Job) -> Outcome:
+        """See `Driver.run`."""
+        ...
+
+
+async def try_everything(
+    runner: Runner, target: Target, addresses: Sequence[tuple[str, int]]
+) -> tuple[tuple[Trial, ...], frozenset[str]]:
+    """Try each forbidden thing in boxes of this kind; also the digests of what was in force around them.
+
+    `addresses` must not be reachable from a box. Takes about two seconds.
+    """
+    trials: tuple[Trial, ...] = ()
+    for seconds, look in _TRIES:
+        token = f"airlock-{secrets.token_hex(8)}"
+        neighbour = _job(target, _order(target, "neighbour", token, (), look), seconds)
+        prober = _job(target, _order(target, "probe", token, addresses, look), _PROBE_SECONDS)
+        if runner.boxes > 1:
+            beside, probed = await asyncio.gather(runner.run(neighbour), runner.run(prober))
+        else:
+            beside, probed = await runner.run(neighbour), await runner.run(prober)
+        trials = (*judge(probed, beside, seconds, target, alone=runner.boxes == 1), *_time(beside))
+        postures = frozenset(one.posture for one in (beside, probed) if one.posture is not None)
+        missed = any(one.held is None and one.name.startswith("neighbour.") for one in trials)
+        if not missed or any(one.held is False for one in trials):
+            break
+    return trials, postures
+
+
+def judge(probed: Outcome, beside: Outcome, seconds: float, target: Target, *, alone: bool) -> tuple[Trial, ...]:
+    """What the probe's report proves, trial by trial. `beside` lived `seconds`; `alone`: never at the same time."""
+    report = _report(probed)
+    together = _together(report, _report(beside).get("up_at"), seconds)
+    told = report.get("trials")
+    trials = []
+    for name in probe.expected(own_kernel=is_gvisor(target.runtime)):
+        trial = _trial(name, told, probed)
+        if name.startswith("neighbour.") and trial.held and not together and not alone:
+            trial = replace(trial, held=None, detail="no other box was there at the time")
+        trials.append(trial)
+    return tuple(trials)
+
+
+def _together(report: Mapping[str, JsonValue], up: JsonValue, seconds: float) -> bool:
+    """Whether the probe looked while the neighbour was there."""
+    began, ended = report.get("looked_from"), report.get("looked_until")
+    if not (isinstance(began, float) and isinstance(ended, float) and isinstance(up, float)):
+        return False
+    return min(ended, up + seconds) - max(began, up) >= _TOGETHER_SECONDS
+
+
+def _trial(name: str, told: JsonValue, probed: Outcome) -> Trial:
+    said = told.get(name) if isinstance(told, Mapping) else None
+    if not isinstance(said, Mapping):
+        return Trial(name, None, f"the probe did not report it; it ended as {probed.ending} {probed.evidence.detail}")
+    held, detail = said.get("held"), said.get("detail")
+    return Trial(name, held if isinstance(held, bool) else None, detail[:500] if isinstance(detail, str) else "")
+
+
+def _time(beside: Outcome) -> tuple[Trial, ...]:
+    """A program that ignores every signal and leaves daemons must end at its limit."""
+    name = "limits.time"
+    if beside.ending is Ending.TIMED_OUT:
+        return (Trial(name, held=True),)
+    if beside.ending is Ending.LOST:
+        return (Trial(name, None, beside.evidence.detail),)
+    return (Trial(name, held=False, detail=f"a program that should have been timed out ended as {beside.ending}"),)
+
+
+def _report(outcome: Outcome) -> Mapping[str, JsonValue]:
+    text = (outcome.stdout.head + outcome.stdout.tail).decode("utf-8", "replace").strip()
+    try:
+        report = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _order(
+    target: Target, role: str, token: str, addresses: Sequence[tuple[str, int]], look: float
+) -> dict[str, JsonValue]:
+    limits = _limits(target, _PROBE_SECONDS)
+    return {
+        "role": role,
+        "token": token,
+        "look_seconds": look,
+        "addresses": [[host, port] for host, port in addresses],
+        "pids": limits.pids,
+        "memory_bytes": limits.memory_bytes,
+        "disk_bytes": limits.disk_bytes,
+        "shared_memory_bytes": SHARED_MEMORY_BYTES,
+        "own_kernel": is_gvisor(target.runtime),
+    }
+
+
+def _limits(target: Target, seconds: float) -> Limits:
+    given = target.limits
+    return Limits(
+        cpu_cores=given.cpu_cores,
+        memory_bytes=min(given.memory_bytes, _MEMORY_BYTES),
+        wall_seconds=seconds,
+        pids=min(given.pids, _PIDS),
+        disk_bytes=min(given.disk_bytes, _DISK_BYTES),
+        output_bytes=_REPORT_BYTES,
+    )
+
+
+def _job(target: Target, order: dict[str, JsonValue], seconds: float) -> Job:
+    return Job(
+        execution=f"selftest-{secrets.token_hex(8)}",
+        attempt=1,
+        code=inspect.getsource(probe),
+        limits=_limits(target, seconds),
+        image=target.image,
+        runtime=target.runtime,
+        stdin=json.dumps(order),
+    )

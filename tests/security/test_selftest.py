@@ -1,0 +1,214 @@
+"""Promise: a box that was weakened in any way is found by the self-test, named, and given no program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import pytest
+
+from sandbox.container import ContainerDriver
+from sandbox.job import Job
+from sandbox.outcome import Ending
+from sandbox.profile import ContainerConfig, ContainerOptions, EngineFacts, HostConfig, container_options
+from sandbox.proven import Proof, ProvenDriver
+from sandbox.selftest import Target
+from tests.engine_support import IMAGE, LIMITS, make_job
+
+pytestmark = pytest.mark.engine
+
+TARGET: Final = Target(IMAGE, None, LIMITS)
+
+
+def _network_on(config: ContainerConfig, host: HostConfig) -> None:
+    host["NetworkMode"] = "bridge"
+    config["NetworkDisabled"] = False
+
+
+def _network_of_the_host(config: ContainerConfig, host: HostConfig) -> None:
+    host["NetworkMode"] = "host"
+    config["NetworkDisabled"] = False
+
+
+def _all_capabilities_kept(_: ContainerConfig, host: HostConfig) -> None:
+    host["CapDrop"] = []
+
+
+def _seccomp_off(_: ContainerConfig, host: HostConfig) -> None:
+    host["SecurityOpt"] = ["no-new-privileges:true", "seccomp=unconfined"]
+
+
+def _new_privileges_allowed(_: ContainerConfig, host: HostConfig) -> None:
+    host["SecurityOpt"] = ["seccomp=unconfined"]  # with ours, the engine cannot even set the user without the other one
+
+
+def _root_writable(_: ContainerConfig, host: HostConfig) -> None:
+    host["ReadonlyRootfs"] = False
+
+
+def _pids_unlimited(_: ContainerConfig, host: HostConfig) -> None:
+    host["PidsLimit"] = -1
+
+
+def _memory_unlimited(_: ContainerConfig, host: HostConfig) -> None:
+    host["Memory"] = host["MemorySwap"] = 1 << 30
+
+
+def _disk_unlimited(_: ContainerConfig, host: HostConfig) -> None:
+    host["Tmpfs"] = {"/tmp": "rw,noexec,nosuid,nodev,mode=1777"}
+
+
+def _files_executable(_: ContainerConfig, host: HostConfig) -> None:
+    host["Tmpfs"] = {"/tmp": host["Tmpfs"]["/tmp"].replace("noexec", "exec")}
+
+
+def _limits_of_processes_off(_: ContainerConfig, host: HostConfig) -> None:
+    host["Ulimits"] = []
+
+
+def _run_as_root(config: ContainerConfig, _: HostConfig) -> None:
+    config["User"] = "0:0"
+
+
+def _a_guest_that_hands_its_environment_on(config: ContainerConfig, _: HostConfig) -> None:
+    text = config["Entrypoint"][-1]
+    weak = text.replace("os.environ.clear()", 'os.environ["TOKEN"] = "secret"')
+    assert weak != text
+    config["Entrypoint"] = [*config["Entrypoint"][:-1], weak]
+
+
+def _a_guest_that_can_be_traced(config: ContainerConfig, _: HostConfig) -> None:
+    text = config["Entrypoint"][-1]
+    weak = text.replace("libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)", "libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)")
+    assert weak != text
+    config["Entrypoint"] = [*config["Entrypoint"][:-1], weak]
+
+
+def _a_guest_that_shows_its_words(config: ContainerConfig, _: HostConfig) -> None:
+    text = config["Entrypoint"][-1]
+    weak = text.replace("ctypes.memset(start, 0, end - start)", "pass")
+    assert weak != text
+    config["Entrypoint"] = [*config["Entrypoint"][:-1], weak]
+
+
+def _a_guest_that_does_not_watch_the_clock(config: ContainerConfig, _: HostConfig) -> None:
+    text = config["Entrypoint"][-1]
+    weak = text.replace('deadline = self.began + self.order["wall_seconds"]', "deadline = self.began + 1")
+    assert weak != text
+    weak = weak.replace('self._condemn("wall")', "pass")
+    config["Entrypoint"] = [*config["Entrypoint"][:-1], weak]
+
+
+def _the_engines_socket_mounted(_: ContainerConfig, host: HostConfig) -> None:
+    host["Binds"] = ["/var/run/docker.sock:/var/run/docker.sock"]  # type: ignore[typeddict-unknown-key] # no box has any
+
+
+def _a_folder_of_the_host_mounted(_: ContainerConfig, host: HostConfig) -> None:
+    host["Binds"] = ["/etc:/host:ro"]  # type: ignore[typeddict-unknown-key] # as above
+
+
+def _a_device(_: ContainerConfig, host: HostConfig) -> None:
+    device = {"PathOnHost": "/dev/null", "PathInContainer": "/dev/kmsg2", "CgroupPermissions": "rwm"}
+    host["Devices"] = [device]  # type: ignore[typeddict-unknown-key] # as above
+
+
+def _processes_of_the_host(_: ContainerConfig, host: HostConfig) -> None:
+    host["PidMode"] = "host"  # type: ignore[typeddict-unknown-key] # as above
+
+
+WEAKENED: Final[dict[Callable[[ContainerConfig, HostConfig], None], str]] = {
+    _network_on: "network.interfaces",
+    _network_of_the_host: "network.interfaces",
+    _all_capabilities_kept: "privileges.capabilities",
+    _seccomp_off: "kernel.filter",
+    _new_privileges_allowed: "privileges.new",
+    _root_writable: "files.root",
+    _pids_unlimited: "limits.pids",
+    _memory_unlimited: "limits.memory",
+    _disk_unlimited: "limits.disk",
+    _files_executable: "files.execute",
+    _limits_of_processes_off: "limits.descriptors",
+    _run_as_root: "privileges.user",
+    _a_guest_that_hands_its_environment_on: "environment",
+    _a_guest_that_can_be_traced: "guest.memory",
+    _a_guest_that_shows_its_words: "guest.words",
+    _a_guest_that_does_not_watch_the_clock: "limits.time",
+    _the_engines_socket_mounted: "files.sockets",
+    _a_folder_of_the_host_mounted: "files.mounts",
+    _a_device: "devices.open",
+}
+
+
+@asynccontextmanager
+async def _lane(weaken: Callable[[ContainerConfig, HostConfig], None] | None = None) -> AsyncIterator[ProvenDriver]:
+    def harden(job: Job, *, engine: EngineFacts, instance: str, deadline: float, guest: str) -> ContainerOptions:
+        options = container_options(job, engine=engine, instance=instance, deadline=deadline, guest=guest)
+        if weaken is not None:
+            weaken(options.config, options.config["HostConfig"])
+        return options
+
+    kept: list[Proof] = []
+
+    async def keep(proof: Proof) -> None:
+        kept.append(proof)
+
+    lane = ProvenDriver(ContainerDriver(f"selftest-{id(kept)}", IMAGE, harden=harden), {"default": TARGET}, keep=keep)
+    try:
+        yield lane
+    finally:
+        await lane.close()
+
+
+async def test_a_hardened_box_proves_itself_and_stamps_its_answers() -> None:
+    async with _lane() as lane:
+        await lane.prove()
+        readiness = await lane.ready()
+        assert readiness.available, readiness
+        proof = lane.proofs()["default"]
+        assert proof is not None
+        assert proof.findings == ()
+        assert len(proof.trials) > 40
+        assert all(trial.held for trial in proof.trials)
+        outcome = await lane.run(make_job("1 + 1"))
+        assert outcome.ending is Ending.SUCCEEDED
+        assert outcome.posture == proof.posture.digest
+
+
+@pytest.mark.parametrize("weaken", WEAKENED, ids=lambda weaken: weaken.__name__.strip("_"))
+async def test_a_weakened_box_is_found_and_runs_nothing(weaken: Callable[[ContainerConfig, HostConfig], None]) -> None:
+    async with _lane(weaken) as lane:
+        await lane.prove()
+        readiness = await lane.ready()
+        assert not readiness.available
+        found = {finding.partition(":")[0] for finding in readiness.findings}
+        assert WEAKENED[weaken] in found, readiness.detail
+        outcome = await lane.run(make_job("print('ran')"))
+        assert outcome.ending is Ending.LOST
+        assert WEAKENED[weaken] in outcome.evidence.detail
+        assert outcome.stdout.total_bytes == 0
+
+
+async def test_every_weakness_is_another_posture() -> None:
+    digests = set()
+    for weaken in (None, _network_on, _seccomp_off, _a_guest_that_can_be_traced):
+        async with _lane(weaken) as lane:
+            await lane.prove()
+            proof = lane.proofs()["default"]
+            assert proof is not None
+            digests.add(proof.posture.digest)
+            document = json.loads(proof.posture.document)
+            assert document["engine"]["version"]
+            assert document["image"].startswith("sha256:")
+    assert len(digests) == 4
+
+
+async def test_limits_are_no_part_of_the_posture_and_need_no_proof_of_their_own() -> None:
+    async with _lane() as lane:
+        await lane.prove()
+        before = lane.proofs()["default"]
+        outcome = await lane.run(make_job("1", limits=LIMITS))
+        assert before is not None
+        assert outcome.posture == before.posture.digest
+        assert lane.proofs()["default"] is before
