@@ -20,6 +20,7 @@ pytestmark = pytest.mark.engine
 
 SIZE = 24 << 20
 SECRET = "a-word-of-the-callers"
+NOISY = "import time, os\ntime.sleep({seconds})\nprint(os.urandom(120000).hex())"  # and its answer as well
 LARGE = {"stdin": SECRET + "x" * (5 << 20), "lane": "container"}  # more than the log beside the database has room for
 
 
@@ -99,7 +100,7 @@ def test_a_full_disk_stops_what_cannot_be_recorded_before_it_runs_and_nothing_el
         assert kept["status"] == "succeeded", kept
         noisy = submit_later(
             client,
-            code="import time, os\ntime.sleep(4)\nprint(os.urandom(120000).hex())",
+            code=NOISY.format(seconds=4),
             task_id="noisy",
         )
         eventually(lambda: running(client, noisy))
@@ -131,12 +132,10 @@ def test_a_full_disk_stops_what_cannot_be_recorded_before_it_runs_and_nothing_el
 
 def test_a_gateway_that_cannot_write_still_ends_when_it_is_told_to(small: Server) -> None:
     with small.client() as client:
-        noisy = submit_later(
-            client, code="import time, os\ntime.sleep(2)\nprint(os.urandom(120000).hex())", lane="container"
-        )
+        noisy = submit_later(client, code=NOISY.format(seconds=2), lane="container")
         eventually(lambda: running(client, noisy))
         ballast = fill(small)
-        time.sleep(3)
+        time.sleep(2)
         assert small.stop() == 0
         ballast.unlink()
         small.start()
