@@ -1,0 +1,144 @@
+"""What is said on a connection that is no honest request, and who leaves in the middle of one."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import httpx
+import pytest
+
+from tests.conftest import Server
+from tests.service.gateways import Raw, boxes, eventually, policy
+
+KEYS: Final = {"ada": ("t", "agent")}
+BODY: Final = b'{"code": "1", "task_id": "smuggled"}'
+HEAD: Final = b"POST /v1/executions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+SMUGGLED: Final = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+ATTACKS: Final = {
+    "a length and chunks": HEAD + b"Content-Length: 5\r\n" + CHUNKED + b"\r\n0\r\n\r\n" + SMUGGLED,
+    "chunks and a length": HEAD + CHUNKED + b"Content-Length: 5\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 200\r\n\r\n{}" + SMUGGLED,
+    "two lengths in one": HEAD + b"Content-Length: 2, 200\r\n\r\n{}" + SMUGGLED,
+    "a length with a sign": HEAD + b"Content-Length: +2\r\n\r\n{}" + SMUGGLED,
+    "a length with a space": HEAD + b"Content-Length : 2\r\n\r\n{}" + SMUGGLED,
+    "a length in other digits": HEAD + b"Content-Length: \xb2\r\n\r\n{}" + SMUGGLED,
+    "an unknown coding": HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "two codings": HEAD + b"Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "a folded coding": HEAD + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "a hidden coding": HEAD + b"X: y\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}" + SMUGGLED,
+    "a wrong chunk": HEAD + CHUNKED + b"\r\n-1\r\n{}\r\n0\r\n\r\n" + SMUGGLED,
+    "no host": b"GET /v1/policy HTTP/1.1\r\n\r\n" + SMUGGLED,
+    "two hosts": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n" + SMUGGLED,
+    "a host with a space": b"GET /v1/policy HTTP/1.1\r\nHost: local host\r\n\r\n" + SMUGGLED,
+    "a return in a value": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nX: a\rSet-Cookie: b\r\n\r\n" + SMUGGLED,
+    "a NUL in a value": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n" + SMUGGLED,
+    "a space in a path": b"GET /v1/policy x HTTP/1.1\r\nHost: localhost\r\n\r\n" + SMUGGLED,
+    "another version": b"GET /v1/policy HTTP/9.9\r\nHost: localhost\r\n\r\n" + SMUGGLED,
+    "70 KB of headers": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 70_000 + b"\r\n\r\n" + SMUGGLED,
+    "1,000 headers": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 1000 + b"\r\n" + SMUGGLED,
+}
+LINE: Final = re.compile(r"airlock\.http: ([0-9a-f]{16}) (\S+) (\S+) (\S+) (\d+|None) [0-9.]+ms$", re.MULTILINE)
+
+
+def lines(server: Server) -> list[tuple[str, ...]]:
+    """The log's lines about requests: id, caller, method, path, status."""
+    return LINE.findall(server.log.read_text())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_request_hidden_in_another_one_is_never_read(server: Server, agent: httpx.Client, name: str) -> None:
+    before = len(lines(server))
+    with Raw(server) as raw:
+        received = raw.say(ATTACKS[name])
+    assert re.match(rb"HTTP/1\.1 (400|413|415|422|431|501) ", received), received[:200]
+    assert received.count(b"HTTP/1.1 ") == 1, "one refusal, and nothing after it"
+    assert agent.get("/v1/tasks/smuggled").status_code == 404
+    assert len(lines(server)) - before <= 2, "one line for it at most, and one for our own question"
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_one_request_is_one_line_of_the_log(server: Server) -> None:
+    """Also of those that come together, and whatever they hold: no line can be forged."""
+    before = len(lines(server))
+    forged = "%0d%0a2025-01-01%2000:00:00,000%20INFO%20airlock.http:%200123456789abcdef%20admin%20GET%20/%20200%201.0ms"
+    paths = ["/healthz", "/v1/policy?key=not-for-the-log", f"/v1/tasks/{forged}", "/nope", "/v1/executions/%00"]
+    with Raw(server) as raw:
+        raw.say(b"".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in paths))
+    eventually(lambda: len(lines(server)) - before >= len(paths), 5)
+    found = lines(server)[before:]
+    assert [line[3] for line in found] == [path.partition("?")[0] for path in paths]
+    assert [line[4] for line in found] == ["200", "200", "404", "404", "404"] or all(
+        line[4] in {"200", "404", "422"} for line in found
+    )
+    assert len({line[0] for line in found}) == len(paths)
+    assert "not-for-the-log" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "", "@"])
+def test_without_keys_a_foreign_host_is_nobody(server: Server, host: str) -> None:
+    with Raw(server) as raw:
+        received = raw.say(b"GET /v1/policy HTTP/1.1\r\nConnection: close\r\nHost: " + host.encode() + b"\r\n\r\n")
+    assert re.match(rb"HTTP/1\.1 (400|403) ", received), received[:200]
+    assert b"digest" not in received
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data = tmp_path_factory.mktemp("connections")
+    (data / "policy.yaml").write_text(policy(KEYS))
+    started = Server(data, data / "policy.yaml").start()
+    yield started
+    started.stop()
+
+
+@pytest.mark.engine
+def test_a_caller_who_leaves_is_no_reason_to_forget_the_limit(quick: Server) -> None:
+    """The program was taken: it ends at its own limit, is recorded, and its box is gone."""
+    code = "import time\nprint('begun', flush=True)\ntime.sleep(60)"
+    body = json.dumps({"code": code, "task_id": "left", "lane": "container", "limits": {"time": "2s"}}).encode()
+    with quick.client("key-of-ada") as ada:
+        with Raw(quick) as raw:
+            key = b"Authorization: Bearer key-of-ada\r\n"
+            raw.connection.sendall(HEAD + key + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            eventually(lambda: ada.get("/v1/tasks/left").status_code == 200)
+        answer = ada.get("/v1/tasks/left", params={"wait": 30}).json()["latest"]
+        assert (answer["status"], answer["stdout"]) == ("timed_out", "begun\n")
+        assert 2 <= answer["usage"]["wall_seconds"] < 3
+        eventually(lambda: not boxes(quick), 10)
+        assert ada.get("/v1/policy").status_code == 200
+
+
+def test_callers_who_leave_while_they_wait_hold_nothing(quick: Server) -> None:
+    """A hundred of them, who ask for the longest wait and go: what they held is given back before it is over."""
+    with quick.client("key-of-ada") as ada:
+        ada.post("/v1/executions", json={"code": "def broken(:", "task_id": "waits"})
+        for number in range(2):
+            ada.post("/v1/executions", json={"code": f"def broken{number}(:", "task_id": "waits"})
+        assert ada.get("/v1/tasks/waits").json()["turn"] == "reviewer"
+        assert quick.process is not None
+        sockets = _sockets(quick.process.pid)
+        for _ in range(100):
+            with Raw(quick) as raw:
+                raw.connection.sendall(
+                    b"GET /v1/tasks/waits?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-ada\r\n\r\n"
+                )
+        time.sleep(0.2)
+        eventually(lambda: _sockets(quick.process.pid) <= sockets + 2, 10)  # type: ignore[union-attr]
+        assert ada.get("/v1/policy").status_code == 200
+
+
+def _sockets(process: int) -> int:
+    from pathlib import Path  # noqa: PLC0415
+
+    found = 0
+    for one in Path(f"/proc/{process}/fd").iterdir():
+        try:
+            found += str(one.readlink()).startswith("socket:")
+        except OSError:
+            continue
+    return found
