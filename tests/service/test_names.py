@@ -52,7 +52,12 @@ def test_a_name_with_a_way_out_opens_nothing(
     names = [up + target for up in UP] + list(ODD)
     watch = Watch(decoy.parent)
     for name in names:
-        for path in (f"executions/{name}", f"tasks/{name}", f"executions/{real}/files/{name}", f"executions/{name}/files/a"):
+        for path in (
+            f"executions/{name}",
+            f"tasks/{name}",
+            f"executions/{real}/files/{name}",
+            f"executions/{name}/files/a",
+        ):
             _refused(agent.get(f"/v1/{path}"))
         _refused(reviewer.get(f"/v1/reviews/{name}"))
         _refused(reviewer.post(f"/v1/reviews/{name}/rulings", json={"token": "x", "ruling": "approve"}))

@@ -42,7 +42,9 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    canary = {name: f"canary{secrets.token_hex(12)}" for name in ("env", "folder", "code", "input", "file", "out", "env_in")}
+    canary = {
+        name: f"canary{secrets.token_hex(12)}" for name in ("env", "folder", "code", "input", "file", "out", "env_in")
+    }
     data = tmp_path_factory.mktemp(canary["folder"])
     rules = policy(KEYS, "budget: {failures_in_a_row: 1}, checks: {imports: {deny: [ftplib]}}")
     (data / "policy.yaml").write_text(rules)
