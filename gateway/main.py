@@ -28,6 +28,7 @@ from gateway.recovery import recover
 from gateway.reviews import Reviews
 from gateway.server import Server, configure_logging, server_config
 from gateway.settings import Settings, StartError
+from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
@@ -172,6 +173,7 @@ async def require_runtimes(policy: Policy) -> None:
 def serve(settings: Settings) -> None:
     """Run the gateway until it is told to stop."""
     configure_logging(settings)
+    ignore_warnings()
     lock = _sole(settings.data)
     gateway = compose(settings)
     asyncio.run(require_runtimes(gateway.policy))
