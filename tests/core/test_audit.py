@@ -31,7 +31,8 @@ def test_what_was_not_asked_about_is_said_loudly() -> None:
 
 
 def test_where_nothing_could_be_asked_that_is_said_and_nothing_else() -> None:
-    for report in (None, [], {}, {"dependencies": []}, {"dependencies": [SKIPPED]}):
+    reports: list[object] = [None, [], {}, {"dependencies": []}, {"dependencies": [SKIPPED]}]
+    for report in reports:
         code, words = judge(report)
         assert code == 0
         assert NOT_ASKED in words
