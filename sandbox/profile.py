@@ -47,6 +47,7 @@ MASKED_PATHS: Final = (
     "/proc/sched_debug",
     "/proc/scsi",
     # facts about the host that are nobody's business in a box
+    "/proc/bootconfig",
     "/proc/cmdline",
     "/proc/config.gz",
     "/proc/modules",

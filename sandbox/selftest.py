@@ -21,6 +21,7 @@ from sandbox.profile import SHARED_MEMORY_BYTES, is_gvisor
 
 # The walls of a profile are tried where they are cheap to reach: one that stands at 64 MiB stands at 4 GiB.
 _MEMORY_BYTES: Final = 64 << 20
+_OWN_KERNEL_BYTES: Final = 192 << 20  # more: such a runtime's kernel lives in the same memory
 _DISK_BYTES: Final = 8 << 20
 _PIDS: Final = 24
 _PROBE_SECONDS: Final = 30.0  # fifty trials, most of a millisecond; the bound is for a machine that is busy
@@ -157,7 +158,7 @@ def _limits(target: Target, seconds: float) -> Limits:
     given = target.limits
     return Limits(
         cpu_cores=given.cpu_cores,
-        memory_bytes=min(given.memory_bytes, _MEMORY_BYTES),
+        memory_bytes=min(given.memory_bytes, _OWN_KERNEL_BYTES if is_gvisor(target.runtime) else _MEMORY_BYTES),
         wall_seconds=seconds,
         pids=min(given.pids, _PIDS),
         disk_bytes=min(given.disk_bytes, _DISK_BYTES),

@@ -41,6 +41,7 @@ class PrivateEngine:
         for pid in (self.folder / "pid", self.folder / "exec" / "containerd" / "containerd.pid"):
             pid.unlink(missing_ok=True)
         command = [
+            *("unshare", "--net"),  # beside the machine's own engine, whose bridge it would take for its own and remove
             "dockerd",
             f"--data-root={self.folder}/data",
             f"--exec-root={self.folder}/exec",
@@ -86,7 +87,7 @@ def open_private_engine(
     *options: str, settings: Mapping[str, object] | None = None, image: bool = True
 ) -> Iterator[PrivateEngine]:
     """A private engine that has the guest's image; skips where this machine cannot have one."""
-    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+    if os.geteuid() != 0 or None in {shutil.which("dockerd"), shutil.which("unshare")}:
         pytest.skip("NOT TESTED: an engine of the test's own needs root and dockerd")
     folder = Path(tempfile.mkdtemp(prefix="airlock-engine-"))
     engine = PrivateEngine(folder, options, settings or {})

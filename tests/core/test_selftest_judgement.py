@@ -95,4 +95,4 @@ def test_details_are_bounded() -> None:
 def test_a_runtime_with_a_kernel_of_its_own_is_asked_what_makes_sense_there() -> None:
     names = set(probe.expected(own_kernel=True))
     assert names < set(NAMES)
-    assert {"network.tcp", "guest.memory", "limits.memory"} <= names
+    assert {"network.tcp", "guest.memory", "limits.disk"} <= names

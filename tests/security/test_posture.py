@@ -184,7 +184,7 @@ print(json.dumps({name: os.readlink("/proc/self/ns/" + name) for name in os.list
 
 # What any user may read of a kernel's /proc, over kernels and distributions; nothing in it names a process of the host.
 PROC: Final = (
-    "bootconfig buddyinfo bus cgroups consoles cpuinfo crypto devices dma driver dynamic_debug execdomains fb filesystems "
+    "buddyinfo bus cgroups consoles cpuinfo crypto devices dma driver dynamic_debug execdomains fb filesystems "
     "fs irq loadavg locks mdstat meminfo misc mounts net schedstat self softirqs stat swaps sys sysvipc thread-self tty "
     "uptime version version_signature vmstat zoneinfo"
 )

@@ -32,6 +32,11 @@ def _network_of_the_host(config: ContainerConfig, host: HostConfig) -> None:
     config["NetworkDisabled"] = False
 
 
+def _network_and_sockets(config: ContainerConfig, host: HostConfig) -> None:
+    _network_of_the_host(config, host)
+    _seccomp_off(config, host)
+
+
 def _all_capabilities_kept(_: ContainerConfig, host: HostConfig) -> None:
     host["CapDrop"] = []
 
@@ -121,6 +126,7 @@ def _processes_of_the_host(_: ContainerConfig, host: HostConfig) -> None:
 WEAKENED: Final[dict[Callable[[ContainerConfig, HostConfig], None], str]] = {
     _network_on: "network.interfaces",
     _network_of_the_host: "network.interfaces",
+    _network_and_sockets: "network.tcp",
     _all_capabilities_kept: "privileges.capabilities",
     _seccomp_off: "kernel.filter",
     _new_privileges_allowed: "privileges.new",
