@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-
 from tests.conftest import Server
 from tests.service.gateways import policy
 
