@@ -127,21 +127,14 @@ def test_a_review_can_be_rejected_after_the_ceilings_came_down(make_server: Call
     )
     server.start()
     with server.client(server.reviewer_key) as reviewer:
-        rejected, answered, approved = [
-            reviewer.post(
-                f"/v1/reviews/{review}/rulings",
-                json={"token": reviewer.get(f"/v1/reviews/{review}").json()["token"], **ruling},
-            )
-            for review, ruling in zip(
-                reviews,
-                (
-                    {"ruling": "reject", "message": "no"},
-                    {"ruling": "answer", "result": 1},
-                    {"ruling": "approve"},
-                ),
-                strict=True,
-            )
-        ]
+
+        def rule(review: str, **ruling: object) -> httpx.Response:
+            token = reviewer.get(f"/v1/reviews/{review}").json()["token"]
+            return reviewer.post(f"/v1/reviews/{review}/rulings", json={"token": token, **ruling})
+
+        rejected = rule(reviews[0], ruling="reject", message="no")
+        answered = rule(reviews[1], ruling="answer", result=1)
+        approved = rule(reviews[2], ruling="approve")
     assert (rejected.status_code, answered.status_code) == (200, 200)
     assert (approved.status_code, approved.json()["errors"][0]["field"]) == (422, "limits.memory")
 

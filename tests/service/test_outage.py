@@ -15,6 +15,7 @@ from docker.models.images import Image
 
 from tests.conftest import Server
 from tests.engine_support import IMAGE, EngineProxy, open_proxy
+from tests.engine_support import eventually as eventually_async
 from tests.service.gateways import boxes, eventually, policy, running, submit_later
 
 pytestmark = pytest.mark.engine
@@ -65,10 +66,13 @@ class Gateway:
         assert ready["lanes"]["monty"]["available"] is True
         return available
 
-    async def recovers(self) -> None:
-        async with asyncio.timeout(30):  # what was asked is remembered for a moment
-            while not await self.container_lane():
-                await asyncio.sleep(0.2)
+    async def tells(self, *, available: bool) -> None:
+        """What was asked of the engine is remembered for a moment."""
+
+        async def told() -> bool:
+            return await self.container_lane() is available
+
+        await eventually_async(told, 30)
 
 
 async def test_an_engine_in_trouble_is_nobodys_fault_and_its_return_is_noticed(
@@ -79,15 +83,13 @@ async def test_an_engine_in_trouble_is_nobodys_fault_and_its_return_is_noticed(
     server = await asyncio.to_thread(make_server, policy(defaults=ONE_TRY), DOCKER_HOST=proxy.address.url)
     async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
         gateway = Gateway(client)
-        await gateway.recovers()
+        await gateway.tells(available=True)
         await gateway.works()
         for mode in ("away", "fail", "hang"):
             await proxy.down()
             proxy.mode = mode
             if mode == "away":
-                async with asyncio.timeout(30):
-                    while await gateway.container_lane():
-                        await asyncio.sleep(0.2)
+                await gateway.tells(available=False)
             else:
                 await proxy.up()
             await gateway.is_in_trouble()
@@ -95,7 +97,7 @@ async def test_an_engine_in_trouble_is_nobodys_fault_and_its_return_is_noticed(
             proxy.mode = "through"
             await proxy.up()
             await gateway.works()
-        await gateway.recovers()
+        await gateway.tells(available=True)
     assert await asyncio.to_thread(server.stop) == 0
 
 
