@@ -101,7 +101,7 @@ class Lab:
             guest="input()",
         )
         options.config["HostConfig"].pop("MemorySwappiness")
-        await self.engine.start(await self.engine.create(replace(options, name=f"{SESSION}-{execution}")))
+        await self.engine.start(await self.engine.create(replace(options, name=f"{self.instance}-{execution}")))
 
     async def settle(self) -> None:
         """Wait until everything that ended is removed; fails when something stays."""
