@@ -32,6 +32,7 @@ from gateway.tasks import Tasks
 from gateway.times import new_id
 from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
+from sandbox.engine import Engine, EngineError
 from sandbox.job import Lane
 from sandbox.monty import Monty, MontyDriver
 
@@ -122,6 +123,29 @@ def _instance(data: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
+async def _engine_runtimes() -> frozenset[str] | None:
+    """The names of the engine's runtimes; None while it does not answer."""
+    engine = Engine(None, calls=1)
+    try:
+        return (await engine.describe()).runtimes
+    except EngineError:
+        return None
+    finally:
+        await engine.close()
+
+
+def _require_runtimes(policy: Policy) -> None:
+    """Refuse to start where the engine lacks what a profile names; where it is away now, the lane says so later."""
+    wanted = {name: profile.isolation.runtime for name, profile in policy.profiles.items() if profile.isolation.runtime}
+    has = asyncio.run(_engine_runtimes()) if wanted else None
+    if has is None:
+        return
+    for name, runtime in wanted.items():
+        if runtime not in has:
+            known = ", ".join(sorted(has)) or "none that it names"
+            raise StartError(f"The profile {name!r} wants the runtime {runtime!r}; this engine has {known}.")
+
+
 def _sole(data: Path) -> object:
     """Hold the data directory; two gateways on one log would take up each other's executions."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,6 +162,7 @@ def serve(settings: Settings) -> None:
     configure_logging(settings)
     lock = _sole(settings.data)
     gateway = compose(settings)
+    _require_runtimes(gateway.policy)
     migrate(settings.database)
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator

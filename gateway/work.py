@@ -74,6 +74,7 @@ class Work:
             code=request.code,
             limits=limits,
             image=self.profile.isolation.image,
+            runtime=self.profile.isolation.runtime,
             inputs=request.inputs,
             stdin=request.stdin,
             args=tuple(request.args),

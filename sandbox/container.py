@@ -22,7 +22,7 @@ from sandbox.driver import Readiness
 from sandbox.engine import Description, Engine, EngineError, Image, ImageMissingError
 from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
-from sandbox.profile import ATTEMPT_LABEL, EXECUTION_LABEL, INSTANCE_LABEL, container_options
+from sandbox.profile import ATTEMPT_LABEL, EXECUTION_LABEL, INSTANCE_LABEL, EngineFacts, container_options
 from sandbox.verdict import outcome_of
 
 READY_SECONDS: Final = 15.0
@@ -58,8 +58,8 @@ class ContainerDriver:
     """Runs each job in a box of its own on one Docker engine.
 
     `instance` names the owner of boxes, for the janitor; `boxes` is how many exist at once.
-    `runtime` None is the engine's default, `address` None the engine of the environment
-    (DOCKER_HOST and so on). Needs no engine before the first job.
+    `address` None is the engine of the environment (DOCKER_HOST and so on). Needs no engine
+    before the first job.
     """
 
     def __init__(
@@ -68,13 +68,12 @@ class ContainerDriver:
         default_image: str,
         boxes: int = 8,
         *,
-        runtime: str | None = None,
         address: EngineAddress | None = None,
     ) -> None:
         self._instance = instance
         self._default_image = default_image
         self._slots = asyncio.Semaphore(boxes)
-        self._engine = Engine(address, runtime=runtime, calls=boxes)
+        self._engine = Engine(address, calls=boxes)
         self._guest = inspect.getsource(guest)
         self._description: Description | None = None
         self._images: dict[str, Image] = {}
@@ -155,15 +154,18 @@ class ContainerDriver:
     async def _try(self, box: _Box) -> Outcome | None:
         try:
             return await self._attempt(box)
-        except (EngineError, _UnfitError) as error:
+        except EngineError as error:
+            self._forget_engine()
+            return _lost(box, str(error))
+        except _UnfitError as error:
             return _lost(box, str(error))
 
     async def _attempt(self, box: _Box) -> Outcome:
         job = box.job
-        image, description = await self._image(job.image), await self._described()
+        image, facts = await self._image(job.image), await self._facts(job)
         options = container_options(
             replace(job, image=image.identity),
-            engine=description.facts,
+            engine=facts,
             instance=self._instance,
             deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
             guest=self._guest,
@@ -208,7 +210,10 @@ class ContainerDriver:
             self._images.pop(self._default_image, None)
             image = await self._image(self._default_image)
             python = self._proven.get(image.identity) or await self._prove(image)
-        except (EngineError, _UnfitError) as error:
+        except EngineError as error:
+            self._forget_engine()
+            return Readiness(available=False, detail=str(error))
+        except _UnfitError as error:
             return Readiness(available=False, detail=str(error))
         where = f"Docker {description.version}, cgroup v{description.facts.cgroup_version}"
         return Readiness(available=True, detail=f"Python {python} in {self._default_image} on {where}", python=python)
@@ -233,6 +238,19 @@ class ContainerDriver:
         if self._description.complaints:
             raise _UnfitError(f"the engine is unfit: {'; '.join(self._description.complaints)}")
         return self._description
+
+    async def _facts(self, job: Job) -> EngineFacts:
+        description = await self._described()
+        if job.runtime is not None and job.runtime not in description.runtimes:
+            has = ", ".join(sorted(description.runtimes)) or "none that it names"
+            raise _UnfitError(f"the engine has no runtime {job.runtime!r}; it has {has}")
+        return replace(description.facts, runtime=job.runtime)
+
+    def _forget_engine(self) -> None:
+        """Look at the engine anew after it failed: it may come back restarted, upgraded or with other images."""
+        self._engine.forget()
+        self._description = None
+        self._images.clear()
 
     async def _image(self, reference: str) -> Image:
         """The image as it was when it was last asked for: the one that was proven is the one that runs."""

@@ -48,10 +48,14 @@ class ImageMissingError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator."""
+    """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator.
+
+    `facts` are those of its default runtime, `runtimes` the names of all that it has.
+    """
 
     version: str
     facts: EngineFacts
+    runtimes: frozenset[str]
     complaints: tuple[str, ...]
 
 
@@ -66,9 +70,8 @@ class Image:
 class Engine:
     """One Docker engine; `address` None means what the environment of a Docker client says."""
 
-    def __init__(self, address: EngineAddress | None, *, runtime: str | None, calls: int) -> None:
+    def __init__(self, address: EngineAddress | None, *, calls: int) -> None:
         self._given_address = address
-        self._runtime = runtime
         self._threads = ThreadPoolExecutor(max_workers=calls + SPARE_CALLS, thread_name_prefix="engine")
         self._connections = calls + SPARE_CALLS
         self._connecting = threading.Lock()
@@ -76,7 +79,7 @@ class Engine:
 
     async def describe(self) -> Description:
         """Ask the engine what it is."""
-        return _description(await self._call(ASK_SECONDS, lambda client: client.info()), self._runtime)
+        return _description(await self._call(ASK_SECONDS, lambda client: client.info()))
 
     async def image(self, reference: str) -> Image:
         """Ask what an image is now; raises ImageMissingError."""
@@ -142,11 +145,16 @@ class Engine:
         )
         return {str(one["Id"]): one["Labels"] for one in found}
 
+    def forget(self) -> None:
+        """Connect anew for the next call: another version of the engine may answer there, and speak another API."""
+        client, self._client = self._client, None  # not under the lock, which a call holds while it connects
+        if client is not None:
+            client.close()  # calls that are on their way keep their connections
+
     async def close(self) -> None:
         """Give the connections back."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
+        self.forget()
 
     async def _call(self, seconds: float, call: Callable[[docker.APIClient], T]) -> T:
         """Make one call in a thread. A caller that gives up leaves the thread to its socket's time limit."""
@@ -208,7 +216,7 @@ def _words(error: Exception) -> str:
     return " ".join(str(text).split())[:500] or type(error).__name__
 
 
-def _description(info: Mapping[str, object], runtime: str | None) -> Description:
+def _description(info: Mapping[str, object]) -> Description:
     runtimes = info.get("Runtimes")
     options = info.get("SecurityOptions")
     wanted = {
@@ -217,10 +225,13 @@ def _description(info: Mapping[str, object], runtime: str | None) -> Description
         "it cannot limit processes": info.get("PidsLimit") is True,
         "it cannot limit CPU time": info.get("CpuCfsQuota") is True,
         "it cannot filter system calls": isinstance(options, list) and any("seccomp" in str(one) for one in options),
-        f"it has no runtime {runtime!r}": runtime is None or (isinstance(runtimes, dict) and runtime in runtimes),
     }
     return Description(
         version=str(info.get("ServerVersion")),
-        facts=EngineFacts(cgroup_version=2 if info.get("CgroupVersion") == "2" else 1, runtime=runtime),
+        facts=EngineFacts(
+            cgroup_version=2 if info.get("CgroupVersion") == "2" else 1,
+            default_runtime=str(info.get("DefaultRuntime") or ""),
+        ),
+        runtimes=frozenset(runtimes if isinstance(runtimes, dict) else ()),
         complaints=tuple(words for words, holds in wanted.items() if not holds),
     )

@@ -50,7 +50,8 @@ class Job:
 
     `execution` and `attempt` name it for labels and the janitor. `inputs` are bound to
     variables before the program's first line. `outputs` are globs, relative to the working
-    directory, of the files to bring back.
+    directory, of the files to bring back. `runtime` is the engine's name for what starts a
+    container; None is the engine's default.
     """
 
     execution: str
@@ -58,6 +59,7 @@ class Job:
     code: str = field(repr=False)
     limits: Limits
     image: str
+    runtime: str | None = None
     inputs: Mapping[str, JsonValue] = field(default_factory=dict)
     stdin: str = ""
     args: tuple[str, ...] = ()

@@ -98,11 +98,12 @@ class EngineFacts:
 
     cgroup_version: int
     runtime: str | None = None
+    default_runtime: str = "runc"
 
     @property
     def is_gvisor(self) -> bool:
         """Whether the box gets a kernel of its own instead of namespaces and filters."""
-        return self.runtime is not None and self.runtime.startswith("runsc")
+        return (self.runtime or self.default_runtime).startswith("runsc")
 
 
 class Ulimit(TypedDict):

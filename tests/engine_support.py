@@ -39,6 +39,7 @@ def make_job(  # noqa: PLR0913 - one parameter for each field of a job
     files: Sequence[InputFile] = (),
     outputs: Sequence[str] = (),
     image: str = IMAGE,
+    runtime: str | None = None,
 ) -> Job:
     return Job(
         execution=f"{SESSION}-{next(_numbers)}",
@@ -46,6 +47,7 @@ def make_job(  # noqa: PLR0913 - one parameter for each field of a job
         code=code,
         limits=limits,
         image=image,
+        runtime=runtime,
         inputs=inputs or {},
         stdin=stdin,
         args=tuple(args),
@@ -94,7 +96,7 @@ class Lab:
 async def open_lab(address: EngineAddress | None = None, boxes: int = 4) -> AsyncIterator[Lab]:
     instance = f"{SESSION}-{next(_numbers)}"
     driver = ContainerDriver(instance, IMAGE, boxes, address=address)
-    engine = Engine(None, runtime=None, calls=2)
+    engine = Engine(None, calls=2)
     try:
         yield Lab(driver, engine, instance)
     finally:

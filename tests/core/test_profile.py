@@ -83,6 +83,14 @@ def test_cgroups_and_runtimes_differ_only_where_they_must() -> None:
     assert {**v1, "MemorySwappiness": None} == {**v2, "MemorySwappiness": None}
 
 
+def test_an_engine_whose_default_is_gvisor_is_given_what_gvisor_needs() -> None:
+    default = host(engine=EngineFacts(cgroup_version=2, default_runtime="runsc-systrap"))
+    assert "Runtime" not in default
+    assert default["PidsLimit"] == 1024
+    chosen = host(engine=EngineFacts(cgroup_version=2, default_runtime="runsc", runtime="runc"))
+    assert (chosen["Runtime"], chosen["PidsLimit"]) == ("runc", 33)
+
+
 def test_a_box_says_whose_it_is_and_for_how_long() -> None:
     options = container_options(JOB, engine=V1, instance="gateway-1", deadline=12.9, guest="pass")
     assert options.name == "airlock-e1-2"

@@ -88,6 +88,7 @@ CHANGED = {
     "lanes.monty": "false",
     "lanes.monty_time": "2s",
     "isolation.image": "python:3.13",
+    "isolation.runtime": "runsc",
     "limits.cpu.default": "2",
     "limits.cpu.max": "3",
     "limits.memory.default": "257Mi",

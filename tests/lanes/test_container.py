@@ -258,6 +258,19 @@ async def test_an_image_that_is_not_there_is_the_platforms_fault(lab: Lab) -> No
     assert "airlock-no-such-image:1" in readiness.detail
 
 
+async def test_a_runtime_can_be_named(lab: Lab) -> None:
+    outcome = await lab.driver.run(make_job("print(1)", runtime="runc"))
+    assert (outcome.ending, outcome.stdout.text) == (Ending.SUCCEEDED, "1\n")
+
+
+async def test_a_runtime_that_is_not_there_is_the_platforms_fault(lab: Lab) -> None:
+    outcome = await lab.driver.run(make_job("print(1)", runtime="no-such-runtime"))
+    assert (outcome.ending, outcome.fault) == (Ending.LOST, Fault.PLATFORM)
+    assert "no runtime 'no-such-runtime'" in outcome.evidence.detail
+    assert "runc" in outcome.evidence.detail
+    assert (await lab.run("print(1)")).ending is Ending.SUCCEEDED
+
+
 async def test_an_image_with_volumes_is_refused(lab: Lab) -> None:
     empty = io.BytesIO()
     tarfile.open(fileobj=empty, mode="w").close()
