@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +35,8 @@ from sandbox.driver import Driver
 from sandbox.engine import Engine, EngineError
 from sandbox.job import Lane
 from sandbox.monty import Monty, MontyDriver
+
+log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
 _EXPIRY_SECONDS = 5.0
@@ -88,11 +90,15 @@ class Gateway:
 
 
 async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:
-    """Do `work` for ever; a store that cannot be reached now is tried again."""
+    """Do `work` for ever, whatever becomes of it; a store that cannot be reached now is tried again."""
     while True:
         await asyncio.sleep(seconds)
-        with contextlib.suppress(Unavailable):
+        try:
             await work()
+        except Unavailable:
+            continue
+        except Exception:
+            log.exception("housekeeping failed, and is tried again")
 
 
 def compose(settings: Settings) -> Gateway:

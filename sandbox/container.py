@@ -15,14 +15,14 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sandbox import guest
+from sandbox import guest, janitor
 from sandbox.attach import EngineAddress
 from sandbox.conversation import START_SECONDS, TELL_SECONDS, Conversation, Silence
 from sandbox.driver import Readiness
-from sandbox.engine import Description, Engine, EngineError, Image, ImageMissingError
+from sandbox.engine import REMOVE_SECONDS, Description, Engine, EngineError, Image, ImageMissingError
 from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
-from sandbox.profile import ATTEMPT_LABEL, EXECUTION_LABEL, INSTANCE_LABEL, EngineFacts, container_options
+from sandbox.profile import EngineFacts, container_options
 from sandbox.verdict import outcome_of
 
 READY_SECONDS: Final = 15.0
@@ -125,19 +125,18 @@ class ContainerDriver:
             return None
 
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
-        """Remove this instance's boxes that nobody owns; counts none while the engine is away."""
-        await self._removals_done()
-        reaped = 0
+        """Remove boxes that nobody owns (see `janitor`); counts none while the engine is away."""
+        if self._removals:
+            await asyncio.wait(set(self._removals), timeout=REMOVE_SECONDS)
         try:
-            for container, labels in (await self._engine.labelled(INSTANCE_LABEL, self._instance)).items():
-                attempt = labels.get(ATTEMPT_LABEL, "")
-                owner = (labels.get(EXECUTION_LABEL, ""), int(attempt) if attempt.isdecimal() else -1)
-                if owner not in live and owner not in self._boxes:
-                    await self._engine.remove(container)
-                    reaped += 1
+            return await janitor.reap(
+                self._engine,
+                instance=self._instance,
+                owned=lambda owner: owner in live or owner in self._boxes,
+            )
         except EngineError:
-            return reaped
-        return reaped
+            self._forget_engine()
+            return 0
 
     async def close(self) -> None:
         """End what runs (as lost), wait until every box is removed, then let go of the engine."""
@@ -282,10 +281,6 @@ class ContainerDriver:
             with contextlib.suppress(EngineError):
                 await self._engine.remove(container)
                 return
-
-    async def _removals_done(self) -> None:
-        if self._removals:
-            await asyncio.wait(set(self._removals))
 
 
 def _lost(box: _Box, detail: str) -> Outcome:

@@ -138,12 +138,11 @@ class Engine:
             ):
                 raise
 
-    async def labelled(self, label: str, value: str) -> dict[str, Mapping[str, str]]:
-        """The labels of every container, running or not, that has this one; by container id."""
-        found = await self._call(
-            ASK_SECONDS, lambda client: client.containers(all=True, filters={"label": f"{label}={value}"})
-        )
-        return {str(one["Id"]): one["Labels"] for one in found}
+    async def labelled(self, label: str, value: str | None = None) -> dict[str, Mapping[str, str]]:
+        """The labels of every container, running or not, that has this one, with this value if given; by id."""
+        wanted = label if value is None else f"{label}={value}"
+        found = await self._call(ASK_SECONDS, lambda client: client.containers(all=True, filters={"label": wanted}))
+        return {str(one["Id"]): one["Labels"] or {} for one in found}
 
     def forget(self) -> None:
         """Connect anew for the next call: another version of the engine may answer there, and speak another API."""

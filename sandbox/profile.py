@@ -180,6 +180,7 @@ class ContainerConfig(TypedDict):
     AttachStdout: bool
     AttachStderr: bool
     Tty: bool
+    StopSignal: str
     Healthcheck: Healthcheck
     HostConfig: HostConfig
 
@@ -223,6 +224,7 @@ def container_options(job: Job, *, engine: EngineFacts, instance: str, deadline:
             "AttachStdout": True,
             "AttachStderr": True,
             "Tty": False,
+            "StopSignal": "SIGKILL",  # the guest takes no other, and an engine that stops would wait for it
             "Healthcheck": {"Test": ["NONE"]},  # an image's own would run beside the guest
             "HostConfig": _host_config(job, engine),
         },

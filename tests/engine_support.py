@@ -93,10 +93,13 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(address: EngineAddress | None = None, boxes: int = 4) -> AsyncIterator[Lab]:
+async def open_lab(
+    address: EngineAddress | None = None, boxes: int = 4, *, seen_from: EngineAddress | None = None
+) -> AsyncIterator[Lab]:
+    """A driver on the engine at `address`; `seen_from` is where its boxes are looked at, None the usual engine."""
     instance = f"{SESSION}-{next(_numbers)}"
     driver = ContainerDriver(instance, IMAGE, boxes, address=address)
-    engine = Engine(None, calls=2)
+    engine = Engine(seen_from, calls=2)
     try:
         yield Lab(driver, engine, instance)
     finally:

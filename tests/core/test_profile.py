@@ -30,6 +30,7 @@ def test_everything_is_off() -> None:
     assert config["Entrypoint"] == ["python3", "-I", "-B", "-c", "pass"]
     assert config["Healthcheck"] == {"Test": ["NONE"]}
     assert not config["Tty"]
+    assert config["StopSignal"] == "SIGKILL"
     options = config["HostConfig"]
     assert options["NetworkMode"] == "none"
     assert options["ReadonlyRootfs"]
