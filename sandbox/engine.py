@@ -216,7 +216,8 @@ def _words(error: Exception) -> str:
 
 
 def _description(info: Mapping[str, object]) -> Description:
-    runtimes = info.get("Runtimes")
+    named = info.get("Runtimes")
+    runtimes = {str(name): made_of for name, made_of in named.items()} if isinstance(named, dict) else {}
     options = info.get("SecurityOptions")
     wanted = {
         "it does not run Linux containers": info.get("OSType") == "linux",
@@ -230,7 +231,8 @@ def _description(info: Mapping[str, object]) -> Description:
         facts=EngineFacts(
             cgroup_version=2 if info.get("CgroupVersion") == "2" else 1,
             default_runtime=str(info.get("DefaultRuntime") or ""),
+            gvisor_runtimes=frozenset(name for name, made_of in runtimes.items() if "runsc" in f"{name} {made_of}"),
         ),
-        runtimes=frozenset(runtimes if isinstance(runtimes, dict) else ()),
+        runtimes=frozenset(runtimes),
         complaints=tuple(words for words, holds in wanted.items() if not holds),
     )

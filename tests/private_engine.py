@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -30,6 +31,7 @@ from tests.engine_support import IMAGE
 START_SECONDS = 60
 END_SECONDS = 20
 RUNSC = shutil.which("runsc")
+SYSTRAP_SINCE = "20230401"  # the platform of gVisor that needs nothing of the machine
 
 
 @dataclass
@@ -150,6 +152,16 @@ def _processes_of(folder: Path) -> list[int]:
 def _mounts_below(folder: Path) -> list[str]:
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True)
+
+
+def gvisor_runtime() -> dict[str, object]:
+    """What daemon.json says of gVisor, if it is on this machine."""
+    if RUNSC is None:
+        return {}
+    version = subprocess.run([RUNSC, "--version"], check=True, capture_output=True, text=True).stdout
+    released = re.search(r"20\d{6}", version)
+    platform = "ptrace" if released is not None and released[0] < SYSTRAP_SINCE else "systrap"
+    return {"runsc": {"path": RUNSC, "runtimeArgs": [f"--platform={platform}", "--network=none"]}}
 
 
 @contextmanager

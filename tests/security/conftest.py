@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from tests.engine_support import Lab, open_lab
-from tests.private_engine import PrivateEngine, open_private_engine
+from tests.private_engine import PrivateEngine, gvisor_runtime, open_private_engine
 
 
 @pytest_asyncio.fixture
@@ -18,6 +19,22 @@ async def lab() -> AsyncIterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def killable_engine() -> Iterator[PrivateEngine]:
-    with open_private_engine() as engine:
+def sole_private_engine() -> Iterator[PrivateEngine]:
+    with open_private_engine(runtimes=gvisor_runtime()) as engine:
         yield engine
+
+
+@pytest.fixture
+def private_engine(sole_private_engine: PrivateEngine) -> PrivateEngine:
+    """An engine that the test may kill; the one before may have left it so."""
+    if not sole_private_engine.answers():
+        sole_private_engine.kill()
+        sole_private_engine.start()
+    return sole_private_engine
+
+
+@pytest_asyncio.fixture
+async def private_lab(private_engine: PrivateEngine) -> AsyncIterator[Lab]:
+    async with open_lab(private_engine.address, seen_from=private_engine.address) as opened:
+        yield opened
+    gc.collect()  # what the client library left of connections that failed, while the test still forgives it

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from sandbox.janitor import CLOCK_SKEW_SECONDS, abandoned
 from sandbox.outcome import Ending, Fault
 from sandbox.profile import EngineFacts, container_options
 from tests.conftest import Server
-from tests.engine_support import IMAGE, Lab, eventually, limited, make_job, open_lab
+from tests.engine_support import IMAGE, Lab, eventually, limited, make_job
 from tests.private_engine import PrivateEngine
 
 NOW = 1_800_000_000
@@ -87,13 +85,6 @@ def test_what_is_not_labelled_as_a_box_stays(given: dict[str, str]) -> None:
     assert not judged(given)
 
 
-@pytest_asyncio.fixture
-async def private(killable_engine: PrivateEngine) -> AsyncIterator[Lab]:
-    async with open_lab(killable_engine.address, seen_from=killable_engine.address) as lab:
-        yield lab
-    gc.collect()  # what the library left, while its test still forgives it
-
-
 async def leave(lab: Lab, given: Mapping[str, str]) -> str:
     """A running container with these labels, as whoever wrote them left it."""
     options = container_options(
@@ -116,19 +107,19 @@ def present(engine: PrivateEngine) -> set[str]:
 
 @pytest.mark.engine
 async def test_the_janitor_removes_what_nobody_can_want_and_nothing_else(
-    private: Lab, killable_engine: PrivateEngine
+    private_lab: Lab, private_engine: PrivateEngine
 ) -> None:
     past, soon = str(int(time.time()) - CLOCK_SKEW_SECONDS - 60), str(int(time.time()) + 60)
     gone = [
-        await leave(private, given)
+        await leave(private_lab, given)
         for given in (
             labels(deadline=past),
-            labels(private.instance, deadline=soon),
+            labels(private_lab.instance, deadline=soon),
             labels("x\n\x1b[2J", deadline=past),
         )
     ]
     kept = [
-        await leave(private, given)
+        await leave(private_lab, given)
         for given in (
             {},
             {"com.example": "1"},
@@ -137,13 +128,13 @@ async def test_the_janitor_removes_what_nobody_can_want_and_nothing_else(
             labels(deadline="9" * 5000),
         )
     ]
-    owned = await leave(private, labels(private.instance, "mine", "3", past))
+    owned = await leave(private_lab, labels(private_lab.instance, "mine", "3", past))
     try:
-        assert await private.driver.reap(frozenset({("mine", 3)})) == len(gone)
-        assert present(killable_engine) == {*kept, owned}
+        assert await private_lab.driver.reap(frozenset({("mine", 3)})) == len(gone)
+        assert present(private_engine) == {*kept, owned}
     finally:
         for container in [*kept, owned]:
-            await private.engine.remove(container)
+            await private_lab.engine.remove(container)
 
 
 def chattr(change: str, path: Path) -> bool:
@@ -152,50 +143,50 @@ def chattr(change: str, path: Path) -> bool:
 
 @pytest.mark.engine
 async def test_a_box_that_the_engine_will_not_remove_holds_up_no_other(
-    private: Lab, killable_engine: PrivateEngine, caplog: pytest.LogCaptureFixture
+    private_lab: Lab, private_engine: PrivateEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    boxes = [await leave(private, labels(private.instance)) for _ in range(4)]
-    stuck = killable_engine.folder / "data" / "containers" / boxes[1] / "stuck"
+    boxes = [await leave(private_lab, labels(private_lab.instance)) for _ in range(4)]
+    stuck = private_engine.folder / "data" / "containers" / boxes[1] / "stuck"
     stuck.touch()
     if not await asyncio.to_thread(chattr, "+i", stuck):
         pytest.skip("NOT TESTED: this file system has no immutable files")
     try:
-        assert await private.driver.reap(frozenset()) == 3
-        assert present(killable_engine) <= {boxes[1]}
+        assert await private_lab.driver.reap(frozenset()) == 3
+        assert present(private_engine) <= {boxes[1]}
     finally:
         await asyncio.to_thread(chattr, "-i", stuck)
     assert f"could not remove box {boxes[1][:12]}" in caplog.text
     assert "removed 3 of 4 leftover boxes: 4 because nobody owns it" in caplog.text
-    assert await private.driver.reap(frozenset()) == 1
-    assert present(killable_engine) == set()
+    assert await private_lab.driver.reap(frozenset()) == 1
+    assert present(private_engine) == set()
 
 
 @pytest.mark.engine
 @_SDK_LEAKS
 @pytest.mark.parametrize("live_restore", [False, True])
 async def test_an_engine_that_is_killed_and_restarted_loses_the_run_and_keeps_no_box(
-    private: Lab, killable_engine: PrivateEngine, *, live_restore: bool
+    private_lab: Lab, private_engine: PrivateEngine, *, live_restore: bool
 ) -> None:
-    await restart(killable_engine, live_restore=live_restore)
-    assert (await private.run("print(1)")).ending is Ending.SUCCEEDED
-    running = asyncio.create_task(private.run(ENDLESS, limited(wall_seconds=100)))
+    await restart(private_engine, live_restore=live_restore)
+    assert (await private_lab.run("print(1)")).ending is Ending.SUCCEEDED
+    running = asyncio.create_task(private_lab.run(ENDLESS, limited(wall_seconds=100)))
 
     async def begun() -> bool:
-        return bool(await private.boxes())
+        return bool(await private_lab.boxes())
 
     await eventually(begun)
     await asyncio.sleep(1)
-    await asyncio.to_thread(killable_engine.kill)
+    await asyncio.to_thread(private_engine.kill)
     outcome = await running
     assert (outcome.ending, outcome.fault) == (Ending.LOST, Fault.PLATFORM)
-    assert await private.driver.reap(frozenset()) == 0
-    assert (await private.run("print(1)")).ending is Ending.LOST
-    await restart(killable_engine, live_restore=live_restore)
-    await private.driver.reap(frozenset())
-    await private.settle()
-    assert present(killable_engine) == set()
-    assert (await private.run("print(2)")).stdout.text == "2\n"
-    assert (await private.driver.ready()).available
+    assert await private_lab.driver.reap(frozenset()) == 0
+    assert (await private_lab.run("print(1)")).ending is Ending.LOST
+    await restart(private_engine, live_restore=live_restore)
+    await private_lab.driver.reap(frozenset())
+    await private_lab.settle()
+    assert present(private_engine) == set()
+    assert (await private_lab.run("print(2)")).stdout.text == "2\n"
+    assert (await private_lab.driver.ready()).available
 
 
 async def restart(engine: PrivateEngine, *, live_restore: bool) -> None:
@@ -208,25 +199,25 @@ POLICY = "version: 1\ndefaults: {lanes: {monty: false}, retries: {attempts: 10, 
 
 @pytest.mark.engine
 def test_an_execution_survives_the_restart_of_its_engine(
-    killable_engine: PrivateEngine, make_server: Callable[..., Server]
+    private_engine: PrivateEngine, make_server: Callable[..., Server]
 ) -> None:
-    server = make_server(POLICY, DOCKER_HOST=killable_engine.address.url)
+    server = make_server(POLICY, DOCKER_HOST=private_engine.address.url)
     with server.client() as client:
         asked = {"code": "import time\ntime.sleep(3)\nprint('through')"}
         accepted = client.post("/v1/executions", json=asked, headers={"Prefer": "respond-async"})
         assert accepted.status_code == 202, accepted.text
         path = accepted.headers["Location"]
-        until(lambda: bool(present(killable_engine)))
+        until(lambda: bool(present(private_engine)))
         time.sleep(0.5)
-        killable_engine.kill()
-        killable_engine.start(**{"live-restore": True})
+        private_engine.kill()
+        private_engine.start(**{"live-restore": True})
         until(lambda: answer(client, path)["status"] == "succeeded")
         told = answer(client, path)
     assert told["stdout"] == "through\n"
     attempts = told["attempts"]
     assert isinstance(attempts, list)
     assert len(attempts) > 1
-    until(lambda: not present(killable_engine))
+    until(lambda: not present(private_engine))
 
 
 def answer(client: httpx.Client, path: str) -> dict[str, object]:
