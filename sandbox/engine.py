@@ -67,6 +67,23 @@ class Image:
     volumes: tuple[str, ...]
 
 
+class _Client(docker.APIClient):
+    """The library's client without what it takes from the environment by itself.
+
+    A bundle of authorities there (REQUESTS_CA_BUNDLE) would replace the engine's own, so that whoever they certify
+    passes for the engine, and a proxy would see every call.
+    """
+
+    @property
+    def trust_env(self) -> bool:  # a property, since the constructor connects before it returns
+        """Never."""
+        return False
+
+    @trust_env.setter
+    def trust_env(self, _: bool) -> None:
+        """Stay so."""
+
+
 class Engine:
     """One Docker engine; `address` None means what the environment of a Docker client says."""
 
@@ -173,7 +190,7 @@ class Engine:
         with self._connecting:
             if self._client is None:
                 address = self._address
-                self._client = docker.APIClient(
+                self._client = _Client(
                     base_url=address.url,
                     version="auto",
                     timeout=SOCKET_SECONDS,

@@ -171,6 +171,7 @@ def open_private_engine(*arguments: str, **configuration: object) -> Iterator[Pr
         pytest.skip("NOT TESTED: a private container engine needs root and dockerd")
     # Short, since the names of Unix sockets below it may have 107 bytes only.
     folder = Path(tempfile.mkdtemp(prefix="airlock-", dir="/tmp"))
+    folder.chmod(0o711)  # roots of other user namespaces have to pass through
     engine = PrivateEngine(folder, configuration=configuration, arguments=arguments)
     try:
         _start_or_skip(engine)
