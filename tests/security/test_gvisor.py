@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from sandbox.job import InputFile, Limits
 from sandbox.outcome import Ending, Outcome, Result
+from tests.conftest import Server
 from tests.engine_support import LIMITS, Lab, facts, limited, make_job
-from tests.private_engine import RUNSC
+from tests.private_engine import RUNSC, PrivateEngine
 
 pytestmark = [
     pytest.mark.engine,
@@ -50,6 +52,13 @@ open("sub/out.bin", "wb").write(b"\\x00\\xff")
     assert outcome.stderr.text == "by its name\n"
     assert outcome.result == Result(["65532\n"], "json")
     assert [(file.path, file.content) for file in outcome.files] == [("sub/out.bin", b"\x00\xff")]
+
+
+def test_a_profile_that_names_it_gets_it(private_engine: PrivateEngine, make_server: Callable[..., Server]) -> None:
+    policy = "version: 1\nprofiles: {default: {lanes: {monty: false}, isolation: {runtime: runsc}}}\n"
+    with make_server(policy, DOCKER_HOST=private_engine.address.url).client() as client:
+        answer = client.post("/v1/executions", json={"code": "print(open('/proc/version').read())"}).json()
+    assert (answer["status"], answer["stdout"].split()[2]) == ("succeeded", "4.4.0")
 
 
 async def test_its_end_is_told_as_anywhere(private_lab: Lab) -> None:
