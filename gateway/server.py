@@ -53,8 +53,7 @@ class BoundedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client does not read: for a while that is patience, then it is a hold on memory."""
         super().pause_writing()
-        if self._reading_due is None:
-            self._reading_due = self.loop.call_later(self.write_seconds, self.transport.abort)
+        self._expect_reading(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """The client reads again."""
@@ -91,6 +90,18 @@ class BoundedProtocol(H11Protocol):
         if self.cycle is not None:  # the application may be at work on a request whose body turned out wrong
             self.cycle.disconnected = True
         self.transport.close()
+
+    def _expect_reading(self, waiting_bytes: int) -> None:
+        self._client_reads()
+        self._reading_due = self.loop.call_later(self.write_seconds, self._judge_reading, waiting_bytes)
+
+    def _judge_reading(self, waiting_bytes: int) -> None:
+        """Let a client go that took nothing meanwhile; one that is slow but reads may go on."""
+        left = self.transport.get_write_buffer_size()
+        if left < waiting_bytes:
+            self._expect_reading(left)
+        else:
+            self.transport.abort()
 
     def _client_reads(self) -> None:
         if self._reading_due is not None:

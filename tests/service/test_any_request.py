@@ -28,7 +28,7 @@ from tests.conftest import Server
 Case: TypeAlias = schemathesis.Case[Any]
 Operation: TypeAlias = schemathesis.APIOperation[Any, Any, Any, Any]
 
-EXAMPLES: Final = 40  # of each operation, with data that the document allows, and as many with data that it forbids
+EXAMPLES: Final = 25  # of each operation, with data that the document allows, and as many with data that it forbids
 ROLES: Final = {"ada": "agent", "ann": "reviewer", "olga": "operator"}
 SMALL: Final = (
     "{time: {default: 1s, max: 1s}, memory: {default: 64Mi, max: 64Mi}, disk: {default: 1Mi, max: 1Mi},"
