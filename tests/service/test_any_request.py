@@ -89,6 +89,16 @@ def test_every_operation_of_the_document_is_attacked(document: OpenApiSchema) ->
     assert labels == list(OPERATIONS)
 
 
+def test_the_document_tells_that_an_anonymous_task_cannot_be_closed(server: Server, document: OpenApiSchema) -> None:
+    with server.client("key-of-ada") as ada:
+        name = ada.post("/v1/executions", json={"code": "1"}).json()["task"]["id"]
+        refused = ada.delete(f"/v1/tasks/{name}")
+    operation = document.find_operation_by_label("DELETE /v1/tasks/{task_id}")
+    assert operation is not None
+    assert refused.status_code == 409
+    assert "409" in operation.definition.raw["responses"]
+
+
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
     server: Server, document: OpenApiSchema, label: str

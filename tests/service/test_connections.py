@@ -57,6 +57,7 @@ def test_a_request_hidden_in_another_one_is_never_read(server: Server, agent: ht
     assert received.count(b"HTTP/1.1 ") == 1, "one refusal, and nothing after it"
     assert agent.get("/v1/tasks/smuggled").status_code == 404
     assert len(about_programs(server)) - before <= 1, "one line for it at most"
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_one_request_is_one_line_of_the_log(server: Server) -> None:
@@ -115,3 +116,19 @@ def test_a_caller_who_leaves_is_no_reason_to_forget_the_limit(quick: Server) -> 
         assert 2 <= answer["usage"]["wall_seconds"] < 3
         eventually(lambda: not boxes(quick), 10)
         assert ada.get("/v1/policy").status_code == 200
+
+
+def test_callers_who_leave_while_they_wait_are_waited_for_no_longer(quick: Server) -> None:
+    """They ask for the longest wait and go: their requests end long before it is over, and hold nothing."""
+    callers = 300
+    with quick.client("key-of-ada") as ada:
+        for number in range(3):
+            ada.post("/v1/executions", json={"code": f"def broken{number}(:", "task_id": "waits"})
+        assert ada.get("/v1/tasks/waits").json()["turn"] == "reviewer"
+        look = b"GET /v1/tasks/waits?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-ada\r\n\r\n"
+        for _ in range(callers):
+            with Raw(quick) as raw:
+                raw.connection.sendall(look)
+        eventually(lambda: [line[4] for line in lines(quick)].count("499") == callers, 30)
+        assert ada.get("/v1/policy").status_code == 200
+    assert "Traceback" not in quick.log.read_text()
