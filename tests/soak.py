@@ -177,6 +177,10 @@ class Report:
             found.append(f"{self.boxes_left} boxes were left")
         return found
 
+    def plain(self) -> dict[str, object]:
+        """The report as what JSON knows."""
+        return {**vars(self), "by_kind": dict(self.by_kind), "samples": [asdict(sample) for sample in self.samples]}
+
     def summary(self) -> str:
         """The figures in Markdown."""
         first, last = self.early, self.samples[-1]
@@ -335,7 +339,7 @@ def main() -> int:
         finally:
             server.stop()
     if options.out is not None:
-        options.out.write_text(json.dumps(asdict(report), indent=2))
+        options.out.write_text(json.dumps(report.plain(), indent=2))
     problems = report.problems()
     sys.stdout.write("\n".join([report.summary(), "", *(problems or ["nothing leaked, every answer was right"]), ""]))
     return 1 if problems else 0

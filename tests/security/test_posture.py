@@ -10,6 +10,7 @@ import asyncio
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -248,7 +249,7 @@ def switched_on(settings: Mapping[str, object]) -> dict[str, object]:
 
 
 async def test_a_box_seen_by_the_engine(lab: Lab) -> None:
-    job = make_job("import time\ntime.sleep(2)", limited(wall_seconds=1.0))
+    job = make_job("import time\ntime.sleep(20)", limited(wall_seconds=20))
     running = asyncio.create_task(lab.driver.run(job))
 
     async def exists() -> bool:
@@ -257,7 +258,9 @@ async def test_a_box_seen_by_the_engine(lab: Lab) -> None:
     await eventually(exists)
     (container,) = await lab.engine.labelled(profile.INSTANCE_LABEL, lab.instance)
     inspected = await lab.engine._call(5, lambda client: client.inspect_container(container))  # noqa: SLF001 - the engine's own words, whole
-    await running
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
     host, config = inspected["HostConfig"], inspected["Config"]
     assert host.pop("Runtime")  # the engine's default, under whatever name
     _, _, filtered = host["SecurityOpt"].pop().partition("seccomp=")
@@ -310,6 +313,7 @@ async def test_a_box_seen_by_the_engine(lab: Lab) -> None:
         "AttachStderr": True,
         "OpenStdin": True,
         "StdinOnce": True,
+        "StopSignal": "SIGKILL",
         "NetworkDisabled": True,
         "Healthcheck": {"Test": ["NONE"]},
     }
