@@ -26,6 +26,7 @@ from gateway.callers import Caller, Role
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.events import Status
 from gateway.ingress import CALLER, Ingress
+from gateway.limiter import Limiter
 from gateway.requests import TASK_ID, ExecutionRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
@@ -46,6 +47,7 @@ class _GuardedRoute(APIRoute):
             authenticator: Authenticator = request.app.state.authenticator
             caller = authenticator.caller(request.scope["headers"])
             request.state.caller = caller
+            request.app.state.limiter.admit(caller)
             setattr(request.state, CALLER, caller.name)
             if reads_body:
                 request = _ParsedRequest(request.scope, request.receive, await request.body())
@@ -232,6 +234,7 @@ async def readyz(service: Port) -> Response:
 def create_app(
     service: Service,
     authenticator: Authenticator,
+    limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> ASGIApp:
@@ -255,6 +258,7 @@ def create_app(
     )
     app.state.service = service
     app.state.authenticator = authenticator
+    app.state.limiter = limiter
     app.include_router(router)
     app.include_router(health)
     return Ingress(app)

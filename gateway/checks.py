@@ -8,9 +8,12 @@ A guardrail: the container is the boundary.
 from __future__ import annotations
 
 import ast
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from pydantic import JsonValue
 
@@ -24,6 +27,9 @@ from sandbox.exactness import inexact
 from sandbox.job import Lane
 from sandbox.monty import Gate, GateVerdict
 
+T = TypeVar("T")
+
+_QUICK_CHARACTERS = 8 << 10  # read in about 10 ms, the guard included
 _SHOWN = 20  # findings of one kind: a model reads no more, and a page must stay small
 
 
@@ -54,6 +60,7 @@ class Checker:
     def __init__(self, monty: Inspector, guest_python: Callable[[], Awaitable[str | None]]) -> None:
         self._monty = monty
         self._guest_python = guest_python
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checks")
 
     async def check(self, request: ExecutionRequest, profile: Profile) -> Report:
         """Judge a program."""
@@ -63,15 +70,21 @@ class Checker:
         gate = await self._monty.compile_gate(code)
         if gate.gate is Gate.TOO_COMPLEX:
             return _refused(Verdict.TOO_COMPLEX, _error("complexity.watchdog", gate.message, hint=_SIMPLER))
-        tree = parse(code)
-        if isinstance(tree, Unreadable):
-            return self._unreadable(tree, gate, await self._guest_python(), profile)
-        if report := _judge_tree(tree, profile):
-            return report
+        read = await self._read(code, partial(_read, code, profile))
+        if isinstance(read, Unreadable):
+            return self._unreadable(read, gate, await self._guest_python(), profile)
+        if isinstance(read, Report):
+            return read
         types = await self._types(request, code, profile)
         if not request.force and (wrong := [one for one in types if one.severity == "error"]):
             return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *_warnings(types)))
-        return _admitted(request, profile, gate, tree, types)
+        return await self._read(code, partial(_admitted, request, profile, gate, read, types))
+
+    async def _read(self, code: str, work: Callable[[], T]) -> T:
+        """Do what grows with the program: at once where that is quick, else in a thread, so that others are served."""
+        if len(code) <= _QUICK_CHARACTERS:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     @staticmethod
     def _unreadable(problem: Unreadable, gate: GateVerdict, guest: str | None, profile: Profile) -> Report:
@@ -109,6 +122,12 @@ def _text(code: str, profile: Profile) -> Finding | None:
             "source.nul", "source code cannot contain null bytes", line=code[: code.index("\0")].count("\n") + 1
         )
     return None
+
+
+def _read(code: str, profile: Profile) -> ast.Module | Unreadable | Report:
+    """The program's tree, or why there is none, or why the policy will not have it."""
+    tree = parse(code)
+    return tree if isinstance(tree, Unreadable) else _judge_tree(tree, profile) or tree
 
 
 def _judge_tree(tree: ast.Module, profile: Profile) -> Report | None:
@@ -156,7 +175,9 @@ def _why_not_monty(
     if gate.gate is not Gate.OK:
         yield gate.message, gate.line
     yield from ((one.message, one.line) for one in types if one.severity == "info")
-    yield from ((reason.what, reason.line) for reason in inexact(tree, floats_come_in=_holds_float(request.inputs)))
+    yield from (
+        (reason.what, reason.line or None) for reason in inexact(tree, floats_come_in=_holds_float(request.inputs))
+    )
 
 
 def _holds_float(value: JsonValue) -> bool:

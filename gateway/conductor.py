@@ -69,6 +69,10 @@ class Conductor:
         """A live execution and its task."""
         return self._running.get(execution)
 
+    def live_of(self, tenant: str, caller: str) -> int:
+        """How many executions of one caller are live."""
+        return sum((work.tenant, work.caller) == (tenant, caller) for work, _ in self._running.values())
+
     def live_attempts(self) -> frozenset[tuple[str, int]]:
         """The (execution, attempt) pairs that a box may belong to."""
         return frozenset((id_, len(work.execution.attempts)) for id_, (work, _) in self._running.items())

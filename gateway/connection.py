@@ -70,15 +70,8 @@ class Reader:
         row = (await self._connection.execute(query)).mappings().first()
         return None if row is None else StoredExecution(**row)
 
-    async def executions_of(self, task: str, limit: int) -> list[StoredExecution]:
-        """A task's executions, newest first: their ids sort by time, also where the clock was set back."""
-        at = tables.executions.c
-        query = select(tables.executions).where(at.task == task).order_by(at.id.desc())
-        rows = (await self._connection.execute(query.limit(limit))).mappings()
-        return [StoredExecution(**row) for row in rows]
-
     async def execution_heads(self, task: str, limit: int) -> list[ExecutionHead]:
-        """A task's executions without their bodies, newest first."""
+        """A task's executions without their bodies, newest first: ids sort by time, also where the clock was set back."""
         at = tables.executions.c
         query = select(at.id, at.status, at.submitted_at, at.answered_at).where(at.task == task)
         rows = await self._connection.execute(query.order_by(at.id.desc()).limit(limit))

@@ -16,6 +16,7 @@ from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavai
 from gateway.events import Submitted
 from gateway.isolation import Isolation
 from gateway.lifecycle import Execution, Rules, State
+from gateway.limiter import Limiter
 from gateway.policy import LimitsRequest, Policy, Profile, limits_for
 from gateway.readiness import Readiness
 from gateway.recording import require_open
@@ -56,6 +57,7 @@ class Desk:
         reviews: Reviews,
         readiness: Readiness,
         isolation: Isolation,
+        limiter: Limiter,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -64,6 +66,7 @@ class Desk:
         self._reviews = reviews
         self._readiness = readiness
         self._isolation = isolation
+        self._limiter = limiter
         self._keyed: dict[tuple[str, str, str], Work] = {}
         self._keying = asyncio.Lock()
 
@@ -128,6 +131,7 @@ class Desk:
             task=stored.id if stored else None,
         )
         work.happened(event)
+        self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
         self._conductor.start(work)
         return work
 

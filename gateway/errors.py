@@ -117,6 +117,12 @@ class IdempotencyMismatch(GatewayError):
     id, status = "idempotency-mismatch", 422
 
 
+class RateLimited(GatewayError):
+    """This key asks too much at once: wait, then send it again."""
+
+    id, status = "rate-limited", 429
+
+
 class Unavailable(GatewayError):
     """The platform cannot answer now; the program is not at fault."""
 

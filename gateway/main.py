@@ -21,13 +21,15 @@ from gateway.conductor import Conductor
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.isolation import Isolation, Proofs, targets
+from gateway.limiter import Limiter
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.policy_file import read_policy
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.reviews import Reviews
-from gateway.server import Server, configure_logging, server_config
+from gateway.server import Server, allow_descriptors, configure_logging, server_config
 from gateway.settings import Settings, StartError
+from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
@@ -57,6 +59,7 @@ class Gateway:
     reviews: Reviews
     readiness: Readiness
     proofs: Proofs
+    limiter: Limiter
     desk: Desk
 
     @asynccontextmanager
@@ -93,7 +96,7 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
-        return create_app(self.desk, self.authenticator, running=self.running)
+        return create_app(self.desk, self.authenticator, self.limiter, running=self.running)
 
 
 async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:
@@ -122,6 +125,7 @@ def compose(settings: Settings) -> Gateway:
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
+    limiter = Limiter(policy)
     desk = Desk(
         policy=policy,
         store=store,
@@ -130,8 +134,11 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
+        limiter=limiter,
     )
-    return Gateway(settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, proofs, desk)
+    return Gateway(
+        settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, proofs, limiter, desk
+    )
 
 
 def _instance(data: Path) -> str:
@@ -172,6 +179,8 @@ async def require_runtimes(policy: Policy) -> None:
 def serve(settings: Settings) -> None:
     """Run the gateway until it is told to stop."""
     configure_logging(settings)
+    ignore_warnings()
+    allow_descriptors()
     lock = _sole(settings.data)
     gateway = compose(settings)
     asyncio.run(require_runtimes(gateway.policy))

@@ -244,6 +244,7 @@ _ALWAYS: Final[_Responses] = (
     _problem(401, "unauthorized", "A valid key is needed: `Authorization: Bearer <key>`.")
     | _problem(403, "forbidden", "This needs a key with the role reviewer; this one has: agent.")
     | _INVALID
+    | _problem(429, "rate-limited", "This key asks too much at once: wait, then send it again.", limit="rates.requests")
     | _problem(503, "unavailable", "The platform cannot answer now; the program is not at fault.")
 )
 _FOUND: Final[_Responses] = _ALWAYS | _problem(404, "not-found", "There is no such thing, or it is not yours.")

@@ -239,6 +239,14 @@ class ReviewRules(_Closed):
     expires: Seconds = 86400.0
 
 
+class Rates(_Closed):
+    """What one key may do: requests a minute, how many at once above that pace, and executions at the same time."""
+
+    requests: Count = 60_000
+    burst: Count = 2_000
+    executions: Count = 256
+
+
 class ProfileBody(_Closed):
     """The sections of a profile. In the file every one of them, and every key in them, may be left out."""
 
@@ -250,6 +258,7 @@ class ProfileBody(_Closed):
     budget: Budget = Budget()
     costs: Costs = Costs()
     review: ReviewRules = ReviewRules()
+    rates: Rates = Rates()
 
 
 class ProfileEntry(ProfileBody):

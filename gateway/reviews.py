@@ -31,6 +31,7 @@ from gateway.work import Work, program_digest
 from sandbox.job import Limits
 
 _SHOWN_TRIES = 20  # of the reviewed task, the newest
+_SHOWN_CHARACTERS = 16 << 20  # of their requests and answers, together; the reviewed one is always shown
 _MAKES_EXECUTION = frozenset(
     {RulingKind.APPROVE, RulingKind.APPROVE_EDITED, RulingKind.RAISE_LIMITS, RulingKind.ANSWER}
 )
@@ -104,7 +105,7 @@ class Reviews:
 
         async def find(reader: Reader) -> ReviewView:
             case = await self._case(reader, caller, review)
-            rows = await reader.executions_of(case.stored.id, _SHOWN_TRIES)
+            rows = await _shown_tries(reader, case)
             return review_view(
                 case.row, case.stored.task, rows, case.rules, token=case.token, ceilings=case.profile.ceilings
             )
@@ -204,6 +205,24 @@ class Reviews:
             raise NotFound("There is no such review.")
         profile = profile_named(self._policy, reviewed.profile)
         return _Case(row, stored, reviewed, profile, rules_of(profile, anonymous=stored.task.anonymous))
+
+
+async def _shown_tries(reader: Reader, case: _Case) -> list[StoredExecution]:
+    """The reviewed execution and the newest others, newest first, as many as a page can bear."""
+    rows, characters = [case.reviewed], _characters(case.reviewed)
+    for head in await reader.execution_heads(case.stored.id, _SHOWN_TRIES):
+        row = await reader.execution(head.id)
+        if row is None or row.id == case.reviewed.id:
+            continue
+        characters += _characters(row)
+        if characters > _SHOWN_CHARACTERS:
+            break
+        rows.append(row)
+    return sorted(rows, key=lambda row: row.id, reverse=True)
+
+
+def _characters(row: StoredExecution) -> int:
+    return len(row.request) + len(row.answer or "")
 
 
 async def _task_id(reader: Reader, row: StoredReview) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import ClassVar, Final
 
 import h11
@@ -18,7 +20,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gateway.errors import MalformedRequest
+from gateway.errors import GatewayError, MalformedRequest, Unavailable
 from gateway.ingress import ALWAYS
 from gateway.problems import problem
 from gateway.settings import Settings
@@ -26,7 +28,7 @@ from gateway.settings import Settings
 # h11 bounds what it has not understood yet; a little more than what the ingress takes, so that the ingress can
 # tell of the rest.
 _MAX_INCOMPLETE_BYTES: Final = 32 << 10
-_MAX_CONNECTIONS: Final = 1000
+_DESCRIPTORS: Final = 8192  # for connections, those to the engine, and the store
 _GRACE_SECONDS: Final = 10
 
 
@@ -34,12 +36,29 @@ class BoundedProtocol(H11Protocol):
     """HTTP/1.1 whose requests must have told their headers in time, and whose refusals are problems too."""
 
     header_seconds: ClassVar[float] = 10.0
+    write_seconds: ClassVar[float] = 30.0
+    most_connections: ClassVar[int] = 1000
     _headers_due: asyncio.TimerHandle | None = None
+    _reading_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a request's headers soon."""
+        """Expect a request's headers soon; turn the caller away where there are too many already."""
         super().connection_made(transport)
-        self._expect_headers()
+        transport.set_write_buffer_limits(0)  # so that the first byte that is not taken is noticed
+        if len(self.connections) > self.most_connections:
+            self._answer(Unavailable("There are too many connections.", retry_after_seconds=1))
+        else:
+            self._expect_headers()
+
+    def pause_writing(self) -> None:
+        """The client does not read: for a while that is patience, then it is a hold on memory."""
+        super().pause_writing()
+        self._expect_reading(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        self._client_reads()
 
     def data_received(self, data: bytes) -> None:
         """Watch the time while headers are incomplete: each byte of them would otherwise buy more."""
@@ -52,17 +71,40 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is expected any more."""
         self._headers_came()
+        self._client_reads()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP. Where an answer has begun, it cannot be told any more."""
+        self._answer(MalformedRequest(f"{msg} It breaks HTTP/1.1, or its headers are too large."))
+
+    def _answer(self, error: GatewayError) -> None:
+        """Answer without the application, and end the connection."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            answer = problem(MalformedRequest(f"{msg} It breaks HTTP/1.1, or its headers are too large."))
+            answer = problem(error)
             headers = [*answer.raw_headers, *ALWAYS.items(), (b"connection", b"close")]
-            start = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            reason = HTTPStatus(answer.status_code).phrase.encode()
+            start = h11.Response(status_code=answer.status_code, headers=headers, reason=reason)
             for event in (start, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+    def _expect_reading(self, waiting_bytes: int) -> None:
+        self._client_reads()
+        self._reading_due = self.loop.call_later(self.write_seconds, self._judge_reading, waiting_bytes)
+
+    def _judge_reading(self, waiting_bytes: int) -> None:
+        """Let a client go that took nothing meanwhile; one that is slow but reads may go on."""
+        left = self.transport.get_write_buffer_size()
+        if left < waiting_bytes:
+            self._expect_reading(left)
+        else:
+            self.transport.abort()
+
+    def _client_reads(self) -> None:
+        if self._reading_due is not None:
+            self._reading_due.cancel()
+            self._reading_due = None
 
     def _expect_headers(self) -> None:
         if self._headers_due is None:
@@ -107,11 +149,18 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         access_log=False,  # the ingress logs, with the request's id
         proxy_headers=False,  # nobody but the peer says who it is
         server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         h11_max_incomplete_event_size=_MAX_INCOMPLETE_BYTES,
     )
+
+
+def allow_descriptors() -> None:
+    """Take as many descriptors as the connections need, where the system's usual allowance is less and may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def configure_logging(settings: Settings) -> None:

@@ -6,12 +6,16 @@ A guardrail for mistakes, not a wall: Python can import what no reader of its te
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+SOURCE = "main.py"
+"""What a program's text is called. Warnings about it are its sender's affair: `ignore_warnings` is for the process."""
+
 _IMPORTERS = frozenset({"__import__", "import_module"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
@@ -38,10 +42,8 @@ class Import:
 def parse(code: str) -> ast.Module | Unreadable:
     """Compile the text as this process's Python does, without running it; the tree where that works."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code, "main.py")
-            compile(tree, "main.py", "exec", dont_inherit=True)
+        tree = ast.parse(code, SOURCE)
+        compile(tree, SOURCE, "exec", dont_inherit=True)
     except SyntaxError as error:
         return Unreadable(error.msg, error.lineno, error.offset, type(error).__name__)
     except (RecursionError, MemoryError):
@@ -49,6 +51,11 @@ def parse(code: str) -> ast.Module | Unreadable:
     except ValueError as error:
         return Unreadable(str(error), None, None)
     return tree
+
+
+def ignore_warnings() -> None:
+    """Say nothing of what compilers warn of in programs; once for the process, since filters are the process's."""
+    warnings.filterwarnings("ignore", module=re.escape(SOURCE.removesuffix(".py")) + r"\Z")
 
 
 def imports(tree: ast.Module) -> Iterator[Import]:

@@ -14,6 +14,7 @@ from gateway.records import ExecutionHead, StoredExecution, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.times import parse
 from gateway.wire import (
+    DIFFED_LINES,
     Answer,
     Budget,
     ExecutionSummary,
@@ -27,6 +28,8 @@ from gateway.wire import (
     TaskView,
     TryView,
 )
+
+_DIFFED_CHARACTERS = 256 * 1024
 
 _AFTER: Mapping[Status, tuple[NextAction, ...]] = MappingProxyType(
     {
@@ -191,12 +194,22 @@ def _rulings(row: StoredReview, grants_left: int) -> list[RulingKind]:
 
 def _tries(rows: Sequence[StoredExecution], task: Task, rules: Rules) -> list[TryView]:
     tries: list[TryView] = []
-    before = ""
+    before = None
     for row in rows:
         code = ExecutionRequest.model_validate_json(row.request).code
-        diff = difflib.unified_diff(before.splitlines(), code.splitlines(), "before", row.id, lineterm="", n=3)
-        tries.append(
-            TryView(execution=execution_view(row, task, rules), code=code, diff="\n".join(diff) if tries else "")
-        )
+        diff = _diff(before, code, row.id) if before is not None else ""
+        tries.append(TryView(execution=execution_view(row, task, rules), code=code, diff=diff))
         before = code
     return tries
+
+
+def _diff(before: str, after: str, name: str) -> str:
+    """The time that a comparison takes can grow with the square of the lines, and an agent chooses them."""
+    if max(before.count("\n"), after.count("\n")) >= DIFFED_LINES or max(len(before), len(after)) > _DIFFED_CHARACTERS:
+        return ""
+    lines = difflib.unified_diff(_lines(before), _lines(after), "before", name, lineterm="", n=3)
+    return "\n".join(lines)
+
+
+def _lines(code: str) -> list[str]:
+    return code.split("\n")

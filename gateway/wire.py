@@ -6,7 +6,7 @@ Knows no store and no lane.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -201,16 +201,21 @@ class ReviewSummary(Wire):
     message: str | None = None
 
 
+DIFFED_LINES: Final = 1000
+
+
 class TryView(Wire):
     """One execution of the reviewed task, as a reviewer sees it. All of it is an agent's words."""
 
     execution: ExecutionView
     code: str
-    diff: str = Field(description="Unified diff to the try before; empty for the first.")
+    diff: str = Field(
+        description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
+    )
 
 
 class ReviewView(ReviewSummary):
-    """A review whole: the tries, oldest first, and the token that a ruling must echo."""
+    """A review whole: its newest tries (20 and 16 MiB at most), oldest first, and the token that a ruling must echo."""
 
     token: str | None = Field(default=None, description="null once the review is decided.")
     submitted_by: str

@@ -38,6 +38,7 @@ class Server:
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    program: tuple[str, ...] = ("-c", "from gateway.cli import app; app()")
 
     @property
     def url(self) -> str:
@@ -56,7 +57,7 @@ class Server:
             **({"AIRLOCK_POLICY": str(self.policy)} if self.policy else {}),
             **self.environment,
         }
-        command = [sys.executable, "-c", "from gateway.cli import app; app()", "serve"]
+        command = [sys.executable, *self.program, "serve"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS

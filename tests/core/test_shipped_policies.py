@@ -112,6 +112,9 @@ CHANGED = {
     "costs.policy_denied": "3",
     "review.grants_per_task": "1",
     "review.expires": "25h",
+    "rates.requests": "60001",
+    "rates.burst": "2001",
+    "rates.executions": "257",
 }
 
 

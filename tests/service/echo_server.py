@@ -17,6 +17,8 @@ from gateway.ingress import Ingress
 from gateway.server import BoundedProtocol, Server, configure_logging, server_config
 from gateway.settings import Address, Settings
 
+CONNECTIONS = 40
+LARGE = 64 << 20  # more than any buffer between two sockets
 SECRET = "the-word-that-must-not-leave"
 
 
@@ -35,6 +37,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             return
         received += len(message.get("body", b""))
         more = message.get("more_body", False)
+    if scope["path"] == "/large":
+        start: Message = {"type": "http.response.start", "status": 200, "headers": []}
+        await send(start)
+        await send({"type": "http.response.body", "body": b"x" * LARGE})
+        return
     if scope["path"] == "/late":
         await asyncio.sleep(2.5)
     if scope["path"] == "/never":
@@ -58,7 +65,8 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 def main(seconds: float) -> None:
     """Serve until killed."""
-    BoundedProtocol.header_seconds = seconds
+    BoundedProtocol.header_seconds = BoundedProtocol.write_seconds = seconds
+    BoundedProtocol.most_connections = CONNECTIONS
     settings = Settings(listen=Address("127.0.0.1", 0), data=Path("/nonexistent"))
     configure_logging(settings)
     listener = socket.create_server(("127.0.0.1", 0))

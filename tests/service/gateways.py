@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import docker
 import httpx
@@ -64,7 +65,7 @@ class Raw:
     server: Server
     connection: socket.socket = field(init=False)
 
-    def __enter__(self) -> Raw:
+    def __enter__(self) -> Self:
         self.connection = socket.create_connection(("127.0.0.1", self.server.port), timeout=10)
         return self
 

@@ -9,6 +9,9 @@ import httpx
 from gateway.api import create_app
 from gateway.auth import Authenticator
 from gateway.callers import Caller, KnownKey, Role
+from gateway.limiter import Limiter
+from gateway.policy_file import read_policy
+from gateway.settings import Settings
 from tests.service.fake_service import FakeService
 
 AGENT, REVIEWER, OPERATOR = "agent-key", "reviewer-key-of-more-than-32-characters", "operator-key"
@@ -35,9 +38,12 @@ KEYLESS = Authenticator(
 )
 
 
+LIMITER = Limiter(read_policy(Settings().policy))
+
+
 def client(
     service: FakeService, key: str | None = AGENT, authenticator: Authenticator = KEYED, host: str = "localhost"
 ) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    transport = httpx.ASGITransport(create_app(service, authenticator))
+    transport = httpx.ASGITransport(create_app(service, authenticator, LIMITER))
     return httpx.AsyncClient(transport=transport, base_url=f"http://{host}", headers=headers)

@@ -29,7 +29,7 @@ Case: TypeAlias = schemathesis.Case[Any]
 Operation: TypeAlias = schemathesis.APIOperation[Any, Any, Any, Any]
 
 EXAMPLES: Final = 40  # of each operation, with data that the document allows, and as many with data that it forbids
-ROLES: Final = {"ada": "agent", "ann": "reviewer"}
+ROLES: Final = {"ada": "agent", "ann": "reviewer", "olga": "operator"}
 SMALL: Final = (
     "{time: {default: 1s, max: 1s}, memory: {default: 64Mi, max: 64Mi}, disk: {default: 1Mi, max: 1Mi},"
     " output: {default: 4Ki, max: 4Ki}}"
@@ -50,12 +50,21 @@ OPERATIONS: Final = (
     "GET /v1/reviews/{review}",
     "POST /v1/reviews/{review}/rulings",
     "GET /v1/policy",
+    "GET /v1/isolation",
+    "POST /v1/isolation/proofs",
+    "GET /v1/isolation/{digest}",
     "GET /healthz",
     "GET /readyz",
 )
 # A schema cannot say that a limit is above the policy's, or which fields belong to which ruling.
 NARROWER_THAN_THE_SCHEMA: Final = {"POST /v1/executions", "POST /v1/reviews/{review}/rulings"}
-NOTHING_TO_FORBID: Final = {"GET /v1/policy", "GET /healthz", "GET /readyz"}
+NOTHING_TO_FORBID: Final = {
+    "GET /v1/policy",
+    "GET /v1/isolation",
+    "POST /v1/isolation/proofs",
+    "GET /healthz",
+    "GET /readyz",
+}
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +98,7 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
     statuses: Counter[int] = Counter()
     excluded: list[CheckFunction] = [positive_data_acceptance] if label in NARROWER_THAN_THE_SCHEMA else []
     with Known(server) as known:
-        reviews = "/v1/reviews" in label
-        headers = {"Authorization": f"Bearer key-of-{'ann' if reviews else 'ada'}"}
+        headers = {"Authorization": f"Bearer key-of-{_who(label)}"}
 
         def attack(case: Case) -> None:
             known.put_into(case)
@@ -103,6 +111,12 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
             _generate(attack, operation, GenerationMode.NEGATIVE)
     assert statuses[200], "some requests must reach what they ask for"
     assert label in NOTHING_TO_FORBID or any(status >= 400 for status in statuses)
+
+
+def _who(label: str) -> str:
+    if "proofs" in label:
+        return "olga"
+    return "ann" if "/v1/reviews" in label else "ada"
 
 
 class Known:
@@ -127,7 +141,7 @@ class Known:
             return
         if meta.generation.mode.is_positive and next(self._cases) % 2:
             return
-        things = self._file() if "path" in path else self._things()
+        things = self._file() if {"path", "digest"} & set(path) else self._things()
         path.update({name: value for name, value in things.items() if name in path})
         if meta.generation.mode.is_positive:
             case.query.pop("wait", None)  # for what takes as long as it is told to
@@ -142,7 +156,8 @@ class Known:
     @functools.cache  # noqa: B019  # as long as the test lives
     def _file(self) -> dict[str, str]:
         body = {"code": "open('a.txt', 'w').write('a')", "outputs": ["a.txt"], "task_id": "file"}
-        return {"execution": self._agent.post("/v1/executions", json=body).json()["id"], "path": "a.txt"}
+        made = self._agent.post("/v1/executions", json=body).json()
+        return {"execution": made["id"], "path": "a.txt", "digest": made["posture"]}
 
     def _token(self, review: str) -> str:
         token: str = self._reviewer.get(f"/v1/reviews/{review}").json()["token"]

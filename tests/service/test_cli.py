@@ -24,7 +24,7 @@ from gateway.cli import app
 from gateway.server import server_config
 from gateway.settings import Address, Settings
 from tests.service.fake_service import FakeService
-from tests.service.keys import AGENT, KEYED, KEYLESS, REVIEWER
+from tests.service.keys import AGENT, KEYED, KEYLESS, LIMITER, REVIEWER
 
 ROOT = Path(__file__).parents[2]
 AIRLOCK = [sys.executable, "-c", "from gateway.cli import app; app()"]
@@ -93,7 +93,7 @@ def _set(environment: dict[str, str | None]) -> dict[str, str]:
 def gateway(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Gateway]:
     service = FakeService()
     keyless = getattr(request, "param", None) == "keyless"
-    served = create_app(service, KEYLESS if keyless else KEYED)
+    served = create_app(service, KEYLESS if keyless else KEYED, LIMITER)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         server = uvicorn.Server(server_config(served, Settings(listen=Address("127.0.0.1", port), data=tmp_path)))

