@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,15 +17,14 @@ from sandbox.profile import ContainerOptions
 
 REMOVAL_PAUSES_SECONDS: Final = (0.0, 1.0, 3.0)  # before each try
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(slots=True, eq=False)
 class Box:
-    """A container that was asked for. `owner` is the (execution, attempt) pair of its labels."""
+    """A container that was asked for. `owner` is the (execution, attempt) pair of its labels; `gone` is told it once."""
 
     engine: Engine
     owner: tuple[str, int]
+    gone: Callable[[tuple[str, int]], None]
     _creating: asyncio.Task[str] | None = None
     _attachment: Attachment | None = field(default=None, repr=False)
 
@@ -66,13 +65,16 @@ class Box:
 
     async def remove(self) -> None:
         """Remove it, however far it got; what the engine will not remove now is left to the janitor."""
-        if self._creating is None:
-            return
-        await self.hang_up()
         try:
-            container = await self._creating
+            await self.hang_up()
+            if self._creating is not None:
+                await self._remove(await self._creating)
         except EngineError:
             return  # never created, as far as anybody knows
+        finally:
+            self.gone(self.owner)
+
+    async def _remove(self, container: str) -> None:
         for pause in REMOVAL_PAUSES_SECONDS:
             await asyncio.sleep(pause)
             with contextlib.suppress(EngineError):
