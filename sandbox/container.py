@@ -22,11 +22,12 @@ from sandbox.box import Box
 from sandbox.conversation import START_SECONDS, TELL_SECONDS, Conversation, Silence
 from sandbox.driver import Readiness, UnfitError
 from sandbox.engine import Description, Engine, EngineError, Image, ImageMissingError
+from sandbox.fitness import Fitness
 from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
 from sandbox.pool import Kind, Pool
 from sandbox.posture import Posture, box_posture
-from sandbox.profile import INSTANCE_LABEL, ContainerOptions, EngineFacts, container_options, orphaned
+from sandbox.profile import INSTANCE_LABEL, SPARE, ContainerOptions, EngineFacts, container_options, orphaned
 from sandbox.verdict import outcome_of
 
 READY_SECONDS: Final = 15.0
@@ -57,6 +58,7 @@ class _Run:
     """One job on its way: the box that it has, and how long its phases took."""
 
     job: Job
+    fresh: bool
     box: Box | None = None
     phases: dict[str, float] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
@@ -77,7 +79,7 @@ class ContainerDriver:
     `address` None is the engine of the environment (DOCKER_HOST and so on). Needs no engine before the first job.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it stands on
         self,
         instance: str,
         default_image: str,
@@ -94,8 +96,7 @@ class ContainerDriver:
         self._slots = asyncio.Semaphore(boxes)
         self._engine = Engine(address, calls=boxes)
         self._guest = inspect.getsource(guest)
-        self._description: Description | None = None
-        self._images: dict[str, Image] = {}
+        self._fitness = Fitness(self._engine)
         self._proven: dict[str, str] = {}  # image id -> version of its Python
         self._asking: asyncio.Task[Readiness] | None = None
         self._live: set[tuple[str, int]] = set()
@@ -104,10 +105,13 @@ class ContainerDriver:
         self._creating = 0
         self.pool = Pool(spares, self._spare, lambda: self._creating == 0)
 
-    async def run(self, job: Job) -> Outcome:
-        """Run `job` in a new box; see `Driver.run`. The answer does not wait for the box's removal."""
+    async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
+        """Run `job` in a box of its own; see `Driver.run`. The answer does not wait for the box's removal.
+
+        `fresh`: never in a spare one, and no sign that there should be more of this kind.
+        """
         await self._slots.acquire()
-        run = _Run(job)
+        run = _Run(job, fresh=fresh)
         attempt = asyncio.create_task(self._try(run))
         self._attempts.add(attempt)
         try:
@@ -135,7 +139,7 @@ class ContainerDriver:
 
     async def python(self) -> str | None:
         """Version of the default image's Python ("3.13"), None while it is unknown."""
-        image = self._images.get(self._default_image)
+        image = self._fitness.known(self._default_image)
         if image is not None and image.identity in self._proven:
             return self._proven[image.identity]
         try:
@@ -148,7 +152,7 @@ class ContainerDriver:
         """What is in force around a program in a box of this kind; raises `UnfitError`."""
         job = Job(execution="posture", attempt=0, code="", limits=PROBE_LIMITS, image=image, runtime=runtime)
         try:
-            found, description = await self._image(image), await self._described(runtime)
+            found, description = await self._fitness.image(image), await self._fitness.engine(runtime)
         except EngineError as error:
             raise UnfitError(str(error)) from error
         return box_posture(self._options(job, found, description).config, description.identity)
@@ -200,7 +204,7 @@ class ContainerDriver:
     async def expect(self, image: str, runtime: str | None, limits: Limits) -> None:
         """Keep a box of this kind ready, although no job asked for one yet; nothing happens while the engine is away."""
         with contextlib.suppress(EngineError, UnfitError):
-            found, _ = await self._image(image), await self._described(runtime)
+            found, _ = await self._fitness.image(image), await self._fitness.engine(runtime)
             self.pool.expect(_kind(found, runtime, limits))
 
     async def _try(self, run: _Run) -> Outcome | None:
@@ -214,17 +218,16 @@ class ContainerDriver:
 
     def _forget(self) -> None:
         """After trouble nothing is known for sure: the engine may come back as another one."""
-        self._description = None
-        self._images.clear()
+        self._fitness.forget()
         self.pool.empty()
 
     async def _attempt(self, run: _Run) -> Outcome:
         """Run the job in a spare box; in a new one where there is none, or where that one had died unnoticed."""
         job = run.job
-        image, description = await self._image(job.image), await self._described(job.runtime)
+        image, description = await self._fitness.image(job.image), await self._fitness.engine(job.runtime)
         options = self._options(job, image, description)
         posture = box_posture(options.config, description.identity)
-        spare = self.pool.take(_kind(image, job.runtime, job.limits))
+        spare = None if run.fresh else self.pool.take(_kind(image, job.runtime, job.limits))
         outcome = await self._use(run, spare) if spare is not None else None
         if outcome is None:
             outcome = await self._use_new(run, options)
@@ -252,7 +255,7 @@ class ContainerDriver:
             conversation = Conversation(run.job, attachment)
             await box.start()
         except ImageMissingError:
-            self._images.pop(run.job.image, None)
+            self._fitness.forget_image(run.job.image)
             raise
         finally:
             self._creating -= 1
@@ -272,14 +275,14 @@ class ContainerDriver:
     async def _spare(self, kind: Kind) -> Box:
         """A started box that nobody uses yet. Its labels name it, for no execution has it."""
         job = Job(
-            execution=f"spare-{secrets.token_hex(8)}",
+            execution=f"{SPARE}{secrets.token_hex(8)}",
             attempt=0,
             code="",
             limits=replace(kind.limits, wall_seconds=SPARE_BOX_SECONDS),
             image=kind.image,
             runtime=kind.runtime,
         )
-        description = await self._described(kind.runtime)
+        description = await self._fitness.engine(kind.runtime)
         box = self._box((job.execution, job.attempt))
         try:
             await box.create(self._harden_for(job, description))
@@ -320,10 +323,10 @@ class ContainerDriver:
 
     async def _ask(self) -> Readiness:
         try:
-            self._description = None
-            description = await self._described()
-            self._images.pop(self._default_image, None)
-            image = await self._image(self._default_image)
+            self._fitness.forget_engine()
+            description = await self._fitness.engine()
+            self._fitness.forget_image(self._default_image)
+            image = await self._fitness.image(self._default_image)
             python = self._proven.get(image.identity) or await self._prove(image)
         except (EngineError, UnfitError) as error:
             return Readiness(available=False, detail=str(error))
@@ -338,33 +341,11 @@ class ContainerDriver:
             limits=PROBE_LIMITS,
             image=self._default_image,
         )
-        outcome = await self.run(job)
+        outcome = await self.run(job, fresh=True)
         if outcome.ending is not Ending.SUCCEEDED or outcome.python is None:
             raise UnfitError(f"a probe in {self._default_image} ended as {outcome.ending}: {outcome.evidence.detail}")
         self._proven[image.identity] = outcome.python
         return outcome.python
-
-    async def _described(self, runtime: str | None = None) -> Description:
-        if self._description is None:
-            self._description = await self._engine.describe()
-        described = self._description
-        if described.complaints:
-            raise UnfitError(f"the engine is unfit: {'; '.join(described.complaints)}")
-        if runtime is not None and runtime not in described.runtimes:
-            raise UnfitError(f"the engine has no runtime {runtime!r}; it has {', '.join(sorted(described.runtimes))}")
-        return described
-
-    async def _image(self, reference: str) -> Image:
-        """The image as it was when it was last asked for: the one that was proven is the one that runs."""
-        if reference not in self._images:
-            try:
-                self._images[reference] = await self._engine.image(reference)
-            except ImageMissingError as error:
-                raise UnfitError(f"the image {reference!r} is not on the engine") from error
-        image = self._images[reference]
-        if image.volumes:
-            raise UnfitError(f"the image {reference!r} declares volumes, which would be writable: {image.volumes}")
-        return image
 
     async def _clear(self, run: _Run, attempt: asyncio.Task[Outcome | None]) -> None:
         """Remove what a job used, however far it got."""

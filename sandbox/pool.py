@@ -47,7 +47,7 @@ class _Shelf:
     """The spare boxes of one kind, oldest first, with the time each was made."""
 
     boxes: deque[tuple[float, Box]] = field(default_factory=deque)
-    wanted: int = 1
+    wanted: int = 0
     making: int = 0
     asked_at: float = field(default_factory=time.monotonic)
 
@@ -81,7 +81,8 @@ class Pool:
 
     def expect(self, kind: Kind) -> None:
         """Have boxes of this kind ready, although nobody asked for one yet."""
-        self._ask_for(kind)
+        shelf = self._ask_for(kind)
+        shelf.wanted = max(shelf.wanted, 1)
 
     def nudge(self) -> None:
         """Look again whether there is something to do: a run has ended."""

@@ -20,6 +20,8 @@ EXECUTION_LABEL: Final = "airlock.execution"
 ATTEMPT_LABEL: Final = "airlock.attempt"
 DEADLINE_LABEL: Final = "airlock.deadline"
 
+SPARE: Final = "spare-"  # what the execution's label of a box begins with that no execution has yet
+
 PROGRAM_USER: Final = "65532:65532"
 OPEN_FILES: Final = 256  # per process; bounds what pipes can pin as well
 STACK_BYTES: Final = 8 << 20

@@ -15,8 +15,8 @@ from sandbox.container import ContainerDriver
 from sandbox.engine import Engine
 from sandbox.job import Job
 from sandbox.outcome import Ending
-from sandbox.profile import INSTANCE_LABEL
-from tests.engine_support import IMAGE, LIMITS, SDK_LEAKS, SESSION, eventually, limited, make_job
+from sandbox.profile import INSTANCE_LABEL, SPARE
+from tests.engine_support import IMAGE, LIMITS, SDK_LEAKS, SESSION, Lab, eventually, limited, make_job, open_proxy
 from tests.lanes.contract import DriverContract
 
 pytestmark = pytest.mark.engine
@@ -35,7 +35,10 @@ class Warm:
         return {(labels["airlock.execution"], int(labels["airlock.attempt"])) for labels in found.values()}
 
     async def present(self) -> set[tuple[str, int]]:
-        return {name for name in await self.names() if not name[0].startswith("spare-")}
+        return {name for name in await self.names() if not name[0].startswith(SPARE)}
+
+    async def leave_behind(self, execution: str, attempt: int) -> None:
+        await Lab(self.driver, self.engine, self.instance).leave_behind(execution, attempt)
 
     async def full(self, spares: int = 1) -> None:
         async def enough() -> bool:
@@ -48,6 +51,10 @@ class Warm:
 
     def failing(self) -> Job:
         return make_job("1 / 0")
+
+    def endless(self) -> Job:
+        """Too large for the spare boxes, so that its own name is seen."""
+        return make_job("import time\ntime.sleep(60)", limited(memory_bytes=130 << 20, wall_seconds=60))
 
     async def close(self) -> None:
         await self.driver.close()
@@ -65,10 +72,7 @@ async def warm() -> AsyncIterator[Warm]:
 
 
 class TestContract(DriverContract):
-    """What a driver promises, it promises with spare boxes too; what concerns leftovers is the janitor's."""
-
-    test_a_cancelled_job_leaves_nothing = None
-    test_the_janitor_removes_what_has_no_owner_and_nothing_else = None
+    """What a driver promises, it promises with spare boxes too."""
 
     @pytest.fixture
     def world(self, warm: Warm) -> Warm:
@@ -159,8 +163,6 @@ async def test_a_cancelled_job_takes_its_spare_box_with_it(warm: Warm) -> None:
 
 @SDK_LEAKS
 async def test_an_engine_that_is_away_empties_the_pool_and_its_return_fills_it() -> None:
-    from tests.engine_support import open_proxy  # noqa: PLC0415 - only here
-
     async with open_proxy() as proxy:
         await proxy.up()
         driver = ContainerDriver(f"{SESSION}-away", IMAGE, 2, spares=1, address=proxy.address)
@@ -177,5 +179,4 @@ async def test_an_engine_that_is_away_empties_the_pool_and_its_return_fills_it()
         assert (await driver.run(make_job("print(1)"))).ending is Ending.SUCCEEDED
         await eventually(full)
         await driver.close()
-        await driver.reap(frozenset())
     gc.collect()
