@@ -155,7 +155,7 @@ async def get_task(service: Port, caller: Anyone, task_id: TaskId, wait: Wait = 
     return _json(await service.task(caller, task_id, wait_seconds=wait))
 
 
-@router.delete("/tasks/{task_id}", responses=openapi.TASK, summary="Close a task")
+@router.delete("/tasks/{task_id}", responses=openapi.CLOSE, summary="Close a task")
 async def close_task(service: Port, caller: Agent, task_id: TaskId) -> Response:
     """End a task: what runs is cancelled, an open review is withdrawn."""
     return _json(await service.close_task(caller, task_id))

@@ -41,6 +41,7 @@ CALLER: Final = "caller_name"
 _LINGER_SECONDS: Final = 0.5
 _LINGER_BYTES: Final = 16 << 20
 _CLIENT_GONE: Final = 499
+_LOOKS: Final = frozenset({"GET", "HEAD"})  # they change nothing, so that they can be left off at any point
 _log = logging.getLogger("airlock.http")
 
 _Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -73,7 +74,10 @@ class Ingress:
         answer = _Answer(scope, send, body)
         try:
             _admit(scope["method"], scope["headers"], self._max_body_bytes)
-            await self._app(scope, body.receive, answer.send)
+            if scope["method"] in _LOOKS:
+                await self._look(scope, body, answer)
+            else:
+                await self._app(scope, body.receive, answer.send)
         except GatewayError as error:
             await answer.tell(error)
         except ClientDisconnect:
@@ -88,6 +92,20 @@ class Ingress:
             await answer.tell(InternalError())
         finally:
             answer.log(time.perf_counter() - began)
+
+    async def _look(self, scope: Scope, body: _Body, answer: _Answer) -> None:
+        """Work for a caller only as long as there is one: who asks for a long wait and leaves must not hold a place."""
+        working = asyncio.ensure_future(self._app(scope, body.receive, answer.send))
+        leaving = asyncio.ensure_future(body.gone())
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientDisconnect
+            working.result()
+        finally:
+            leaving.cancel()
+            working.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 @dataclass(slots=True)
@@ -113,6 +131,11 @@ class _Body:
                 raise _too_large(self._max_bytes)
             self.complete = not message.get("more_body", False)
         return message
+
+    async def gone(self) -> None:
+        """Return when the caller has left. Only for requests whose body nobody reads."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def drain(self) -> None:
         """Drop what is left, for a moment."""

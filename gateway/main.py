@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,12 +33,15 @@ from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
-from sandbox.container import ContainerDriver, runtimes
+from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
+from sandbox.engine import Engine, EngineError
 from sandbox.job import Lane
 from sandbox.monty import POSTURE as MONTY_POSTURE
 from sandbox.monty import Monty, MontyDriver
 from sandbox.proven import ProvenDriver
+
+log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
 _EXPIRY_SECONDS = 5.0
@@ -100,11 +103,15 @@ class Gateway:
 
 
 async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:
-    """Do `work` for ever; a store that cannot be reached now is tried again."""
+    """Do `work` for ever, whatever becomes of it; a store that cannot be reached now is tried again."""
     while True:
         await asyncio.sleep(seconds)
-        with contextlib.suppress(Unavailable):
+        try:
             await work()
+        except Unavailable:
+            continue
+        except Exception:
+            log.exception("housekeeping failed, and is tried again")
 
 
 def compose(settings: Settings) -> Gateway:
@@ -152,6 +159,29 @@ def _instance(data: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
+async def _engine_runtimes() -> frozenset[str] | None:
+    """The names of the engine's runtimes; None while it does not answer."""
+    engine = Engine(None, calls=1)
+    try:
+        return (await engine.describe()).runtimes
+    except EngineError:
+        return None
+    finally:
+        await engine.close()
+
+
+def _require_runtimes(policy: Policy) -> None:
+    """Refuse to start where the engine lacks what a profile names; where it is away now, the lane says so later."""
+    wanted = {name: profile.isolation.runtime for name, profile in policy.profiles.items() if profile.isolation.runtime}
+    has = asyncio.run(_engine_runtimes()) if wanted else None
+    if has is None:
+        return
+    for name, runtime in wanted.items():
+        if runtime not in has:
+            known = ", ".join(sorted(has)) or "none that it names"
+            raise StartError(f"The profile {name!r} wants the runtime {runtime!r}; this engine has {known}.")
+
+
 def _sole(data: Path) -> object:
     """Hold the data directory; two gateways on one log would take up each other's executions."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,22 +193,6 @@ def _sole(data: Path) -> object:
     return lock
 
 
-async def require_runtimes(policy: Policy) -> None:
-    """Refuse to start with a runtime that the engine lacks. An engine that does not answer now is asked again later."""
-    wanted = {name: profile.isolation.runtime for name, profile in policy.profiles.items()}
-    if not any(wanted.values()):
-        return
-    has = await runtimes()
-    if has is None:
-        return
-    for name, runtime in wanted.items():
-        if runtime is not None and runtime not in has:
-            raise StartError(
-                f"The profile {name} has isolation.runtime: {runtime}, and the engine has no such runtime;"
-                f" it has {', '.join(sorted(has))}."
-            )
-
-
 def serve(settings: Settings) -> None:
     """Run the gateway until it is told to stop."""
     configure_logging(settings)
@@ -186,7 +200,7 @@ def serve(settings: Settings) -> None:
     allow_descriptors()
     lock = _sole(settings.data)
     gateway = compose(settings)
-    asyncio.run(require_runtimes(gateway.policy))
+    _require_runtimes(gateway.policy)
     migrate(settings.database)
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator

@@ -269,6 +269,12 @@ FILE: Final[_Responses] = {
     **_FOUND,
 }
 TASK: Final[_Responses] = {200: _answer(TaskView, "The task.", in_review=_TASK), **_FOUND}
+CLOSE: Final[_Responses] = {
+    **TASK,
+    **_problem(
+        409, "conflict", "An anonymous task ends by itself, with its window; closing it would renew its budget."
+    ),
+}
 REVIEWS: Final[_Responses] = {
     200: _answer(ReviewList, "A page of reviews.", page={"reviews": [_REVIEW_SUMMARY], "next": None}),
     **_ALWAYS,

@@ -67,6 +67,9 @@ Name = Annotated[
 ]
 """What operators call a policy, a profile, a key or a tenant."""
 _Module = Annotated[StrictStr, _matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", "a module's name (write os or os.path)")]
+_Runtime = Annotated[
+    StrictStr, _matching(r"[A-Za-z0-9][\w.-]{0,63}", "a runtime's name (as the engine has it: runc, runsc)")
+]
 _Image = Annotated[StrictStr, _matching(r"[A-Za-z0-9][\w.:/@-]{0,254}", "an image (write name:tag or name@sha256:...)")]
 # A value that is not a digest may be the API key itself, so no message repeats it.
 _Sha256 = Annotated[
@@ -146,10 +149,10 @@ class Lanes(_Closed):
 
 
 class Isolation(_Closed):
-    """The box."""
+    """The box. `runtime` None is the engine's default."""
 
     image: _Image = "airlock-guest:latest"
-    runtime: Name | None = None
+    runtime: _Runtime | None = None
 
 
 class CpuRange(_Closed):

@@ -87,6 +87,8 @@ class BoundedProtocol(H11Protocol):
             start = h11.Response(status_code=answer.status_code, headers=headers, reason=reason)
             for event in (start, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None:  # the application may be at work on a request whose body turned out wrong
+            self.cycle.disconnected = True
         self.transport.close()
 
     def _expect_reading(self, waiting_bytes: int) -> None:

@@ -16,18 +16,18 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from sandbox import guest
+from sandbox import guest, janitor
 from sandbox.attach import EngineAddress
 from sandbox.box import Box
 from sandbox.conversation import START_SECONDS, TELL_SECONDS, Conversation, Silence
 from sandbox.driver import Readiness, UnfitError
-from sandbox.engine import Description, Engine, EngineError, Image, ImageMissingError
+from sandbox.engine import REMOVE_SECONDS, Description, Engine, EngineError, Image, ImageMissingError
 from sandbox.fitness import Fitness
 from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
 from sandbox.pool import Kind, Pool
 from sandbox.posture import Posture, box_posture
-from sandbox.profile import INSTANCE_LABEL, SPARE, ContainerOptions, EngineFacts, container_options, orphaned
+from sandbox.profile import SPARE, ContainerOptions, EngineFacts, container_options
 from sandbox.verdict import outcome_of
 
 READY_SECONDS: Final = 15.0
@@ -165,28 +165,18 @@ class ContainerDriver:
             return ()
 
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
-        """Remove boxes that nobody owns, and those of any instance whose time was over long ago.
-
-        Counts none while the engine is away. One that cannot be removed now is left to the next time.
-        """
-        await self._removals_done()
-        reaped = 0
+        """Remove boxes that nobody owns (see `janitor`); counts none while the engine is away."""
+        if self._removals:
+            await asyncio.wait(set(self._removals), timeout=REMOVE_SECONDS)
         try:
-            found = await self._engine.labelled(INSTANCE_LABEL)
+            return await janitor.reap(
+                self._engine,
+                instance=self._instance,
+                owned=lambda owner: owner in live or owner in self._live,
+            )
         except EngineError:
+            self._forget()
             return 0
-        for container, labels in found.items():
-            reason = orphaned(labels, self._instance, live | self._live, time.time())
-            if reason is None:
-                continue
-            try:
-                await self._engine.remove(container)
-            except EngineError as error:
-                log.warning("the box %s (%s) cannot be removed now: %s", container[:12], reason, error)
-                continue
-            log.warning("removed the box %s: %s", container[:12], reason)
-            reaped += 1
-        return reaped
 
     async def close(self) -> None:
         """End what runs (as lost), wait until every box is removed, then let go of the engine."""
@@ -218,6 +208,7 @@ class ContainerDriver:
 
     def _forget(self) -> None:
         """After trouble nothing is known for sure: the engine may come back as another one."""
+        self._engine.forget()
         self._fitness.forget()
         self.pool.empty()
 
@@ -302,7 +293,7 @@ class ContainerDriver:
     def _harden_for(self, job: Job, description: Description) -> ContainerOptions:
         return self._harden(
             job,
-            engine=EngineFacts(cgroup_version=description.cgroup_version, runtime=job.runtime),
+            engine=replace(description.facts, runtime=job.runtime),
             instance=self._instance,
             deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
             guest=self._guest,
@@ -328,9 +319,12 @@ class ContainerDriver:
             self._fitness.forget_image(self._default_image)
             image = await self._fitness.image(self._default_image)
             python = self._proven.get(image.identity) or await self._prove(image)
-        except (EngineError, UnfitError) as error:
+        except EngineError as error:
+            self._forget()
             return Readiness(available=False, detail=str(error))
-        where = f"Docker {description.version}, cgroup v{description.cgroup_version}"
+        except UnfitError as error:
+            return Readiness(available=False, detail=str(error))
+        where = f"Docker {description.version}, cgroup v{description.facts.cgroup_version}"
         return Readiness(available=True, detail=f"Python {python} in {self._default_image} on {where}", python=python)
 
     async def _prove(self, image: Image) -> str:
@@ -361,21 +355,6 @@ class ContainerDriver:
         removal = asyncio.create_task(box.remove())
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)
-
-    async def _removals_done(self) -> None:
-        if self._removals:
-            await asyncio.wait(set(self._removals))
-
-
-async def runtimes(address: EngineAddress | None = None) -> frozenset[str] | None:
-    """The names of an engine's runtimes; None where it does not answer."""
-    engine = Engine(address, calls=1)
-    try:
-        return (await engine.describe()).runtimes
-    except EngineError:
-        return None
-    finally:
-        await engine.close()
 
 
 def _kind(image: Image, runtime: str | None, limits: Limits) -> Kind:

@@ -21,7 +21,7 @@ from docker.utils import kwargs_from_env
 
 from sandbox.attach import Attachment, EngineAddress, TlsFiles, attach
 from sandbox.posture import EngineIdentity
-from sandbox.profile import ContainerOptions
+from sandbox.profile import ContainerOptions, EngineFacts
 from sandbox.verdict import BoxEnd
 
 T = TypeVar("T")
@@ -49,11 +49,14 @@ class ImageMissingError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator."""
+    """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator.
+
+    `facts` are those of its default runtime, `runtimes` the names of all that it has.
+    """
 
     version: str
     identity: EngineIdentity
-    cgroup_version: int
+    facts: EngineFacts
     runtimes: frozenset[str]
     complaints: tuple[str, ...]
 
@@ -64,6 +67,23 @@ class Image:
 
     identity: str
     volumes: tuple[str, ...]
+
+
+class _Client(docker.APIClient):
+    """The library's client without what it takes from the environment by itself.
+
+    A bundle of authorities there (REQUESTS_CA_BUNDLE) would replace the engine's own, so that whoever they certify
+    passes for the engine, and a proxy would see every call.
+    """
+
+    @property
+    def trust_env(self) -> bool:  # a property, since the constructor connects before it returns
+        """Never."""
+        return False
+
+    @trust_env.setter
+    def trust_env(self, _: bool) -> None:
+        """Stay so."""
 
 
 class Engine:
@@ -138,10 +158,16 @@ class Engine:
                 raise
 
     async def labelled(self, label: str, value: str | None = None) -> dict[str, Mapping[str, str]]:
-        """The labels of every container, running or not, that has this one (with this value); by container id."""
+        """The labels of every container, running or not, that has this one, with this value if given; by id."""
         wanted = label if value is None else f"{label}={value}"
         found = await self._call(ASK_SECONDS, lambda client: client.containers(all=True, filters={"label": wanted}))
-        return {str(one["Id"]): one["Labels"] for one in found}
+        return {str(one["Id"]): one["Labels"] or {} for one in found}
+
+    def forget(self) -> None:
+        """Connect anew for the next call: another version of the engine may answer there, and speak another API."""
+        client, self._client = self._client, None  # not under the lock, which a call holds while it connects
+        if client is not None:
+            client.close()  # calls that are on their way keep their connections
 
     async def gateways(self) -> tuple[str, ...]:
         """The engine's own addresses on its networks."""
@@ -152,8 +178,7 @@ class Engine:
     async def close(self) -> None:
         """Give the connections back."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
+        self.forget()
 
     async def _call(self, seconds: float, call: Callable[[docker.APIClient], T]) -> T:
         """Make one call in a thread. A caller that gives up leaves the thread to its socket's time limit."""
@@ -173,7 +198,7 @@ class Engine:
         with self._connecting:
             if self._client is None:
                 address = self._address
-                self._client = docker.APIClient(
+                self._client = _Client(
                     base_url=address.url,
                     version="auto",
                     timeout=SOCKET_SECONDS,
@@ -216,7 +241,8 @@ def _words(error: Exception) -> str:
 
 
 def _description(info: Mapping[str, object]) -> Description:
-    runtimes = info.get("Runtimes")
+    named = info.get("Runtimes")
+    runtimes = {str(name): made_of for name, made_of in named.items()} if isinstance(named, dict) else {}
     options = info.get("SecurityOptions")
     wanted = {
         "it does not run Linux containers": info.get("OSType") == "linux",
@@ -237,7 +263,11 @@ def _description(info: Mapping[str, object]) -> Description:
             storage=str(info.get("Driver")),
             security=tuple(str(one) for one in options) if isinstance(options, list) else (),
         ),
-        cgroup_version=cgroup_version,
-        runtimes=frozenset(str(one) for one in runtimes) if isinstance(runtimes, dict) else frozenset(),
+        facts=EngineFacts(
+            cgroup_version=cgroup_version,
+            default_runtime=str(info.get("DefaultRuntime") or ""),
+            gvisor_runtimes=frozenset(name for name, made_of in runtimes.items() if "runsc" in f"{name} {made_of}"),
+        ),
+        runtimes=frozenset(runtimes),
         complaints=tuple(words for words, holds in wanted.items() if not holds),
     )

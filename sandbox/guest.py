@@ -3,8 +3,8 @@
 Handed to `python3 -I -B -c <this text>` in any image that has a Python (3.9 or newer), so it is
 one file of standard library only. It owns the frame format, the wall-clock limit, what is kept of
 the output, and the collection of files. It must not know engines or policies, and it must not
-trust the program: that runs in a fork of this process, under the same uid, and everything that
-it can write to is its own word.
+trust the program: that runs in a fork of this process, under the same uid (in gVisor another), and
+everything that it can write to is its own word.
 
 The gateway sends one job on the attached stream: four bytes of length (big endian), JSON (`Order`),
 the bytes of the files. The guest answers in frames: one byte of kind, four of length, payload:
@@ -75,6 +75,7 @@ REPORT_DESCRIPTOR = 200  # far from the numbers that a program expects to get fo
 HOME = "/tmp"  # noqa: S108 - the box's own, and its only writable place
 SOURCE = "main.py"
 ENVIRONMENT = {"HOME": HOME, "LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+PROGRAM_ID = 65532  # user and group of the program where the guest is root
 _PR_SET_DUMPABLE = 4
 
 
@@ -348,6 +349,9 @@ def protect() -> None:
     Not dumpable: its memory, descriptors and environment in /proc are root's, and it cannot be
     traced. All signals ignored, and as first process of its namespace it cannot be killed from
     inside. Its arguments would stay readable for everyone, so they are wiped.
+
+    gVisor holds to none of this, which is why the guest is root there: root of a kernel that is
+    the box's own, with the capabilities to give its forks the program's uid and to end them.
     """
     if os.getpid() != 1:
         sys.exit("the guest ends every process that it sees: it runs only as first process of a box")
@@ -362,10 +366,15 @@ def protect() -> None:
         sys.exit("the guest cannot protect itself")
     for number in _signals():
         signal.signal(number, signal.SIG_IGN)
+    if os.getuid() == 0:
+        os.setgroups([PROGRAM_ID])
+        os.setresgid(PROGRAM_ID, PROGRAM_ID, PROGRAM_ID)
 
 
 def _become_expendable() -> None:
     """Undo `protect` for a fork: its /proc is its own again, and under memory pressure it goes before the guest."""
+    if os.getuid() == 0:
+        os.setresuid(PROGRAM_ID, PROGRAM_ID, PROGRAM_ID)  # and with it every capability, for ever
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
         score.write("1000")
@@ -389,6 +398,8 @@ def _read_exactly(size: int) -> bytes:
 
 def set_up(order: Order, contents: list[bytes]) -> None:
     """Write the job's files and set its environment; OSError or ValueError is the request's fault."""
+    if os.getuid() == 0:
+        os.seteuid(PROGRAM_ID)  # files and pipes are made as the program's own; `Supervisor.start` takes it back
     for (path, _), content in zip(order["files"], contents):  # noqa: B905 - `strict` came with 3.10
         parts = path.split("/")
         if any(part in {"", ".", ".."} for part in parts):
@@ -481,7 +492,10 @@ class Supervisor:
 
     def start(self) -> Program | None:
         """Fork; return the program in its own process, and None in the guest's."""
-        stdin, out, err, report, wake = (os.pipe() for _ in range(5))
+        stdin, out, err, report = (os.pipe() for _ in range(4))
+        if os.getuid() == 0:
+            os.seteuid(0)
+        wake = os.pipe()
         for descriptor in (stdin[1], out[0], err[0], report[0], *wake):
             os.set_blocking(descriptor, False)
         signal.signal(signal.SIGCHLD, _nothing)  # a handler, so that the wake-up pipe is written

@@ -289,9 +289,9 @@ def _send(family: int, address: tuple[str, int]) -> None:
 # --- files and devices ----------------------------------------------------------------------------
 
 
-def files_root(_: Order) -> None:
+def files_root(order: Order) -> None:
     """Write anywhere but where programs may."""
-    if not os.statvfs("/").f_flag & os.ST_RDONLY:
+    if not order["own_kernel"] and not os.statvfs("/").f_flag & os.ST_RDONLY:
         raise Breach("the root is mounted writable")
     for place in (*PLACES, os.path.dirname(os.__file__)):
         path = os.path.join(place, f"airlock-probe-{os.getpid()}")
@@ -406,9 +406,10 @@ def privileges_user(_: Order) -> None:
         raise Breach("root, or in its group")
 
 
-def privileges_capabilities(_: Order) -> None:
+def privileges_capabilities(order: Order) -> None:
     """Have a capability, or be able to get one back."""
-    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+    # Another kernel may not know the last one; what it lets its programs have reaches nothing outside it.
+    for name in ("CapInh", "CapPrm", "CapEff", *(() if order["own_kernel"] else ("CapBnd", "CapAmb"))):
         if int(_status(name), 16):
             raise Breach(f"{name} is {_status(name)}")
 
@@ -425,9 +426,12 @@ def kernel_filter(_: Order) -> None:
         raise Breach("system calls are not filtered")
 
 
-def guest_memory(_: Order) -> None:
+def guest_memory(order: Order) -> None:
     """Read or write the guest's memory."""
-    for name, flags in (("mem", os.O_RDONLY), ("mem", os.O_RDWR), ("maps", os.O_RDONLY), ("environ", os.O_RDONLY)):
+    ways = [("mem", os.O_RDONLY), ("mem", os.O_RDWR)]
+    if not order["own_kernel"]:  # gVisor shows these two of every process, and there is no secret in them
+        ways += [("maps", os.O_RDONLY), ("environ", os.O_RDONLY)]
+    for name, flags in ways:
         try:
             descriptor = os.open(f"/proc/1/{name}", flags)
         except OSError:
@@ -436,15 +440,29 @@ def guest_memory(_: Order) -> None:
             raise Breach(f"opened the guest's {name}")
 
 
-def guest_descriptors(_: Order) -> None:
+def guest_descriptors(order: Order) -> None:
     """Get at what the guest speaks through."""
-    for number in range(10):
+    own = _own_pipes() if order["own_kernel"] else set()  # gVisor lets a program at both ends of its own pipes
+    for number in range(20):
         for flags in (os.O_RDONLY, os.O_WRONLY):
             try:
-                os.close(os.open(f"/proc/1/fd/{number}", flags | os.O_NONBLOCK))
+                descriptor = os.open(f"/proc/1/fd/{number}", flags | os.O_NONBLOCK)
             except OSError:
                 continue
-            raise Breach(f"opened the guest's descriptor {number}")
+            if os.fstat(descriptor).st_ino not in own:
+                raise Breach(f"opened the guest's descriptor {number}")
+            os.close(descriptor)
+
+
+def _own_pipes() -> set[int]:
+    """The inodes of what this process has open."""
+    found = set()
+    for number in range(256):
+        try:
+            found.add(os.fstat(number).st_ino)
+        except OSError:
+            continue
+    return found
 
 
 def guest_words(_: Order) -> None:
@@ -654,16 +672,16 @@ TRIALS: dict[str, tuple[Callable[[Order], None], bool]] = {
     "files.mounts": (files_mounts, False),
     "files.sockets": (files_sockets, True),
     "files.execute": (files_execute, True),
-    "devices.open": (devices_open, True),
-    "devices.make": (devices_make, True),
+    "devices.open": (devices_open, False),  # devices of a kernel of its own reach nothing of the machine
+    "devices.make": (devices_make, False),
     "privileges.user": (privileges_user, True),
     "privileges.capabilities": (privileges_capabilities, True),
-    "privileges.new": (privileges_new, True),
+    "privileges.new": (privileges_new, False),
     "kernel.filter": (kernel_filter, False),
     **{name: (_call_trial(calls), False) for name, calls in CALLS.items()},
     "guest.memory": (guest_memory, True),
     "guest.descriptors": (guest_descriptors, True),
-    "guest.words": (guest_words, True),
+    "guest.words": (guest_words, False),
     "guest.trace": (guest_trace, True),
     "processes.visible": (processes_visible, True),
     "environment": (environment, True),

@@ -6,8 +6,6 @@ no clock and no file, so that the whole posture can be read, and tested, as data
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
@@ -23,19 +21,23 @@ DEADLINE_LABEL: Final = "airlock.deadline"
 SPARE: Final = "spare-"  # what the execution's label of a box begins with that no execution has yet
 
 PROGRAM_USER: Final = "65532:65532"
+# gVisor lets processes of one uid reach each other's descriptors, whatever these say: there the guest is root of the
+# box's own kernel, and gives its program another uid. All that it needs for that, and nothing of the host's.
+GVISOR_GUEST_USER: Final = "0:0"
+GVISOR_GUEST_CAPABILITIES: Final = ("SETUID", "SETGID", "KILL")
 OPEN_FILES: Final = 256  # per process; bounds what pipes can pin as well
 STACK_BYTES: Final = 8 << 20
 SHARED_MEMORY_BYTES: Final = 8 << 20  # /dev/shm: semaphores of multiprocessing; counted as memory of the box
 CPU_PERIOD_MICROSECONDS: Final = 100_000
 SMALLEST_CPU_QUOTA_MICROSECONDS: Final = 1_000  # the kernel's floor
 GUEST_PIDS: Final = 1
-# gVisor counts its own threads against the box: fewer hang its start, and a program's fork needs about ten.
+# gVisor's own threads count against the box: fewer hang its start, and each process of the program needs about ten.
+# What binds the program there is nproc, which its kernel counts for this box alone.
 GVISOR_PIDS: Final = 1024
+GVISOR_PIDS_EACH: Final = 10
 MOST_FILES: Final = 10_000  # what the guest's collector looks at, so that nothing can hide behind it
 # The gateway and the engine die last; the guest dies after its program, which raises itself to 1000.
 OOM_SCORE: Final = 500
-FOREIGN_GRACE_SECONDS: Final = 600  # past the deadline of another instance's box: more than clocks disagree
-_LONGEST_NUMBER: Final = 12  # digits of a label
 
 MASKED_PATHS: Final = (
     # what engines mask by default
@@ -101,20 +103,20 @@ READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """What a container's options depend on: `cgroup_version` is 1 or 2, `runtime` None for the engine's default."""
+    """What a container's options depend on: `cgroup_version` is 1 or 2, `runtime` None for the engine's default.
+
+    `gvisor_runtimes` are the engine's names of gVisor.
+    """
 
     cgroup_version: int
     runtime: str | None = None
+    default_runtime: str = "runc"
+    gvisor_runtimes: frozenset[str] = frozenset({"runsc"})
 
     @property
     def is_gvisor(self) -> bool:
         """Whether the box gets a kernel of its own instead of namespaces and filters."""
-        return is_gvisor(self.runtime)
-
-
-def is_gvisor(runtime: str | None) -> bool:
-    """Whether a runtime of that name brings a kernel of its own."""
-    return runtime is not None and runtime.startswith("runsc")
+        return (self.runtime or self.default_runtime) in self.gvisor_runtimes
 
 
 class Ulimit(TypedDict):
@@ -162,6 +164,7 @@ class HostConfig(TypedDict, total=False):
     ShmSize: int
     CgroupnsMode: str
     CapDrop: list[str]
+    CapAdd: list[str]
     SecurityOpt: list[str]
     MaskedPaths: list[str]
     ReadonlyPaths: list[str]
@@ -191,6 +194,7 @@ class ContainerConfig(TypedDict):
     AttachStdout: bool
     AttachStderr: bool
     Tty: bool
+    StopSignal: str
     Healthcheck: Healthcheck
     HostConfig: HostConfig
 
@@ -215,7 +219,7 @@ def container_options(job: Job, *, engine: EngineFacts, instance: str, deadline:
             "Image": job.image,
             "Entrypoint": ["python3", "-I", "-B", "-c", guest],
             "Cmd": [],
-            "User": PROGRAM_USER,
+            "User": GVISOR_GUEST_USER if engine.is_gvisor else PROGRAM_USER,
             "WorkingDir": "/tmp",  # noqa: S108 - the box's own, and its only writable place
             "Env": ["LANG=C.UTF-8"],  # as the program's: CPython derives the encoding of its streams from it
             "Hostname": "box",
@@ -234,31 +238,11 @@ def container_options(job: Job, *, engine: EngineFacts, instance: str, deadline:
             "AttachStdout": True,
             "AttachStderr": True,
             "Tty": False,
+            "StopSignal": "SIGKILL",  # the guest takes no other, and an engine that stops would wait for it
             "Healthcheck": {"Test": ["NONE"]},  # an image's own would run beside the guest
             "HostConfig": _host_config(job, engine),
         },
     )
-
-
-def orphaned(labels: Mapping[str, str], instance: str, live: AbstractSet[tuple[str, int]], now: float) -> str | None:
-    """Why a box with these labels belongs to nobody; None where somebody may still care for it.
-
-    Of its own instance the gateway knows who is live. Other instances' boxes are theirs to remove, until their deadline is
-    so long over that their gateway cannot be one that still runs. Labels are as foreign as any input: what does not make
-    sense is left alone.
-    """
-    if labels.get(INSTANCE_LABEL) == instance:
-        attempt = labels.get(ATTEMPT_LABEL, "")
-        owner = (labels.get(EXECUTION_LABEL, ""), int(attempt) if _is_number(attempt) else -1)
-        return None if owner in live else "its execution is not live"
-    deadline = labels.get(DEADLINE_LABEL, "")
-    if _is_number(deadline) and now - int(deadline) > FOREIGN_GRACE_SECONDS:
-        return "its gateway left it behind, past its deadline"
-    return None
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
 
 
 def _host_config(job: Job, engine: EngineFacts) -> HostConfig:
@@ -272,8 +256,8 @@ def _host_config(job: Job, engine: EngineFacts) -> HostConfig:
         "OomScoreAdj": OOM_SCORE,
         "CpuPeriod": CPU_PERIOD_MICROSECONDS,
         "CpuQuota": max(quota, SMALLEST_CPU_QUOTA_MICROSECONDS),
-        "PidsLimit": max(pids, GVISOR_PIDS) if engine.is_gvisor else pids,
-        "Ulimits": _ulimits(job),
+        "PidsLimit": GVISOR_PIDS + GVISOR_PIDS_EACH * pids if engine.is_gvisor else pids,
+        "Ulimits": _ulimits(job, engine),
         "ReadonlyRootfs": True,
         "Tmpfs": {"/tmp": _tmpfs_options(limits.disk_bytes)},  # noqa: S108 - as above
         "IpcMode": "private",
@@ -291,13 +275,14 @@ def _host_config(job: Job, engine: EngineFacts) -> HostConfig:
     }
     if engine.cgroup_version == 1 and not engine.is_gvisor:
         host["MemorySwappiness"] = 0  # refused by cgroup v2
+    if engine.is_gvisor:
+        host["CapAdd"] = list(GVISOR_GUEST_CAPABILITIES)
     if engine.runtime is not None:
         host["Runtime"] = engine.runtime
     return host
 
 
-def _ulimits(job: Job) -> list[Ulimit]:
-    # Never nproc: it counts a uid's processes over all boxes, so that one could starve the others.
+def _ulimits(job: Job, engine: EngineFacts) -> list[Ulimit]:
     limits = {
         "nofile": OPEN_FILES,
         "core": 0,
@@ -307,6 +292,8 @@ def _ulimits(job: Job) -> list[Ulimit]:
         "stack": STACK_BYTES,
         "rtprio": 0,
     }
+    if engine.is_gvisor:
+        limits["nproc"] = job.limits.pids  # elsewhere it counts a uid over all boxes: one could starve the others
     return [{"Name": name, "Soft": value, "Hard": value} for name, value in limits.items()]
 
 

@@ -17,7 +17,7 @@ from sandbox.driver import Readiness, UnfitError
 from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
 from sandbox.posture import Posture
-from sandbox.selftest import Target, Trial, try_everything
+from sandbox.selftest import InconclusiveError, Target, Trial, try_everything
 
 READY_SECONDS: Final = 8.0  # that a question waits for a self-test that is running
 FRESH_SECONDS: Final = 30.0  # a failed proof is believed, before the next program makes it tried again
@@ -169,14 +169,17 @@ class ProvenDriver:
 
     async def _prove(self, target: Target, posture: Posture) -> Proof:
         forbidden = (*self._addresses, *await self._driver.neighbours())
-        trials, postures = await try_everything(self._driver, target, forbidden)
+        try:
+            trials, postures = await try_everything(self._driver, target, forbidden)
+        except InconclusiveError as error:
+            raise UnfitError(f"the self-test could not be made: {error}") from error
         if postures - {posture.digest}:
             trials = (*trials, Trial("posture", None, "what is in force changed during the self-test"))
         proof = Proof(target=target, posture=posture, at=time.time(), trials=trials)
         self._proofs[posture.digest] = proof
-        for finding in proof.findings:
-            log.error("the self-test of %s found: %s", target.image, finding)
-        if not proof.findings:
+        if proof.findings:
+            log.error("the self-test of %s found: %s", target.image, "; ".join(proof.findings))
+        else:
             await self._driver.expect(target.image, target.runtime, target.limits)
         await self._keep(proof)
         return proof

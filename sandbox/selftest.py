@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from sandbox import probe
 from sandbox.job import Job, JsonValue, Limits
 from sandbox.outcome import Ending, Outcome
-from sandbox.profile import SHARED_MEMORY_BYTES, is_gvisor
+from sandbox.profile import SHARED_MEMORY_BYTES
 
 # The walls of a profile are tried where they are cheap to reach: one that stands at 64 MiB stands at 4 GiB.
 _MEMORY_BYTES: Final = 64 << 20
@@ -39,6 +39,11 @@ class Target:
     runtime: str | None
     limits: Limits
 
+    @property
+    def own_kernel(self) -> bool:
+        """Whether the runtime's name says that it brings a kernel of its own; else everything is tried, and must hold."""
+        return self.runtime is not None and "runsc" in self.runtime
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -52,6 +57,10 @@ class Trial:
     def finding(self) -> str:
         """The trial in words, where it did not hold."""
         return f"{self.name}: {self.detail}" if self.detail else self.name
+
+
+class InconclusiveError(Exception):
+    """The engine failed under the self-test; nothing was found out about boxes."""
 
 
 class Runner(Protocol):
@@ -69,7 +78,7 @@ async def try_everything(
 ) -> tuple[tuple[Trial, ...], frozenset[str]]:
     """Try each forbidden thing in boxes of this kind; also the digests of what was in force around them.
 
-    `addresses` must not be reachable from a box. Takes about two seconds.
+    `addresses` must not be reachable from a box. Takes about two seconds. Raises InconclusiveError.
     """
     trials: tuple[Trial, ...] = ()
     for seconds, look in _TRIES:
@@ -80,6 +89,8 @@ async def try_everything(
             beside, probed = await asyncio.gather(runner.run(neighbour, fresh=True), runner.run(prober, fresh=True))
         else:
             beside, probed = await runner.run(neighbour, fresh=True), await runner.run(prober, fresh=True)
+        for lost in (one for one in (probed, beside) if one.ending is Ending.LOST):
+            raise InconclusiveError(lost.evidence.detail)
         trials = (*judge(probed, beside, seconds, target, alone=runner.boxes == 1), *_time(beside))
         postures = frozenset(one.posture for one in (beside, probed) if one.posture is not None)
         missed = any(one.held is None and one.name.startswith("neighbour.") for one in trials)
@@ -94,7 +105,7 @@ def judge(probed: Outcome, beside: Outcome, seconds: float, target: Target, *, a
     together = _together(report, _report(beside).get("up_at"), seconds)
     told = report.get("trials")
     trials = []
-    for name in probe.expected(own_kernel=is_gvisor(target.runtime)):
+    for name in probe.expected(own_kernel=target.own_kernel):
         trial = _trial(name, told, probed)
         if name.startswith("neighbour.") and trial.held and not together and not alone:
             trial = replace(trial, held=None, detail="no other box was there at the time")
@@ -123,8 +134,6 @@ def _time(beside: Outcome) -> tuple[Trial, ...]:
     name = "limits.time"
     if beside.ending is Ending.TIMED_OUT:
         return (Trial(name, held=True),)
-    if beside.ending is Ending.LOST:
-        return (Trial(name, None, beside.evidence.detail),)
     return (Trial(name, held=False, detail=f"a program that should have been timed out ended as {beside.ending}"),)
 
 
@@ -150,7 +159,7 @@ def _order(
         "memory_bytes": limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
         "shared_memory_bytes": SHARED_MEMORY_BYTES,
-        "own_kernel": is_gvisor(target.runtime),
+        "own_kernel": target.own_kernel,
     }
 
 
@@ -158,7 +167,7 @@ def _limits(target: Target, seconds: float) -> Limits:
     given = target.limits
     return Limits(
         cpu_cores=given.cpu_cores,
-        memory_bytes=min(given.memory_bytes, _OWN_KERNEL_BYTES if is_gvisor(target.runtime) else _MEMORY_BYTES),
+        memory_bytes=min(given.memory_bytes, _OWN_KERNEL_BYTES if target.own_kernel else _MEMORY_BYTES),
         wall_seconds=seconds,
         pids=min(given.pids, _PIDS),
         disk_bytes=min(given.disk_bytes, _DISK_BYTES),

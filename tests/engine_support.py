@@ -48,6 +48,7 @@ def make_job(  # noqa: PLR0913 - one parameter for each field of a job
     files: Sequence[InputFile] = (),
     outputs: Sequence[str] = (),
     image: str = IMAGE,
+    runtime: str | None = None,
 ) -> Job:
     return Job(
         execution=f"{SESSION}-{next(_numbers)}",
@@ -55,6 +56,7 @@ def make_job(  # noqa: PLR0913 - one parameter for each field of a job
         code=code,
         limits=limits,
         image=image,
+        runtime=runtime,
         inputs=inputs or {},
         stdin=stdin,
         args=tuple(args),
@@ -101,7 +103,7 @@ class Lab:
             guest="input()",
         )
         options.config["HostConfig"].pop("MemorySwappiness")
-        await self.engine.start(await self.engine.create(replace(options, name=f"{SESSION}-{execution}")))
+        await self.engine.start(await self.engine.create(replace(options, name=f"{self.instance}-{execution}")))
 
     async def settle(self) -> None:
         """Wait until everything that ended is removed; fails when something stays."""
@@ -113,10 +115,13 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(address: EngineAddress | None = None, boxes: int = 4) -> AsyncIterator[Lab]:
+async def open_lab(
+    address: EngineAddress | None = None, boxes: int = 4, *, seen_from: EngineAddress | None = None
+) -> AsyncIterator[Lab]:
+    """A driver on the engine at `address`; `seen_from` is where its boxes are looked at, None the usual engine."""
     instance = f"{SESSION}-{next(_numbers)}"
     driver = ContainerDriver(instance, IMAGE, boxes, address=address)
-    engine = Engine(None, calls=2)
+    engine = Engine(seen_from, calls=2)
     try:
         yield Lab(driver, engine, instance)
     finally:

@@ -209,6 +209,18 @@ def test_imports(imports: Imports, admitted: list[str], denied: list[str]) -> No
     assert not any(imports.admits(module) for module in denied)
 
 
+def test_a_runtime_is_the_engines_default_unless_a_profile_names_one() -> None:
+    policy = policy_of({"profiles": {"wary": {"isolation": {"runtime": "runsc"}}}})
+    runtimes = [policy.resolve(name).isolation.runtime for name in ("default", "wary")]
+    assert runtimes == [None, "runsc"]
+
+
+@pytest.mark.parametrize("runtime", ["", "/usr/bin/runc", "-v", "a b", 1])
+def test_a_runtime_is_a_name_and_never_a_path(runtime: object) -> None:
+    with pytest.raises(ValidationError):
+        policy_of({"defaults": {"isolation": {"runtime": runtime}}})
+
+
 def test_the_digest_is_of_the_meaning() -> None:
     terse = policy_of(
         {"profiles": {"a": {}, "b": {"limits": {"memory": {"max": "1024Mi"}}, "checks": {"imports": {"deny": []}}}}}

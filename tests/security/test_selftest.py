@@ -73,8 +73,8 @@ def _limits_of_processes_off(_: ContainerConfig, host: HostConfig) -> None:
     host["Ulimits"] = []
 
 
-def _run_as_root(config: ContainerConfig, _: HostConfig) -> None:
-    config["User"] = "0:0"
+def _in_the_group_of_root(_: ContainerConfig, host: HostConfig) -> None:
+    host["GroupAdd"] = ["0"]  # type: ignore[typeddict-unknown-key] # no box has any
 
 
 def _a_guest_that_hands_its_environment_on(config: ContainerConfig, _: HostConfig) -> None:
@@ -136,7 +136,7 @@ WEAKENED: Final[dict[Callable[[ContainerConfig, HostConfig], None], str]] = {
     _disk_unlimited: "limits.disk",
     _files_executable: "files.execute",
     _limits_of_processes_off: "limits.descriptors",
-    _run_as_root: "privileges.user",
+    _in_the_group_of_root: "privileges.user",
     _a_guest_that_hands_its_environment_on: "environment",
     _a_guest_that_can_be_traced: "guest.memory",
     _a_guest_that_shows_its_words: "guest.words",

@@ -338,6 +338,9 @@ GUARDED = [
     ("GET", "/v1/reviews/rev_0000"),
     ("POST", "/v1/reviews/rev_0000/rulings"),
     ("GET", "/v1/policy"),
+    ("GET", "/v1/isolation"),
+    ("POST", "/v1/isolation/proofs"),
+    ("GET", "/v1/isolation/" + "e" * 64),
 ]
 
 

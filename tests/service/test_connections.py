@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import httpx
@@ -46,29 +44,43 @@ def lines(server: Server) -> list[tuple[str, ...]]:
     return LINE.findall(server.log.read_text())
 
 
+def about_programs(server: Server) -> list[tuple[str, ...]]:
+    return [line for line in lines(server) if line[3] in {"/v1/executions", "/v1/policy"}]
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_request_hidden_in_another_one_is_never_read(server: Server, agent: httpx.Client, name: str) -> None:
-    before = len(lines(server))
+    before = len(about_programs(server))
     with Raw(server) as raw:
         received = raw.say(ATTACKS[name])
     assert re.match(rb"HTTP/1\.1 400 ", received), received[:200]
     assert received.count(b"HTTP/1.1 ") == 1, "one refusal, and nothing after it"
     assert agent.get("/v1/tasks/smuggled").status_code == 404
-    assert len(lines(server)) - before <= 2, "one line for it at most, and one for our own question"
+    assert len(about_programs(server)) - before <= 1, "one line for it at most"
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_one_request_is_one_line_of_the_log(server: Server) -> None:
     """Also of those that come together, and whatever they hold: no line can be forged."""
-    before = len(lines(server))
-    forged = "%0d%0a2025-01-01%2000:00:00,000%20INFO%20airlock.http:%200123456789abcdef%20admin%20GET%20/%20200%201.0ms"
-    paths = ["/healthz", "/v1/policy?key=not-for-the-log", f"/v1/tasks/{forged}", "/nope", "/v1/executions/%00"]
+    forged = "%0d%0a2025-01-01%2000:00:00,000%20INFO%20airlock.http:%200123456789abcdef%20admin%20GET%20x%20200%201.0ms"
+    answers = {
+        "/v1/tasks/one-line?key=not-for-the-log": "404",
+        f"/v1/tasks/one-line{forged}": "422",
+        "/one-line": "404",
+        "/v1/executions/one-line%00": "422",
+        "/v1/reviews/one-line": "403",
+    }
+
+    def found() -> list[tuple[str, ...]]:
+        return [line for line in lines(server) if "one-line" in line[3]]
+
     with Raw(server) as raw:
-        raw.say(b"".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in paths))
-    eventually(lambda: len(lines(server)) - before >= len(paths), 5)
-    found = lines(server)[before:]
-    assert [line[3] for line in found] == [path.partition("?")[0] for path in paths]
-    assert [line[4] for line in found] == ["200", "200", "404", "404", "422"]
-    assert len({line[0] for line in found}) == len(paths)
+        raw.say(b"".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in answers))
+    eventually(lambda: len(found()) >= len(answers), 10)
+    assert [(line[3], line[4]) for line in found()] == [
+        (path.partition("?")[0], status) for path, status in answers.items()
+    ]
+    assert len({line[0] for line in found()}) == len(answers)
     assert "not-for-the-log" not in server.log.read_text()
 
 
@@ -106,30 +118,17 @@ def test_a_caller_who_leaves_is_no_reason_to_forget_the_limit(quick: Server) -> 
         assert ada.get("/v1/policy").status_code == 200
 
 
-def test_callers_who_leave_while_they_wait_hold_nothing(quick: Server) -> None:
-    """A hundred of them, who ask for the longest wait and go: what they held is given back before it is over."""
+def test_callers_who_leave_while_they_wait_are_waited_for_no_longer(quick: Server) -> None:
+    """They ask for the longest wait and go: their requests end long before it is over, and hold nothing."""
+    callers = 300
     with quick.client("key-of-ada") as ada:
-        ada.post("/v1/executions", json={"code": "def broken(:", "task_id": "waits"})
-        for number in range(2):
+        for number in range(3):
             ada.post("/v1/executions", json={"code": f"def broken{number}(:", "task_id": "waits"})
         assert ada.get("/v1/tasks/waits").json()["turn"] == "reviewer"
-        assert quick.process is not None
-        sockets = _sockets(quick.process.pid)
-        for _ in range(100):
+        look = b"GET /v1/tasks/waits?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-ada\r\n\r\n"
+        for _ in range(callers):
             with Raw(quick) as raw:
-                raw.connection.sendall(
-                    b"GET /v1/tasks/waits?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-ada\r\n\r\n"
-                )
-        time.sleep(0.2)
-        eventually(lambda: _sockets(quick.process.pid) <= sockets + 2, 10)  # type: ignore[union-attr]
+                raw.connection.sendall(look)
+        eventually(lambda: [line[4] for line in lines(quick)].count("499") == callers, 30)
         assert ada.get("/v1/policy").status_code == 200
-
-
-def _sockets(process: int) -> int:
-    found = 0
-    for one in Path(f"/proc/{process}/fd").iterdir():
-        try:
-            found += str(one.readlink()).startswith("socket:")
-        except OSError:
-            continue
-    return found
+    assert "Traceback" not in quick.log.read_text()

@@ -145,7 +145,7 @@ def test_told_to_stop_it_lets_what_runs_end_and_loses_nothing(make_server: Calla
         body = {"code": "import time\ntime.sleep(2)\nprint('done')", "task_id": "short", "lane": "container"}
         short = pool.submit(agent.post, "/v1/executions", json=body)
         code = "import time\ntime.sleep(max(0, until - time.time()))"  # longer than anybody waits for it, once
-        until = time.time() + 12.5
+        until = time.time() + 18
         late = submit_later(agent, code=code, inputs={"until": until}, task_id="late", lane="container")
         eventually(lambda: running(agent, late) and agent.get("/v1/tasks/short").status_code == 200)
         assert server.process is not None
