@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import hashlib
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from pydantic import JsonValue
 
@@ -28,6 +30,9 @@ from sandbox.job import Lane
 from sandbox.monty import Gate, GateVerdict
 
 T = TypeVar("T")
+_Key: TypeAlias = tuple[bytes, str, str, bool, bool, bool, frozenset[str]]
+
+_REMEMBERED = 2_000  # reports, of some hundred bytes each
 
 _QUICK_CHARACTERS = 8 << 10  # read in about 10 ms, the guard included
 _SHOWN = 20  # findings of one kind: a model reads no more, and a page must stay small
@@ -61,24 +66,43 @@ class Checker:
         self._monty = monty
         self._guest_python = guest_python
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checks")
+        self._reports: OrderedDict[_Key, Report] = OrderedDict()
 
     async def check(self, request: ExecutionRequest, profile: Profile) -> Report:
-        """Judge a program."""
+        """Judge a program; what was judged lately under the same policy is remembered."""
+        key = _key(request, profile)
+        known = self._reports.get(key)
+        if known is not None:
+            self._reports.move_to_end(key)
+            return known
+        report, lasting = await self._judge(request, profile)
+        if lasting:
+            self._reports[key] = report
+            if len(self._reports) > _REMEMBERED:
+                self._reports.popitem(last=False)
+        return report
+
+    async def _judge(self, request: ExecutionRequest, profile: Profile) -> tuple[Report, bool]:
+        """The report, and whether another try must say the same."""
         code = request.code.removeprefix("\ufeff")
         if finding := _text(code, profile):
-            return _refused(Verdict.INVALID, finding)
+            return _refused(Verdict.INVALID, finding), True
         gate = await self._monty.compile_gate(code)
         if gate.gate is Gate.TOO_COMPLEX:
-            return _refused(Verdict.TOO_COMPLEX, _error("complexity.watchdog", gate.message, hint=_SIMPLER))
+            return _refused(
+                Verdict.TOO_COMPLEX, _error("complexity.watchdog", gate.message, hint=_SIMPLER)
+            ), gate.lasting
         read = await self._read(code, partial(_read, code, profile))
         if isinstance(read, Unreadable):
-            return self._unreadable(read, gate, await self._guest_python(), profile)
+            guest = await self._guest_python()
+            return self._unreadable(read, gate, guest, profile), gate.lasting and guest is not None
         if isinstance(read, Report):
-            return read
-        types = await self._types(request, code, profile)
+            return read, True
+        checked = await self._types(request, code, profile)
+        types, lasting = checked or (), gate.lasting and checked is not None
         if not request.force and (wrong := [one for one in types if one.severity == "error"]):
-            return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *_warnings(types)))
-        return await self._read(code, partial(_admitted, request, profile, gate, read, types))
+            return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *_warnings(types))), lasting
+        return await self._read(code, partial(_admitted, request, profile, gate, read, types)), lasting
 
     async def _read(self, code: str, work: Callable[[], T]) -> T:
         """Do what grows with the program: at once where that is quick, else in a thread, so that others are served."""
@@ -101,12 +125,28 @@ class Checker:
             return _refused(Verdict.TOO_COMPLEX, finding)
         return Report(Verdict.ADMIT, Lane.CONTAINER, ())
 
-    async def _types(self, request: ExecutionRequest, code: str, profile: Profile) -> tuple[Finding, ...]:
+    async def _types(self, request: ExecutionRequest, code: str, profile: Profile) -> tuple[Finding, ...] | None:
+        """What the type check says; None where it did not come to an end."""
         if profile.checks.type_check is TypeCheck.SKIP:
             return ()
         diagnostics = await self._monty.type_check(code)
-        known = [one for one in diagnostics or () if one.name is None or one.name not in request.inputs]
+        if diagnostics is None:
+            return None
+        known = [one for one in diagnostics if one.name is None or one.name not in request.inputs]
         return tuple(_findings(known))
+
+
+def _key(request: ExecutionRequest, profile: Profile) -> _Key:
+    """All of a request that its report depends on, besides the policy."""
+    return (
+        hashlib.sha256(request.code.encode()).digest(),
+        profile.digest,
+        request.lane,
+        request.force,
+        bool(request.stdin or request.args or request.env or request.files or request.outputs),
+        _holds_float(request.inputs),
+        frozenset(request.inputs),
+    )
 
 
 _SIMPLER = "Split it into smaller functions and shorter expressions."

@@ -122,7 +122,10 @@ def compose(settings: Settings) -> Gateway:
     store, changes, monty = Store(settings.database), Changes(), Monty()
     default = policy.resolve(DEFAULT_PROFILE)
     container = ContainerDriver(
-        instance=_instance(settings.data), default_image=default.isolation.image, boxes=policy.engine.boxes
+        instance=_instance(settings.data),
+        default_image=default.isolation.image,
+        boxes=policy.engine.boxes,
+        spares=policy.engine.spares,
     )
     proofs, kinds = Proofs(store), targets(policy)
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)

@@ -18,20 +18,23 @@ from typing import Final, Protocol
 
 from sandbox import guest, janitor
 from sandbox.attach import EngineAddress
+from sandbox.box import Box
 from sandbox.conversation import START_SECONDS, TELL_SECONDS, Conversation, Silence
 from sandbox.driver import Readiness, UnfitError
 from sandbox.engine import REMOVE_SECONDS, Description, Engine, EngineError, Image, ImageMissingError
+from sandbox.fitness import Fitness
 from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
+from sandbox.pool import Kind, Pool
 from sandbox.posture import Posture, box_posture
-from sandbox.profile import ContainerOptions, EngineFacts, container_options
+from sandbox.profile import SPARE, ContainerOptions, EngineFacts, container_options
 from sandbox.verdict import outcome_of
 
 READY_SECONDS: Final = 15.0
 NEIGHBOUR_PORTS: Final = (22, 2375)  # of remote shells and engines; any port of the bridge must be out of reach
 PYTHON_SECONDS: Final = 2.0  # that a check may wait for the guest's version while it is unknown
 ABANDONED_SECONDS: Final = 60.0  # past every other limit; then nobody can be waiting for a box
-REMOVAL_PAUSES_SECONDS: Final = (0.0, 1.0, 3.0)  # before each try
+SPARE_BOX_SECONDS: Final = 86_400.0  # that a spare box may be somebody's: waiting, and then longer than any program
 PROBE_LIMITS: Final = Limits(
     cpu_cores=1.0, memory_bytes=64 << 20, wall_seconds=5.0, pids=16, disk_bytes=1 << 20, output_bytes=4096
 )
@@ -51,11 +54,12 @@ class Hardening(Protocol):
 
 
 @dataclass(slots=True)
-class _Box:
-    """One box while its owner cares for it."""
+class _Run:
+    """One job on its way: the box that it has, and how long its phases took."""
 
     job: Job
-    creating: asyncio.Task[str] | None = None
+    fresh: bool
+    box: Box | None = None
     phases: dict[str, float] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
 
@@ -69,17 +73,19 @@ class _Box:
 class ContainerDriver:
     """Runs each job in a box of its own on one Docker engine.
 
-    `instance` names the owner of boxes, for the janitor; `boxes` is how many exist at once; `harden` decides what a
-    box may be, and is there to be weakened by whoever wants to see that noticed.
+    `instance` names the owner of boxes, for the janitor; `boxes` is how many run at once; `spares` how many wait besides,
+    started and unused, for the next programs. `harden` decides what a box may be, and is there to be weakened by whoever
+    wants to see that noticed.
     `address` None is the engine of the environment (DOCKER_HOST and so on). Needs no engine before the first job.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it stands on
         self,
         instance: str,
         default_image: str,
         boxes: int = 8,
         *,
+        spares: int = 0,
         address: EngineAddress | None = None,
         harden: Hardening = container_options,
     ) -> None:
@@ -90,33 +96,36 @@ class ContainerDriver:
         self._slots = asyncio.Semaphore(boxes)
         self._engine = Engine(address, calls=boxes)
         self._guest = inspect.getsource(guest)
-        self._description: Description | None = None
-        self._images: dict[str, Image] = {}
+        self._fitness = Fitness(self._engine)
         self._proven: dict[str, str] = {}  # image id -> version of its Python
         self._asking: asyncio.Task[Readiness] | None = None
         self._live: set[tuple[str, int]] = set()
         self._attempts: set[asyncio.Task[Outcome | None]] = set()
-        self._removals: set[asyncio.Task[Outcome | None]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
+        self._creating = 0
+        self.pool = Pool(spares, self._spare, lambda: self._creating == 0)
 
-    async def run(self, job: Job) -> Outcome:
-        """Run `job` in a new box; see `Driver.run`. The answer does not wait for the box's removal."""
+    async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
+        """Run `job` in a box of its own; see `Driver.run`. The answer does not wait for the box's removal.
+
+        `fresh`: never in a spare one, and no sign that there should be more of this kind.
+        """
         await self._slots.acquire()
-        box = _Box(job)
-        self._live.add((job.execution, job.attempt))
-        attempt = asyncio.create_task(self._try(box))
+        run = _Run(job, fresh=fresh)
+        attempt = asyncio.create_task(self._try(run))
         self._attempts.add(attempt)
         try:
             await asyncio.wait({attempt})
         finally:
             cancelled = attempt.cancel()
-            removal = asyncio.create_task(self._remove(box, attempt))
+            removal = asyncio.create_task(self._clear(run, attempt))
             self._removals.add(removal)
             removal.add_done_callback(self._removals.discard)
             self._attempts.discard(attempt)
             if cancelled:
                 await asyncio.shield(removal)
         outcome = None if attempt.cancelled() else attempt.result()
-        return outcome if outcome is not None else _lost(box, "the driver was closed under the job")
+        return outcome if outcome is not None else _lost(run, "the driver was closed under the job")
 
     async def ready(self) -> Readiness:
         """Ask the engine, look for the image, and prove with a real job, once per image, that the lane runs."""
@@ -130,7 +139,7 @@ class ContainerDriver:
 
     async def python(self) -> str | None:
         """Version of the default image's Python ("3.13"), None while it is unknown."""
-        image = self._images.get(self._default_image)
+        image = self._fitness.known(self._default_image)
         if image is not None and image.identity in self._proven:
             return self._proven[image.identity]
         try:
@@ -143,7 +152,7 @@ class ContainerDriver:
         """What is in force around a program in a box of this kind; raises `UnfitError`."""
         job = Job(execution="posture", attempt=0, code="", limits=PROBE_LIMITS, image=image, runtime=runtime)
         try:
-            found, description = await self._image(image), await self._described(runtime)
+            found, description = await self._fitness.image(image), await self._fitness.engine(runtime)
         except EngineError as error:
             raise UnfitError(str(error)) from error
         return box_posture(self._options(job, found, description).config, description.identity)
@@ -176,54 +185,114 @@ class ContainerDriver:
             await asyncio.wait({self._asking})
         for attempt in self._attempts:
             attempt.cancel()
+        await self.pool.close()
         while held := self._attempts | self._removals:
             await asyncio.wait(held)
             await asyncio.sleep(0)  # `run` turns an attempt that has ended into a removal
         await self._engine.close()
 
-    async def _try(self, box: _Box) -> Outcome | None:
+    async def expect(self, image: str, runtime: str | None, limits: Limits) -> None:
+        """Keep a box of this kind ready, although no job asked for one yet; nothing happens while the engine is away."""
+        with contextlib.suppress(EngineError, UnfitError):
+            found, _ = await self._fitness.image(image), await self._fitness.engine(runtime)
+            self.pool.expect(_kind(found, runtime, limits))
+
+    async def _try(self, run: _Run) -> Outcome | None:
         try:
-            return await self._attempt(box)
+            return await self._attempt(run)
         except EngineError as error:
             self._forget()
-            return _lost(box, str(error))
+            return _lost(run, str(error))
         except UnfitError as error:
-            return _lost(box, str(error))
+            return _lost(run, str(error))
 
     def _forget(self) -> None:
         """After trouble nothing is known for sure: the engine may come back as another one."""
         self._engine.forget()
-        self._description = None
-        self._images.clear()
+        self._fitness.forget()
+        self.pool.empty()
 
-    async def _attempt(self, box: _Box) -> Outcome:
-        job = box.job
-        image, description = await self._image(job.image), await self._described(job.runtime)
+    async def _attempt(self, run: _Run) -> Outcome:
+        """Run the job in a spare box; in a new one where there is none, or where that one had died unnoticed."""
+        job = run.job
+        image, description = await self._fitness.image(job.image), await self._fitness.engine(job.runtime)
         options = self._options(job, image, description)
         posture = box_posture(options.config, description.identity)
-        box.creating = asyncio.create_task(self._engine.create(options))
+        spare = None if run.fresh else self.pool.take(_kind(image, job.runtime, job.limits))
+        outcome = await self._use(run, spare) if spare is not None else None
+        if outcome is None:
+            outcome = await self._use_new(run, options)
+        return replace(outcome, posture=posture.digest, timings=tuple(run.phases.items()))
+
+    async def _use(self, run: _Run, spare: Box) -> Outcome | None:
+        """Run the job in a spare box; None if its program was never started there."""
+        run.box = spare
+        run.phase_ends("acquire")
+        conversation = Conversation(run.job, spare.attachment)
+        outcome = await self._converse(run, spare, conversation)
+        if conversation.transcript.started is None:
+            await spare.remove()
+            self._live.discard(spare.owner)
+            run.box = None
+            return None
+        return outcome
+
+    async def _use_new(self, run: _Run, options: ContainerOptions) -> Outcome:
+        box = run.box = self._box((run.job.execution, run.job.attempt))
+        self._creating += 1
         try:
-            container = await asyncio.shield(box.creating)
+            attachment = await box.create(options)
+            run.phase_ends("create")
+            conversation = Conversation(run.job, attachment)
+            await box.start()
         except ImageMissingError:
-            self._images.pop(job.image, None)
+            self._fitness.forget_image(run.job.image)
             raise
-        attachment = await self._engine.attach(container)
-        box.phase_ends("create")
-        try:
-            conversation = Conversation(job, attachment)
-            await self._engine.start(container)
-            silence = await conversation.listen()
-            box.phase_ends("start", conversation.started_at)
-            box.phase_ends("run", conversation.ended_at)
-            box.phase_ends("collect")
         finally:
-            await attachment.close()  # before anything else is asked of the engine about this box
-        outcome = await self._judge(container, conversation, silence)
-        return replace(outcome, posture=posture.digest, timings=tuple(box.phases.items()))
+            self._creating -= 1
+            self.pool.nudge()
+        return await self._converse(run, box, conversation)
+
+    async def _converse(self, run: _Run, box: Box, conversation: Conversation) -> Outcome:
+        try:
+            silence = await conversation.listen()
+            run.phase_ends("start", conversation.started_at)
+            run.phase_ends("run", conversation.ended_at)
+            run.phase_ends("collect")
+        finally:
+            await box.hang_up()
+        return await self._judge(box.container, conversation, silence)
+
+    async def _spare(self, kind: Kind) -> Box:
+        """A started box that nobody uses yet. Its labels name it, for no execution has it."""
+        job = Job(
+            execution=f"{SPARE}{secrets.token_hex(8)}",
+            attempt=0,
+            code="",
+            limits=replace(kind.limits, wall_seconds=SPARE_BOX_SECONDS),
+            image=kind.image,
+            runtime=kind.runtime,
+        )
+        description = await self._fitness.engine(kind.runtime)
+        box = self._box((job.execution, job.attempt))
+        try:
+            await box.create(self._harden_for(job, description))
+            await box.start()
+        except BaseException:
+            self._later(box)
+            raise
+        return box
+
+    def _box(self, owner: tuple[str, int]) -> Box:
+        self._live.add(owner)
+        return Box(self._engine, owner, self._live.discard)
 
     def _options(self, job: Job, image: Image, description: Description) -> ContainerOptions:
+        return self._harden_for(replace(job, image=image.identity), description)
+
+    def _harden_for(self, job: Job, description: Description) -> ContainerOptions:
         return self._harden(
-            replace(job, image=image.identity),
+            job,
             engine=replace(description.facts, runtime=job.runtime),
             instance=self._instance,
             deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
@@ -245,10 +314,10 @@ class ContainerDriver:
 
     async def _ask(self) -> Readiness:
         try:
-            self._description = None
-            description = await self._described()
-            self._images.pop(self._default_image, None)
-            image = await self._image(self._default_image)
+            self._fitness.forget_engine()
+            description = await self._fitness.engine()
+            self._fitness.forget_image(self._default_image)
+            image = await self._fitness.image(self._default_image)
             python = self._proven.get(image.identity) or await self._prove(image)
         except EngineError as error:
             self._forget()
@@ -266,55 +335,34 @@ class ContainerDriver:
             limits=PROBE_LIMITS,
             image=self._default_image,
         )
-        outcome = await self.run(job)
+        outcome = await self.run(job, fresh=True)
         if outcome.ending is not Ending.SUCCEEDED or outcome.python is None:
             raise UnfitError(f"a probe in {self._default_image} ended as {outcome.ending}: {outcome.evidence.detail}")
         self._proven[image.identity] = outcome.python
         return outcome.python
 
-    async def _described(self, runtime: str | None = None) -> Description:
-        if self._description is None:
-            self._description = await self._engine.describe()
-        described = self._description
-        if described.complaints:
-            raise UnfitError(f"the engine is unfit: {'; '.join(described.complaints)}")
-        if runtime is not None and runtime not in described.runtimes:
-            raise UnfitError(f"the engine has no runtime {runtime!r}; it has {', '.join(sorted(described.runtimes))}")
-        return described
-
-    async def _image(self, reference: str) -> Image:
-        """The image as it was when it was last asked for: the one that was proven is the one that runs."""
-        if reference not in self._images:
-            try:
-                self._images[reference] = await self._engine.image(reference)
-            except ImageMissingError as error:
-                raise UnfitError(f"the image {reference!r} is not on the engine") from error
-        image = self._images[reference]
-        if image.volumes:
-            raise UnfitError(f"the image {reference!r} declares volumes, which would be writable: {image.volumes}")
-        return image
-
-    async def _remove(self, box: _Box, attempt: asyncio.Task[Outcome | None]) -> None:
-        """Remove a box, however far it got; what the engine will not remove now is left to the janitor."""
+    async def _clear(self, run: _Run, attempt: asyncio.Task[Outcome | None]) -> None:
+        """Remove what a job used, however far it got."""
         await asyncio.wait({attempt})
         try:
-            if box.creating is not None:
-                await self._remove_container(await box.creating)
-        except EngineError:
-            return  # never created, as far as anybody knows
+            if run.box is not None:
+                await run.box.remove()
         finally:
-            self._live.discard((box.job.execution, box.job.attempt))
             self._slots.release()
+            self.pool.nudge()
 
-    async def _remove_container(self, container: str) -> None:
-        for pause in REMOVAL_PAUSES_SECONDS:
-            await asyncio.sleep(pause)
-            with contextlib.suppress(EngineError):
-                await self._engine.remove(container)
-                return
+    def _later(self, box: Box) -> None:
+        removal = asyncio.create_task(box.remove())
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
 
 
-def _lost(box: _Box, detail: str) -> Outcome:
+def _kind(image: Image, runtime: str | None, limits: Limits) -> Kind:
+    """What of a job a box is made of: of the limits, time and output are kept by the guest and by us."""
+    return Kind(image.identity, runtime, replace(limits, wall_seconds=0.0, output_bytes=0))
+
+
+def _lost(run: _Run, detail: str) -> Outcome:
     return Outcome(
-        ending=Ending.LOST, lane=Lane.CONTAINER, evidence=Evidence(detail=detail), timings=tuple(box.phases.items())
+        ending=Ending.LOST, lane=Lane.CONTAINER, evidence=Evidence(detail=detail), timings=tuple(run.phases.items())
     )

@@ -67,11 +67,15 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """The compiler's verdict with its words, and the line where it has one."""
+    """The compiler's verdict with its words, and the line where it has one.
+
+    `lasting` is False for what another try could say otherwise: a worker that ended, a pool that is busy.
+    """
 
     gate: Gate
     message: str = ""
     line: int | None = None
+    lasting: bool = True
 
 
 def _limits(seconds: float, memory_bytes: int = _MEMORY_BYTES) -> ResourceLimits:
@@ -129,9 +133,9 @@ class Monty:
         except MontyRuntimeError as error:
             return GateVerdict(Gate.UNSUPPORTED, error.display("msg"), _line(error))
         except MontyCrashedError:
-            return GateVerdict(Gate.TOO_COMPLEX, "the program takes too long to compile")
+            return GateVerdict(Gate.TOO_COMPLEX, "the program takes too long to compile", lasting=False)
         except _TROUBLE as error:
-            return GateVerdict(Gate.UNSUPPORTED, f"Monty is not available ({type(error).__name__})")
+            return GateVerdict(Gate.UNSUPPORTED, f"Monty is not available ({type(error).__name__})", lasting=False)
         if isinstance(snapshot, AsyncFunctionSnapshot) and snapshot.function_name == gate:
             return GateVerdict(Gate.OK)
         return GateVerdict(Gate.UNSUPPORTED, "Monty did not stop at the gate")

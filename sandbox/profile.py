@@ -18,6 +18,8 @@ EXECUTION_LABEL: Final = "airlock.execution"
 ATTEMPT_LABEL: Final = "airlock.attempt"
 DEADLINE_LABEL: Final = "airlock.deadline"
 
+SPARE: Final = "spare-"  # what the execution's label of a box begins with that no execution has yet
+
 PROGRAM_USER: Final = "65532:65532"
 # gVisor lets processes of one uid reach each other's descriptors, whatever these say: there the guest is root of the
 # box's own kernel, and gives its program another uid. All that it needs for that, and nothing of the host's.

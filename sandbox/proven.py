@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sandbox.driver import Readiness, UnfitError
-from sandbox.job import Job, Lane
+from sandbox.job import Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
 from sandbox.posture import Posture
 from sandbox.selftest import InconclusiveError, Target, Trial, try_everything
@@ -30,8 +30,12 @@ class Boxes(Protocol):
 
     boxes: int
 
-    async def run(self, job: Job) -> Outcome:
-        """See `Driver.run`."""
+    async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
+        """See `Driver.run`; `fresh`: in a box that was made for this job."""
+        ...
+
+    async def expect(self, image: str, runtime: str | None, limits: Limits) -> None:
+        """Have such a box ready for the first program that wants one."""
         ...
 
     async def ready(self) -> Readiness:
@@ -175,6 +179,8 @@ class ProvenDriver:
         self._proofs[posture.digest] = proof
         if proof.findings:
             log.error("the self-test of %s found: %s", target.image, "; ".join(proof.findings))
+        else:
+            await self._driver.expect(target.image, target.runtime, target.limits)
         await self._keep(proof)
         return proof
 

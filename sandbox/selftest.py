@@ -68,8 +68,8 @@ class Runner(Protocol):
 
     boxes: int
 
-    async def run(self, job: Job) -> Outcome:
-        """See `Driver.run`."""
+    async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
+        """See `Driver.run`; `fresh`: in a box that was made for this job."""
         ...
 
 
@@ -86,9 +86,9 @@ async def try_everything(
         neighbour = _job(target, _order(target, "neighbour", token, (), look), seconds)
         prober = _job(target, _order(target, "probe", token, addresses, look), _PROBE_SECONDS)
         if runner.boxes > 1:
-            beside, probed = await asyncio.gather(runner.run(neighbour), runner.run(prober))
+            beside, probed = await asyncio.gather(runner.run(neighbour, fresh=True), runner.run(prober, fresh=True))
         else:
-            beside, probed = await runner.run(neighbour), await runner.run(prober)
+            beside, probed = await runner.run(neighbour, fresh=True), await runner.run(prober, fresh=True)
         for lost in (one for one in (probed, beside) if one.ending is Ending.LOST):
             raise InconclusiveError(lost.evidence.detail)
         trials = (*judge(probed, beside, seconds, target, alone=runner.boxes == 1), *_time(beside))

@@ -22,7 +22,7 @@ import httpx
 from rich.progress import Progress
 
 from sandbox.engine import Engine
-from sandbox.profile import INSTANCE_LABEL
+from sandbox.profile import EXECUTION_LABEL, INSTANCE_LABEL, SPARE
 from tests.conftest import Server, free_port
 
 Answer: TypeAlias = dict[str, object]
@@ -270,7 +270,8 @@ class Soak:
 
     async def _boxes(self) -> int:
         instance = (self._server.data / "instance").read_text().strip()
-        return len(await self._engine.labelled(INSTANCE_LABEL, instance))
+        found = await self._engine.labelled(INSTANCE_LABEL, instance)
+        return sum(not labels[EXECUTION_LABEL].startswith(SPARE) for labels in found.values())
 
     async def _sample(self) -> None:
         assert self._server.process is not None

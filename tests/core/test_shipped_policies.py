@@ -72,6 +72,7 @@ def test_the_documented_default_is_the_real_one(key: str, default: str) -> None:
 
 CHANGED = {
     "engine.boxes": "9",
+    "engine.spares": "3",
     "ceilings.cpu": "5",
     "ceilings.memory": "5Gi",
     "ceilings.time": "31m",

@@ -12,6 +12,7 @@ from typing import Self
 import docker
 import httpx
 
+from sandbox.profile import SPARE
 from tests.conftest import Server
 
 QUICK = "limits: {time: {default: 5s, max: 10s}, memory: {default: 64Mi, max: 128Mi}}, retries: {base: 10ms, cap: 20ms}"
@@ -40,7 +41,7 @@ def boxes(server: Server) -> list[str]:
     client = docker.from_env()
     try:
         found = client.api.containers(all=True, filters={"label": f"airlock.instance={instance}"})
-        return [str(one["Id"]) for one in found]
+        return [str(one["Id"]) for one in found if not one["Labels"]["airlock.execution"].startswith(SPARE)]
     finally:
         client.close()
 

@@ -11,6 +11,7 @@ import docker
 import httpx
 import pytest
 
+from sandbox.profile import SPARE
 from tests.conftest import Server
 
 pytestmark = pytest.mark.engine
@@ -23,7 +24,8 @@ def boxes(server: Server) -> int:
     instance = (server.data / "instance").read_text().strip()
     client = docker.from_env()
     try:
-        return len(client.api.containers(all=True, filters={"label": f"airlock.instance={instance}"}))
+        found = client.api.containers(all=True, filters={"label": f"airlock.instance={instance}"})
+        return sum(not one["Labels"]["airlock.execution"].startswith(SPARE) for one in found)
     finally:
         client.close()
 
