@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +26,8 @@ class Box:
     engine: Engine
     owner: tuple[str, int]
     gone: Callable[[tuple[str, int]], None]
+    runs: int = 0
+    made_at: float = field(default_factory=time.monotonic)
     _creating: asyncio.Task[str] | None = None
     _attachment: Attachment | None = field(default=None, repr=False)
 
@@ -80,3 +83,27 @@ class Box:
             with contextlib.suppress(EngineError):
                 await self.engine.remove(container)
                 return
+
+
+class Removals:
+    """Boxes on their way out, which nobody waits for."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, box: Box) -> None:
+        """Remove a box in the background."""
+        self.add(asyncio.create_task(box.remove()))
+
+    def add(self, removal: asyncio.Task[None]) -> None:
+        """Count a removal that has begun."""
+        self._tasks.add(removal)
+        removal.add_done_callback(self._tasks.discard)
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until none of those that have begun is left, or for that long."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)

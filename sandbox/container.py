@@ -1,7 +1,7 @@
-"""The container lane: one hardened, single-use container (a box) per job.
+"""The container lane: each job in one hardened container (a box).
 
-Owns boxes from creation to removal. What a box may be is `profile`'s affair, how the engine is
-asked `engine`'s, what is said with the guest `conversation`'s, how a run ended `verdict`'s.
+Owns jobs from asking to answering. Where their boxes come from is `supply`'s affair, what a box may be `profile`'s, how the
+engine is asked `engine`'s, what is said with the guest `conversation`'s, how a run ended `verdict`'s.
 Whatever fails on the way is an outcome (LOST), never an exception.
 """
 
@@ -9,49 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import secrets
 import time
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
-from sandbox import guest, janitor
+from sandbox import janitor
 from sandbox.attach import EngineAddress
 from sandbox.box import Box
-from sandbox.conversation import START_SECONDS, TELL_SECONDS, Conversation, Silence
+from sandbox.conversation import Conversation, Silence
 from sandbox.driver import Readiness, UnfitError
-from sandbox.engine import REMOVE_SECONDS, Description, Engine, EngineError, Image, ImageMissingError
-from sandbox.fitness import Fitness
-from sandbox.job import Job, Lane, Limits
+from sandbox.engine import REMOVE_SECONDS, Engine, EngineError, Image, ImageMissingError
+from sandbox.job import Cell, Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
-from sandbox.pool import Kind, Pool
 from sandbox.posture import Posture, box_posture
-from sandbox.profile import SPARE, ContainerOptions, EngineFacts, container_options
+from sandbox.profile import container_options
+from sandbox.supply import Hardening, Place, Supply, kind_of
 from sandbox.verdict import outcome_of
 
 READY_SECONDS: Final = 15.0
 NEIGHBOUR_PORTS: Final = (22, 2375)  # of remote shells and engines; any port of the bridge must be out of reach
 PYTHON_SECONDS: Final = 2.0  # that a check may wait for the guest's version while it is unknown
-ABANDONED_SECONDS: Final = 60.0  # past every other limit; then nobody can be waiting for a box
-SPARE_BOX_SECONDS: Final = 86_400.0  # that a spare box may be somebody's: waiting, and then longer than any program
 PROBE_LIMITS: Final = Limits(
     cpu_cores=1.0, memory_bytes=64 << 20, wall_seconds=5.0, pids=16, disk_bytes=1 << 20, output_bytes=4096
 )
+_REUSABLE: Final = frozenset({Ending.SUCCEEDED, Ending.FAILED, Ending.TIMED_OUT, Ending.OUTPUT_LIMIT_EXCEEDED})
 
 
 log = logging.getLogger(__name__)
-
-
-class Hardening(Protocol):
-    """How a job becomes a container's options."""
-
-    def __call__(
-        self, job: Job, *, engine: EngineFacts, instance: str, deadline: float, guest: str
-    ) -> ContainerOptions:
-        """See `profile.container_options`."""
-        ...
-
 
 @dataclass(slots=True)
 class _Run:
@@ -71,7 +57,7 @@ class _Run:
 
 
 class ContainerDriver:
-    """Runs each job in a box of its own on one Docker engine.
+    """Runs each job in a box on one Docker engine: in one of its own, or in a cell of its owner's.
 
     `instance` names the owner of boxes, for the janitor; `boxes` is how many run at once; `spares` how many wait besides,
     started and unused, for the next programs. `harden` decides what a box may be, and is there to be weakened by whoever
@@ -90,23 +76,17 @@ class ContainerDriver:
         harden: Hardening = container_options,
     ) -> None:
         self.boxes = boxes
-        self._harden = harden
         self._instance = instance
         self._default_image = default_image
         self._slots = asyncio.Semaphore(boxes)
         self._engine = Engine(address, calls=boxes)
-        self._guest = inspect.getsource(guest)
-        self._fitness = Fitness(self._engine)
+        self.supply = Supply(self._engine, instance=instance, boxes=boxes, spares=spares, harden=harden)
         self._proven: dict[str, str] = {}  # image id -> version of its Python
         self._asking: asyncio.Task[Readiness] | None = None
-        self._live: set[tuple[str, int]] = set()
         self._attempts: set[asyncio.Task[Outcome | None]] = set()
-        self._removals: set[asyncio.Task[None]] = set()
-        self._creating = 0
-        self.pool = Pool(spares, self._spare, lambda: self._creating == 0)
 
     async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
-        """Run `job` in a box of its own; see `Driver.run`. The answer does not wait for the box's removal.
+        """Run `job` in a box; see `Driver.run`. The answer does not wait for the box's removal.
 
         `fresh`: never in a spare one, and no sign that there should be more of this kind.
         """
@@ -119,8 +99,7 @@ class ContainerDriver:
         finally:
             cancelled = attempt.cancel()
             removal = asyncio.create_task(self._clear(run, attempt))
-            self._removals.add(removal)
-            removal.add_done_callback(self._removals.discard)
+            self.supply.removals.add(removal)
             self._attempts.discard(attempt)
             if cancelled:
                 await asyncio.shield(removal)
@@ -139,7 +118,7 @@ class ContainerDriver:
 
     async def python(self) -> str | None:
         """Version of the default image's Python ("3.13"), None while it is unknown."""
-        image = self._fitness.known(self._default_image)
+        image = self.supply.fitness.known(self._default_image)
         if image is not None and image.identity in self._proven:
             return self._proven[image.identity]
         try:
@@ -148,14 +127,12 @@ class ContainerDriver:
         except TimeoutError:
             return None
 
-    async def posture(self, image: str, runtime: str | None) -> Posture:
+    async def posture(self, image: str, runtime: str | None, cell: Cell | None) -> Posture:
         """What is in force around a program in a box of this kind; raises `UnfitError`."""
-        job = Job(execution="posture", attempt=0, code="", limits=PROBE_LIMITS, image=image, runtime=runtime)
         try:
-            found, description = await self._fitness.image(image), await self._fitness.engine(runtime)
+            return self._posture(await self.supply.place(_sample(image, runtime, cell, PROBE_LIMITS)))
         except EngineError as error:
             raise UnfitError(str(error)) from error
-        return box_posture(self._options(job, found, description).config, description.identity)
 
     async def neighbours(self) -> tuple[tuple[str, int], ...]:
         """Where the engine's machine can be reached by boxes that have a network; none while it is away."""
@@ -166,16 +143,16 @@ class ContainerDriver:
 
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
         """Remove boxes that nobody owns (see `janitor`); counts none while the engine is away."""
-        if self._removals:
-            await asyncio.wait(set(self._removals), timeout=REMOVE_SECONDS)
+        self.supply.cells.tidy()
+        await self.supply.removals.wait(REMOVE_SECONDS)
         try:
             return await janitor.reap(
                 self._engine,
                 instance=self._instance,
-                owned=lambda owner: owner in live or owner in self._live,
+                owned=lambda owner: owner in live or self.supply.owns(owner),
             )
         except EngineError:
-            self._forget()
+            self.supply.distrust()
             return 0
 
     async def close(self) -> None:
@@ -185,142 +162,108 @@ class ContainerDriver:
             await asyncio.wait({self._asking})
         for attempt in self._attempts:
             attempt.cancel()
-        await self.pool.close()
-        while held := self._attempts | self._removals:
-            await asyncio.wait(held)
+        while self._attempts:
+            await asyncio.wait(set(self._attempts))
             await asyncio.sleep(0)  # `run` turns an attempt that has ended into a removal
+        await self.supply.close()
         await self._engine.close()
 
-    async def expect(self, image: str, runtime: str | None, limits: Limits) -> None:
+    async def expect(self, image: str, runtime: str | None, cell: Cell | None, limits: Limits) -> None:
         """Keep a box of this kind ready, although no job asked for one yet; nothing happens while the engine is away."""
         with contextlib.suppress(EngineError, UnfitError):
-            found, _ = await self._fitness.image(image), await self._fitness.engine(runtime)
-            self.pool.expect(_kind(found, runtime, limits))
+            self.supply.pool.expect(kind_of(await self.supply.place(_sample(image, runtime, cell, limits))))
 
     async def _try(self, run: _Run) -> Outcome | None:
         try:
             return await self._attempt(run)
         except EngineError as error:
-            self._forget()
+            self.supply.distrust()
             return _lost(run, str(error))
         except UnfitError as error:
             return _lost(run, str(error))
 
-    def _forget(self) -> None:
-        """After trouble nothing is known for sure: the engine may come back as another one."""
-        self._engine.forget()
-        self._fitness.forget()
-        self.pool.empty()
-
     async def _attempt(self, run: _Run) -> Outcome:
-        """Run the job in a spare box; in a new one where there is none, or where that one had died unnoticed."""
-        job = run.job
-        image, description = await self._fitness.image(job.image), await self._fitness.engine(job.runtime)
-        options = self._options(job, image, description)
-        posture = box_posture(options.config, description.identity)
-        spare = None if run.fresh else self.pool.take(_kind(image, job.runtime, job.limits))
-        outcome = await self._use(run, spare) if spare is not None else None
+        """Run the job in a box that waits; in a new one where there is none, or where that one had died unnoticed."""
+        place = await self.supply.place(run.job)
+        waiting = self.supply.waiting(place, fresh=run.fresh)
+        outcome = await self._use(run, place, waiting) if waiting is not None else None
         if outcome is None:
-            outcome = await self._use_new(run, options)
-        return replace(outcome, posture=posture.digest, timings=tuple(run.phases.items()))
+            outcome = await self._use_new(run, place)
+        return replace(outcome, posture=self._posture(place).digest, timings=tuple(run.phases.items()))
 
-    async def _use(self, run: _Run, spare: Box) -> Outcome | None:
-        """Run the job in a spare box; None if its program was never started there."""
-        run.box = spare
+    def _posture(self, place: Place) -> Posture:
+        """What is in force there; of one kind on one engine it is the same for every job."""
+        job, image = place.job, place.image.identity
+        kind = (image, job.runtime, None if job.cell is None else job.cell.preload, place.engine)
+        if kind not in self._postures:
+            self._postures.clear()  # but for another engine or image there would be no new one
+            self._postures[kind] = box_posture(self.supply.options(place).config, place.engine.identity)
+        return self._postures[kind]
+
+    async def _use(self, run: _Run, place: Place, box: Box) -> Outcome | None:
+        """Run the job in a box that waited; None if its program was never started there."""
+        run.box = box
         run.phase_ends("acquire")
-        conversation = Conversation(run.job, spare.attachment)
-        outcome = await self._converse(run, spare, conversation)
-        if conversation.transcript.started is None:
-            await spare.remove()
-            self._live.discard(spare.owner)
+        conversation = Conversation(run.job, box.attachment)
+        outcome = await self._converse(run, place, box, conversation)
+        if conversation.unheard:
+            await box.remove()
             run.box = None
             return None
         return outcome
 
-    async def _use_new(self, run: _Run, options: ContainerOptions) -> Outcome:
-        box = run.box = self._box((run.job.execution, run.job.attempt))
-        self._creating += 1
+    async def _use_new(self, run: _Run, place: Place) -> Outcome:
+        box, options = self.supply.begin(place)
+        run.box = box
         try:
-            attachment = await box.create(options)
+            await self.supply.create(box, options)
             run.phase_ends("create")
-            conversation = Conversation(run.job, attachment)
+            conversation = Conversation(run.job, box.attachment)
             await box.start()
         except ImageMissingError:
-            self._fitness.forget_image(run.job.image)
+            self.supply.fitness.forget_image(run.job.image)
             raise
-        finally:
-            self._creating -= 1
-            self.pool.nudge()
-        return await self._converse(run, box, conversation)
+        return await self._converse(run, place, box, conversation)
 
-    async def _converse(self, run: _Run, box: Box, conversation: Conversation) -> Outcome:
+    async def _converse(self, run: _Run, place: Place, box: Box, conversation: Conversation) -> Outcome:
+        outcome = None
         try:
             silence = await conversation.listen()
             run.phase_ends("start", conversation.started_at)
             run.phase_ends("run", conversation.ended_at)
             run.phase_ends("collect")
+            outcome = _as_told(conversation, silence)
+            if outcome is not None and _left_nothing(conversation, outcome) and self.supply.rest(place, box):
+                run.box = None
         finally:
-            await box.hang_up()
-        return await self._judge(box.container, conversation, silence)
-
-    async def _spare(self, kind: Kind) -> Box:
-        """A started box that nobody uses yet. Its labels name it, for no execution has it."""
-        job = Job(
-            execution=f"{SPARE}{secrets.token_hex(8)}",
-            attempt=0,
-            code="",
-            limits=replace(kind.limits, wall_seconds=SPARE_BOX_SECONDS),
-            image=kind.image,
-            runtime=kind.runtime,
-        )
-        description = await self._fitness.engine(kind.runtime)
-        box = self._box((job.execution, job.attempt))
-        try:
-            await box.create(self._harden_for(job, description))
-            await box.start()
-        except BaseException:
-            self._later(box)
-            raise
-        return box
-
-    def _box(self, owner: tuple[str, int]) -> Box:
-        self._live.add(owner)
-        return Box(self._engine, owner, self._live.discard)
-
-    def _options(self, job: Job, image: Image, description: Description) -> ContainerOptions:
-        return self._harden_for(replace(job, image=image.identity), description)
-
-    def _harden_for(self, job: Job, description: Description) -> ContainerOptions:
-        return self._harden(
-            job,
-            engine=replace(description.facts, runtime=job.runtime),
-            instance=self._instance,
-            deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
-            guest=self._guest,
-        )
+            if run.box is not None:
+                await box.hang_up()
+        return outcome or await self._judge(box.container, conversation, silence)
 
     async def _judge(self, container: str, conversation: Conversation, silence: Silence) -> Outcome:
-        """The outcome of a conversation; asks the engine only where the guest could not tell."""
-        said, problem = conversation.transcript, conversation.problem(silence)
+        """The outcome of a conversation in which the guest could not tell everything: the engine may know more."""
         end = None
-        if silence is Silence.FINISHED:
-            if said.ended is not None and said.ended.oom_kills is None:
-                end = await self._engine.ended(container)
-        elif silence is Silence.CLOSED:
+        if silence in {Silence.FINISHED, Silence.CLOSED}:
             end = await self._engine.ended(container)
         else:
             await self._engine.kill(container)
-        return outcome_of(said, timed_out=silence is Silence.WALL, end=end, problem=problem)
+        return outcome_of(
+            conversation.transcript,
+            timed_out=silence is Silence.WALL,
+            end=end,
+            problem=conversation.problem(silence),
+        )
 
     async def _ask(self) -> Readiness:
         try:
-            self._fitness.forget_engine()
-            description = await self._fitness.engine()
-            self._fitness.forget_image(self._default_image)
-            image = await self._fitness.image(self._default_image)
+            fitness = self.supply.fitness
+            fitness.forget_engine()
+            description = await fitness.engine()
+            fitness.forget_image(self._default_image)
+            image = await fitness.image(self._default_image)
             python = self._proven.get(image.identity) or await self._prove(image)
         except EngineError as error:
-            self._forget()
+            self.supply.distrust()
             return Readiness(available=False, detail=str(error))
         except UnfitError as error:
             return Readiness(available=False, detail=str(error))
@@ -349,17 +292,25 @@ class ContainerDriver:
                 await run.box.remove()
         finally:
             self._slots.release()
-            self.pool.nudge()
-
-    def _later(self, box: Box) -> None:
-        removal = asyncio.create_task(box.remove())
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
+            self.supply.pool.nudge()
 
 
-def _kind(image: Image, runtime: str | None, limits: Limits) -> Kind:
-    """What of a job a box is made of: of the limits, time and output are kept by the guest and by us."""
-    return Kind(image.identity, runtime, replace(limits, wall_seconds=0.0, output_bytes=0))
+def _as_told(conversation: Conversation, silence: Silence) -> Outcome | None:
+    """The outcome, where the guest could tell everything that belongs to it."""
+    said = conversation.transcript
+    if silence is not Silence.FINISHED or (said.ended is not None and said.ended.oom_kills is None):
+        return None
+    return outcome_of(said)
+
+
+def _left_nothing(conversation: Conversation, outcome: Outcome) -> bool:
+    """Whether a cell is as it was before this program: its guest ended everything itself, the kernel killed nothing."""
+    return conversation.is_whole and outcome.ending in _REUSABLE and not outcome.evidence.oom_kills
+
+
+def _sample(image: str, runtime: str | None, cell: Cell | None, limits: Limits) -> Job:
+    """A job for which a box of this kind would be made."""
+    return Job(execution="sample", attempt=0, code="", limits=limits, image=image, runtime=runtime, cell=cell)
 
 
 def _lost(run: _Run, detail: str) -> Outcome:

@@ -61,6 +61,16 @@ class Conversation:
         return words[silence]
 
     @property
+    def unheard(self) -> bool:
+        """Whether nobody took the job: it may be given to another box."""
+        return self.transcript.started is None and self.transcript.setup_failed is None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the guest said everything and not a byte more, so that it can take another job."""
+        return self.transcript.over and self._streams.between and self._frames.between
+
+    @property
     def _said_wrong(self) -> str | None:
         return self._frames.broken or self.transcript.violation
 

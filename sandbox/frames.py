@@ -167,6 +167,11 @@ class StreamReader:
         self._stream = 0
         self._left = 0
 
+    @property
+    def between(self) -> bool:
+        """Whether the last piece is whole."""
+        return not self._header and not self._left
+
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """The (stream number, bytes) pairs in what the engine sent; numbers other than 1 and 2 are passed on too."""
         pieces: list[tuple[int, bytes]] = []
@@ -193,6 +198,11 @@ class FrameReader:
     def __init__(self) -> None:
         self.broken: str | None = None
         self._buffer = bytearray()
+
+    @property
+    def between(self) -> bool:
+        """Whether the last frame is whole."""
+        return not self._buffer
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that became whole. Nothing more comes once the reader is broken."""

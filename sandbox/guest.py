@@ -6,6 +6,9 @@ the output, and the collection of files. It must not know engines or policies, a
 trust the program: that runs in a fork of this process, under the same uid (in gVisor another), and
 everything that it can write to is its own word.
 
+As a cell it serves one job after the other: each by a fork that makes namespaces of its own around
+itself and is the guest in there, while this process only waits.
+
 The gateway sends one job on the attached stream: four bytes of length (big endian), JSON (`Order`),
 the bytes of the files. The guest answers in frames: one byte of kind, four of length, payload:
 `started`, output as it comes, `killing` if it has to, `ended`, what was kept back of the output, the
@@ -51,6 +54,15 @@ if TYPE_CHECKING:
         output_bytes: int
         collect_bytes: int
 
+    class Terms(TypedDict):
+        """How a cell is to be made around each program."""
+
+        masked: list[str]
+        readonly: list[str]
+        shared_memory_bytes: int
+        most_files: int
+        preload: list[str]
+
 
 HEADER = struct.Struct(">cI")
 STARTED, SETUP_FAILED, KILLING, ENDED, END = b"S", b"F", b"k", b"p", b"z"
@@ -71,12 +83,14 @@ REAP_SECONDS = 5.0
 COLLECT_SECONDS = 2.0
 COLLECT_FILES, COLLECT_ENTRIES, COLLECT_DEPTH = 100, 10_000, 32
 REPORT_DESCRIPTOR = 200  # far from the numbers that a program expects to get for its own files
+COUNTERS_DESCRIPTOR = 201  # the directory of the box's counters
 
 HOME = "/tmp"  # noqa: S108 - the box's own, and its only writable place
 SOURCE = "main.py"
 ENVIRONMENT = {"HOME": HOME, "LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 PROGRAM_ID = 65532  # user and group of the program where the guest is root
-_PR_SET_DUMPABLE = 4
+CGROUP = "/sys/fs/cgroup"
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 4, 22, 24
 
 
 # --- the value of the last expression -------------------------------------------------------------
@@ -489,6 +503,7 @@ class Supervisor:
         self.oom_kills = oom_kills()
         self.forks_refused = forks_refused()
         self.cpu_seconds = cpu_seconds_of_others()
+        self.peak_memory_bytes = peak_memory_bytes() if CELL else 0
 
     def start(self) -> Program | None:
         """Fork; return the program in its own process, and None in the guest's."""
@@ -613,7 +628,7 @@ class Supervisor:
                 "status": self.status,
                 "wall_seconds": self.wall_seconds,
                 "cpu_seconds": self._cpu_seconds(),
-                "peak_memory_bytes": peak_memory_bytes(),
+                "peak_memory_bytes": self._peak_memory_bytes(),
                 "oom_kills": _step(self.oom_kills, oom_kills()),
                 "forks_refused": _step(self.forks_refused, forks_refused()),
                 "disk_full": disk_full(),
@@ -627,6 +642,11 @@ class Supervisor:
                 self.channel.send(kind, data)
         collected = not self.order["outputs"] or collect(self.order, self.channel)
         self.channel.send_record(END, {"collected": collected})
+
+    def _peak_memory_bytes(self) -> int | None:
+        """Unknown in a cell that had as much before: nobody but the host's root can set the mark back."""
+        peak = peak_memory_bytes()
+        return None if peak is None or self.peak_memory_bytes is None or peak <= self.peak_memory_bytes else peak
 
     def _cpu_seconds(self) -> float | None:
         """CPU time of the program and of all that it started.
@@ -655,20 +675,20 @@ def take_frames(buffer: bytearray) -> Iterator[tuple[bytes, bytes]]:
 
 def oom_kills() -> int | None:
     """How many processes of this box the kernel killed at its memory limit; cgroup v2, then v1."""
-    kills = counter("/sys/fs/cgroup/memory.events", "oom_kill")
-    return counter("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill") if kills is None else kills
+    kills = counter("memory.events", "oom_kill")
+    return counter("memory/memory.oom_control", "oom_kill") if kills is None else kills
 
 
 def forks_refused() -> int | None:
     """How many processes and threads the kernel refused this box at its limit; cgroup v2, then v1."""
-    refused = counter("/sys/fs/cgroup/pids.events", "max")
-    return counter("/sys/fs/cgroup/pids/pids.events", "max") if refused is None else refused
+    refused = counter("pids.events", "max")
+    return counter("pids/pids.events", "max") if refused is None else refused
 
 
 def cpu_seconds_of_others() -> float | None:
     """CPU time that this box used so far without that of the guest; cgroup v2, then v1."""
-    micro = counter("/sys/fs/cgroup/cpu.stat", "usage_usec")
-    nano = counter("/sys/fs/cgroup/cpuacct/cpuacct.usage") if micro is None else micro * 1000
+    micro = counter("cpu.stat", "usage_usec")
+    nano = counter("cpuacct/cpuacct.usage") if micro is None else micro * 1000
     own = resource.getrusage(resource.RUSAGE_SELF)
     return None if nano is None else nano / 1e9 - own.ru_utime - own.ru_stime
 
@@ -683,15 +703,18 @@ def disk_full() -> bool | None:
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory that this box had, its files in /tmp included; cgroup v2, then v1."""
-    peak = counter("/sys/fs/cgroup/memory.peak")
-    return counter("/sys/fs/cgroup/memory/memory.max_usage_in_bytes") if peak is None else peak
+    """The most memory that this box ever had, its files in /tmp included; cgroup v2, then v1."""
+    peak = counter("memory.peak")
+    return counter("memory/memory.max_usage_in_bytes") if peak is None else peak
 
 
 def counter(path: str, key: str = "") -> int | None:
-    """A number from one of the kernel's files, or None where it cannot be read."""
+    """A number from one of the box's own counters, or None where it cannot be read.
+
+    By the descriptor of their directory: in a cell the name leads elsewhere by then.
+    """
     try:
-        with open(path, encoding="ascii") as file:
+        with open(os.open(path, os.O_RDONLY, dir_fd=COUNTERS_DESCRIPTOR), encoding="ascii") as file:
             for line in file:
                 name, _, value = line.strip().rpartition(" ")
                 if name == key:
@@ -699,6 +722,16 @@ def counter(path: str, key: str = "") -> int | None:
     except (OSError, ValueError):
         return None
     return None
+
+
+def open_counters() -> None:
+    """Open the directory of the box's counters; without one, none can be read."""
+    try:
+        directory = os.open(CGROUP, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return
+    os.dup2(directory, COUNTERS_DESCRIPTOR, inheritable=False)
+    os.close(directory)
 
 
 def _step(before: int | None, after: int | None) -> int | None:
@@ -840,12 +873,126 @@ def _is_text(path: str) -> bool:
     return True
 
 
+# --- cells ----------------------------------------------------------------------------------------
+
+_NEWNS, _NEWIPC, _NEWUSER, _NEWPID = 0x20000, 0x8000000, 0x10000000, 0x20000000
+NEW_NAMESPACES = _NEWUSER | _NEWPID | _NEWNS | _NEWIPC
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+_SAFE = _NOSUID | _NODEV | _NOEXEC
+_MOST_CAPABILITIES = 64
+# What a cell's filter allows beyond any other box's, and is taken away before a program is read: capset, mount, unshare,
+# each in the kernel's numbers, with its name of the architecture.
+_CELL_CALLS = {"x86_64": (0xC000003E, (126, 165, 272)), "aarch64": (0xC00000B7, (91, 40, 97))}
+
+
+class Cell:
+    """One box for many programs of one owner, one after the other. Each gets namespaces that end with it."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.terms = terms
+        # Of those outside /proc the box's own masks hold; /proc is made anew in each pid namespace.
+        self.masked = [(path, os.path.isdir(path)) for path in terms["masked"] if os.path.exists(path)]
+        self.readonly = [path for path in terms["readonly"] if os.path.exists(path)]
+        for name in terms["preload"]:
+            try:
+                __import__(name)
+            except Exception as error:  # noqa: BLE001 - the image's code may raise anything
+                sys.exit(f"the image cannot preload {name}: {_type_name(error)}: {error}")
+
+    def serve(self) -> None:
+        """Make one run after the other; returns only in a run's first process."""
+        import gc  # noqa: PLC0415 - a box of one program has no use for it
+
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        gc.collect()
+        gc.freeze()  # what all forks share stays shared
+        while True:
+            process = os.fork()
+            if process == 0:
+                self._enter()
+                return
+            if os.waitpid(process, 0)[1] != 0:
+                os._exit(1)  # the gateway is gone, or this host cannot do it
+
+    def _enter(self) -> None:
+        """Become the first process of a fresh world, without the power to change it."""
+        user, group = os.getuid(), os.getgid()
+        identity = (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1"))
+        self._do("unshare", NEW_NAMESPACES)
+        self._do("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # or its own files in /proc are root's
+        for name, text in identity:
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+        self._do("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+        self._mount("none", "/", None, _REC | _PRIVATE)
+        first = os.fork()
+        if first != 0:
+            os._exit(1 if os.waitpid(first, 0)[1] else 0)  # with the first process, the kernel ends all of them
+        self._furnish()
+        self._drop_capabilities()
+        self._forbid(*_CELL_CALLS[os.uname().machine])
+
+    def _furnish(self) -> None:
+        """Everything that can be written to, and all that tells of processes, is this run's own."""
+        files = self.terms["most_files"]
+        disk_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0]  # one number for a file and for all of them
+        self._mount("proc", "/proc", "proc", _SAFE)
+        for path, is_directory in self.masked:
+            if is_directory:
+                self._mount("tmpfs", path, "tmpfs", _SAFE | _RDONLY, "size=0,nr_inodes=1")
+            else:
+                self._mount("/dev/null", path, None, _BIND)
+        for path in self.readonly:
+            self._mount(path, path, None, _BIND | _REC)
+            self._mount("none", path, None, _BIND | _REMOUNT | _RDONLY | _SAFE)
+        self._mount("tmpfs", CGROUP, "tmpfs", _SAFE | _RDONLY, "size=0,nr_inodes=1")
+        self._mount("tmpfs", HOME, "tmpfs", _SAFE, f"size={disk_bytes},nr_inodes={files},mode=1777")
+        shared = self.terms["shared_memory_bytes"]
+        self._mount("tmpfs", "/dev/shm", "tmpfs", _SAFE, f"size={shared},nr_inodes={files},mode=1777")  # noqa: S108
+        os.chdir(HOME)
+
+    def _drop_capabilities(self) -> None:
+        """Those that come with an own user namespace, for ever: nothing here can be executed that brings any back."""
+        for number in range(_MOST_CAPABILITIES):
+            if self.libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+                break  # past the last one that this kernel knows
+        self._do("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
+        with open("/proc/self/status", encoding="ascii") as file:
+            held = [line for line in file if line.startswith("Cap") and int(line.split()[1], 16)]
+        if held:
+            sys.exit("this host's kernel leaves a cell its capabilities")
+
+    def _forbid(self, architecture: int, calls: tuple[int, ...]) -> None:
+        """Take the calls away that made this cell; all others are the box's filter's to judge, as before."""
+        load, equal, answer = 0x20, 0x15, 0x06
+        refused = 0x00050000 | 1  # EPERM
+        rules = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, refused), (load, 0, 0, 0)]
+        rules += [(equal, len(calls) - index, 0, number) for index, number in enumerate(calls)]
+        rules += [(answer, 0, 0, 0x7FFF0000), (answer, 0, 0, refused)]
+        text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+        program = struct.pack("HxxxxxxP", len(rules), ctypes.addressof(text))
+        self._do("prctl", _PR_SET_SECCOMP, 2, program, 0, 0)
+
+    def _mount(self, source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+        text = [None if one is None else one.encode() for one in (source, target, kind, options)]
+        self._do("mount", text[0], text[1], text[2], flags, text[3], about=target)
+
+    def _do(self, name: str, *arguments: object, about: str = "") -> None:
+        """Call the C library; what it cannot do here, no cell can do on this host."""
+        if getattr(self.libc, name)(*arguments) != 0:
+            sys.exit(f"this host cannot make cells: {name} {about}: {os.strerror(ctypes.get_errno())}")
+
+
 # --- both processes -------------------------------------------------------------------------------
 
 
 def serve() -> Program:
-    """Be the guest for one job; returns only in the program's process."""
+    """Be the guest for one job, or in a cell for each one; returns only in a program's process."""
     protect()
+    open_counters()
+    if CELL:
+        Cell(json.loads(sys.argv[1])).serve()
     order, contents = read_order()
     channel = Channel()
     try:
@@ -865,6 +1012,8 @@ def serve() -> Program:
     supervisor.tell()
     os._exit(0)
 
+
+CELL = len(sys.argv) > 1 and __name__ == "__main__"
 
 if __name__ == "__main__":
     # The program runs directly on this frame, so that its stack is as shallow as in `python3 main.py`,

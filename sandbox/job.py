@@ -37,6 +37,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """A box that `owner` reuses, one program after the other, each in namespaces of its own.
+
+    `preload` are modules that are imported before any program is there.
+    """
+
+    owner: str
+    preload: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class InputFile:
     """A file that the program finds below its working directory; `path` is relative and clean."""
 
@@ -50,7 +61,8 @@ class Job:
 
     `execution` and `attempt` name it for labels and the janitor. `inputs` are bound to
     variables before the program's first line. `outputs` are globs, relative to the working
-    directory, of the files to bring back. `runtime` None is the engine's default.
+    directory, of the files to bring back. `runtime` None is the engine's default, `cell` None a box
+    that nobody else ever gets.
     """
 
     execution: str
@@ -59,6 +71,7 @@ class Job:
     limits: Limits
     image: str
     runtime: str | None = None
+    cell: Cell | None = None
     inputs: Mapping[str, JsonValue] = field(default_factory=dict)
     stdin: str = ""
     args: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sandbox.box import Box
+from sandbox.box import Box, Removals
 from sandbox.engine import EngineError
 from sandbox.job import Limits
 
@@ -26,11 +26,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What two jobs must have in common to run in the same box: all that a box is created with."""
+    """What two jobs must have in common to run in the same box: all that a box is created with.
+
+    `preload` None is a box of one program, else a cell's.
+    """
 
     image: str
     runtime: str | None
     limits: Limits
+    preload: tuple[str, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -55,7 +59,9 @@ class _Shelf:
 class Pool:
     """At most `size` spare boxes of all kinds together; `make` creates and starts one, `idle` says when it may."""
 
-    def __init__(self, size: int, make: Callable[[Kind], Awaitable[Box]], idle: Callable[[], bool]) -> None:
+    def __init__(
+        self, size: int, make: Callable[[Kind], Awaitable[Box]], idle: Callable[[], bool], removals: Removals
+    ) -> None:
         self.figures = Figures()
         self._size = size
         self._make = make
@@ -64,7 +70,7 @@ class Pool:
         self._work = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._refills: set[asyncio.Task[None]] = set()
-        self._removals: set[asyncio.Task[None]] = set()
+        self._removals = removals
 
     def take(self, kind: Kind) -> Box | None:
         """A spare box of this kind, which is the caller's from now on; None where there is none."""
@@ -74,7 +80,7 @@ class Pool:
             if box.alive and time.monotonic() - made_at < SPARE_SECONDS:
                 self.figures.hits += 1
                 return box
-            self._drop(box)
+            self._removals.start(box)
         self.figures.misses += 1
         shelf.wanted = min(shelf.wanted + 1, self._size)
         return None
@@ -92,7 +98,7 @@ class Pool:
         """Give up all spare boxes: they may not be what they were."""
         for shelf in self._shelves.values():
             while shelf.boxes:
-                self._drop(shelf.boxes.popleft()[1])
+                self._removals.start(shelf.boxes.popleft()[1])
 
     @property
     def spare(self) -> int:
@@ -100,7 +106,7 @@ class Pool:
         return sum(len(shelf.boxes) for shelf in self._shelves.values())
 
     async def close(self) -> None:
-        """Remove every spare box, also those that are just being made."""
+        """Give up every spare box, also those that are just being made; make no more."""
         if self._keeper is not None:
             self._keeper.cancel()
         for refill in self._refills:
@@ -108,8 +114,6 @@ class Pool:
         if self._refills:
             await asyncio.wait(set(self._refills))
         self.empty()
-        while self._removals:
-            await asyncio.wait(set(self._removals))
 
     def _ask_for(self, kind: Kind) -> _Shelf:
         shelf = self._shelves.setdefault(kind, _Shelf())
@@ -149,7 +153,7 @@ class Pool:
             return newest
         for kind in by_age[: by_age.index(newest)]:
             if self._shelves[kind].boxes:
-                self._drop(self._shelves[kind].boxes.popleft()[1])
+                self._removals.start(self._shelves[kind].boxes.popleft()[1])
                 return newest
         return None
 
@@ -174,11 +178,6 @@ class Pool:
         now = time.monotonic()
         for kind, shelf in list(self._shelves.items()):
             while shelf.boxes and (now - shelf.boxes[0][0] > SPARE_SECONDS or not shelf.boxes[0][1].alive):
-                self._drop(shelf.boxes.popleft()[1])
+                self._removals.start(shelf.boxes.popleft()[1])
             if not shelf.boxes and not shelf.making and now - shelf.asked_at > SPARE_SECONDS:
                 del self._shelves[kind]
-
-    def _drop(self, box: Box) -> None:
-        removal = asyncio.create_task(box.remove())
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)

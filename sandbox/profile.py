@@ -6,10 +6,11 @@ no clock and no file, so that the whole posture can be read, and tested, as data
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
-from sandbox.job import Job
+from sandbox.job import Cell, Job
 from sandbox.seccomp import profile_json
 
 # The owner of a box is found by its labels alone; nothing is ever removed by name.
@@ -18,6 +19,7 @@ EXECUTION_LABEL: Final = "airlock.execution"
 ATTEMPT_LABEL: Final = "airlock.attempt"
 DEADLINE_LABEL: Final = "airlock.deadline"
 
+CELL: Final = "cell-"  # what the execution's label of a cell begins with, which outlives executions
 SPARE: Final = "spare-"  # what the execution's label of a box begins with that no execution has yet
 
 PROGRAM_USER: Final = "65532:65532"
@@ -31,11 +33,13 @@ SHARED_MEMORY_BYTES: Final = 8 << 20  # /dev/shm: semaphores of multiprocessing;
 CPU_PERIOD_MICROSECONDS: Final = 100_000
 SMALLEST_CPU_QUOTA_MICROSECONDS: Final = 1_000  # the kernel's floor
 GUEST_PIDS: Final = 1
+CELL_PIDS: Final = 2  # more: the one that waits, and the one that makes each run's namespaces
 # gVisor's own threads count against the box: fewer hang its start, and each process of the program needs about ten.
 # What binds the program there is nproc, which its kernel counts for this box alone.
 GVISOR_PIDS: Final = 1024
 GVISOR_PIDS_EACH: Final = 10
 MOST_FILES: Final = 10_000  # what the guest's collector looks at, so that nothing can hide behind it
+UNUSED_TMPFS: Final = "ro,noexec,nosuid,nodev,size=4096"  # each program of a cell gets its own over it
 # The gateway and the engine die last; the guest dies after its program, which raises itself to 1000.
 OOM_SCORE: Final = 500
 
@@ -218,7 +222,7 @@ def container_options(job: Job, *, engine: EngineFacts, instance: str, deadline:
         config={
             "Image": job.image,
             "Entrypoint": ["python3", "-I", "-B", "-c", guest],
-            "Cmd": [],
+            "Cmd": [] if job.cell is None else [_terms(job.cell)],
             "User": GVISOR_GUEST_USER if engine.is_gvisor else PROGRAM_USER,
             "WorkingDir": "/tmp",  # noqa: S108 - the box's own, and its only writable place
             "Env": ["LANG=C.UTF-8"],  # as the program's: CPython derives the encoding of its streams from it
@@ -247,7 +251,7 @@ def container_options(job: Job, *, engine: EngineFacts, instance: str, deadline:
 
 def _host_config(job: Job, engine: EngineFacts) -> HostConfig:
     limits = job.limits
-    pids = limits.pids + GUEST_PIDS
+    pids = limits.pids + GUEST_PIDS + (0 if job.cell is None else CELL_PIDS)
     quota = round(limits.cpu_cores * CPU_PERIOD_MICROSECONDS)
     host: HostConfig = {
         "NetworkMode": "none",
@@ -259,14 +263,15 @@ def _host_config(job: Job, engine: EngineFacts) -> HostConfig:
         "PidsLimit": GVISOR_PIDS + GVISOR_PIDS_EACH * pids if engine.is_gvisor else pids,
         "Ulimits": _ulimits(job, engine),
         "ReadonlyRootfs": True,
-        "Tmpfs": {"/tmp": _tmpfs_options(limits.disk_bytes)},  # noqa: S108 - as above
+        "Tmpfs": {"/tmp": _tmpfs_options(limits.disk_bytes) if job.cell is None else UNUSED_TMPFS},  # noqa: S108 - as above
         "IpcMode": "private",
         "ShmSize": SHARED_MEMORY_BYTES,
         "CgroupnsMode": "private",
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true", f"seccomp={profile_json()}"],
-        "MaskedPaths": list(MASKED_PATHS),
-        "ReadonlyPaths": list(READONLY_PATHS),
+        "SecurityOpt": ["no-new-privileges:true", f"seccomp={profile_json(cell=job.cell is not None)}"],
+        # The kernel makes no new /proc where the old one is covered in parts: a cell's guest covers each new one.
+        "MaskedPaths": [path for path in MASKED_PATHS if job.cell is None or not _is_made_anew(path)],
+        "ReadonlyPaths": [path for path in READONLY_PATHS if job.cell is None or not _is_made_anew(path)],
         "LogConfig": {"Type": "none", "Config": {}},  # any other driver lets a program fill the host's disk
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,  # the end of a box is evidence; its owner removes it after reading
@@ -295,6 +300,23 @@ def _ulimits(job: Job, engine: EngineFacts) -> list[Ulimit]:
     if engine.is_gvisor:
         limits["nproc"] = job.limits.pids  # elsewhere it counts a uid over all boxes: one could starve the others
     return [{"Name": name, "Soft": value, "Hard": value} for name, value in limits.items()]
+
+
+def _is_made_anew(path: str) -> bool:
+    return path.startswith("/proc/")
+
+
+def _terms(cell: Cell) -> str:
+    """What the guest of a cell has to know; see `guest.Terms`."""
+    return json.dumps(
+        {
+            "masked": [path for path in MASKED_PATHS if _is_made_anew(path)],
+            "readonly": [path for path in READONLY_PATHS if _is_made_anew(path)],
+            "shared_memory_bytes": SHARED_MEMORY_BYTES,
+            "most_files": MOST_FILES,
+            "preload": list(cell.preload),
+        }
+    )
 
 
 def _tmpfs_options(disk_bytes: int) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sandbox.driver import Readiness, UnfitError
-from sandbox.job import Job, Lane, Limits
+from sandbox.job import Cell, Job, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome
 from sandbox.posture import Posture
 from sandbox.selftest import InconclusiveError, Target, Trial, try_everything
@@ -34,7 +34,7 @@ class Boxes(Protocol):
         """See `Driver.run`; `fresh`: in a box that was made for this job."""
         ...
 
-    async def expect(self, image: str, runtime: str | None, limits: Limits) -> None:
+    async def expect(self, image: str, runtime: str | None, cell: Cell | None, limits: Limits) -> None:
         """Have such a box ready for the first program that wants one."""
         ...
 
@@ -50,7 +50,7 @@ class Boxes(Protocol):
         """See `Driver.close`."""
         ...
 
-    async def posture(self, image: str, runtime: str | None) -> Posture:
+    async def posture(self, image: str, runtime: str | None, cell: Cell | None) -> Posture:
         """What is in force around a program in such a box now; raises `UnfitError`."""
         ...
 
@@ -99,7 +99,7 @@ class ProvenDriver:
     async def run(self, job: Job) -> Outcome:
         """Run a job in a kind of box that holds; see `Driver.run`. In another one it is LOST, and never started."""
         try:
-            proof = await self._proven(Target(job.image, job.runtime, job.limits))
+            proof = await self._proven(Target(job.image, job.runtime, job.limits, job.cell))
         except UnfitError as error:
             return _lost(str(error))
         if proof.findings:
@@ -138,8 +138,8 @@ class ProvenDriver:
     def proofs(self) -> dict[str, Proof | None]:
         """The latest proof of each target by its name; None where there is none yet."""
         by_age = sorted(self._proofs.values(), key=lambda proof: proof.at)
-        latest = {(proof.target.image, proof.target.runtime): proof for proof in by_age}
-        return {name: latest.get((target.image, target.runtime)) for name, target in self._targets.items()}
+        latest = {_kind(proof.target): proof for proof in by_age}
+        return {name: latest.get(_kind(target)) for name, target in self._targets.items()}
 
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
         """See `Driver.reap`."""
@@ -153,7 +153,7 @@ class ProvenDriver:
 
     async def _proven(self, target: Target) -> Proof:
         """The proof of what is in force now, made once however many wait for it; raises `UnfitError`."""
-        posture = await self._driver.posture(target.image, target.runtime)
+        posture = await self._driver.posture(target.image, target.runtime, target.cell)
         known = self._proofs.get(posture.digest)
         if known is not None and (not known.findings or time.time() - known.at < FRESH_SECONDS):
             return known
@@ -180,9 +180,13 @@ class ProvenDriver:
         if proof.findings:
             log.error("the self-test of %s found: %s", target.image, "; ".join(proof.findings))
         else:
-            await self._driver.expect(target.image, target.runtime, target.limits)
+            await self._driver.expect(target.image, target.runtime, target.cell, target.limits)
         await self._keep(proof)
         return proof
+
+
+def _kind(target: Target) -> tuple[str, str | None, tuple[str, ...] | None]:
+    return target.image, target.runtime, None if target.cell is None else target.cell.preload
 
 
 def _lost(detail: str) -> Outcome:

@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+from sandbox.guest import NEW_NAMESPACES
+
 ENOSYS: Final = 38
 
 
@@ -103,14 +105,21 @@ ALLOWED_WHEN: Final = (
     AllowedWhen("not inheritable (FIOCLEX)", "ioctl", ((1, 0x5451),)),
 )
 
+# Of a cell's guest, which makes namespaces around each program. It takes these three away from itself, by a filter of its
+# own, before it reads anything of a program.
+CELL_ALLOWED: Final = (Allowed("what is seen in a cell, and by whom", "mount capset"),)
+CELL_ALLOWED_WHEN: Final = (
+    AllowedWhen("new user, pid, mount and ipc namespaces, these four at once", "unshare", ((0, NEW_NAMESPACES),)),
+)
+
 
 def allowed_names() -> frozenset[str]:
-    """Every name that the profile allows, with or without a condition."""
+    """Every name that the profile allows a program, with or without a condition."""
     always = {name for group in ALLOWED for name in group.names.split()}
     return frozenset(always | {rule.name for rule in ALLOWED_WHEN})
 
 
-def profile_json() -> str:
+def profile_json(*, cell: bool = False) -> str:
     """The profile as the engine wants it: JSON text, to be handed over as `seccomp=<text>`.
 
     What is not allowed answers EPERM, the default of every engine. Only the 64-bit ABIs of
@@ -118,11 +127,11 @@ def profile_json() -> str:
     """
     rules: list[dict[str, object]] = [
         {"names": group.names.split(), "action": "SCMP_ACT_ALLOW", "args": [], "comment": group.reason}
-        for group in ALLOWED
+        for group in (*ALLOWED, *(CELL_ALLOWED if cell else ()))
     ]
     rules += [
         {"names": [rule.name], "action": "SCMP_ACT_ALLOW", "args": _arguments(rule), "comment": rule.reason}
-        for rule in ALLOWED_WHEN
+        for rule in (*ALLOWED_WHEN, *(CELL_ALLOWED_WHEN if cell else ()))
     ]
     # Its flags are in memory, where no filter can see them. ENOSYS makes the C library fall back
     # to clone; EPERM would end every thread.

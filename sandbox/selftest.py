@@ -1,5 +1,7 @@
 """The self-test: two boxes, one that leaves traces and will not end, one that tries every forbidden thing.
 
+Where programs follow each other in a cell, another one has left its traces in that of the second before.
+
 Owns what is ordered, and the judgement of what came back. What came back is believed as far as any box is: a report that
 is missing, late or malformed proves nothing, and nothing proven means not fit.
 """
@@ -15,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sandbox import probe
-from sandbox.job import Job, JsonValue, Limits
+from sandbox.job import Cell, Job, JsonValue, Limits
 from sandbox.outcome import Ending, Outcome
 from sandbox.profile import SHARED_MEMORY_BYTES
 
@@ -33,11 +35,15 @@ _REPORT_BYTES: Final = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which kind of box is tested: an image, a runtime (None: the engine's default), the limits of a program in it."""
+    """Which kind of box is tested: an image, a runtime (None: the engine's default), the limits of a program in it.
+
+    `cell` None is a box that is used once.
+    """
 
     image: str
     runtime: str | None
     limits: Limits
+    cell: Cell | None = None
 
     @property
     def own_kernel(self) -> bool:
@@ -83,20 +89,35 @@ async def try_everything(
     trials: tuple[Trial, ...] = ()
     for seconds, look in _TRIES:
         token = f"airlock-{secrets.token_hex(8)}"
-        neighbour = _job(target, _order(target, "neighbour", token, (), look), seconds)
-        prober = _job(target, _order(target, "probe", token, addresses, look), _PROBE_SECONDS)
+        neighbour = _job(_owned(target, "beside"), _order(target, "neighbour", token, (), look), seconds)
+        prober = _job(_owned(target, token), _order(target, "probe", token, addresses, look), _PROBE_SECONDS)
+        before = await _predecessor(runner, prober, neighbour)
         if runner.boxes > 1:
             beside, probed = await asyncio.gather(runner.run(neighbour, fresh=True), runner.run(prober, fresh=True))
         else:
             beside, probed = await runner.run(neighbour, fresh=True), await runner.run(prober, fresh=True)
-        for lost in (one for one in (probed, beside) if one.ending is Ending.LOST):
+        for lost in (one for one in (before, probed, beside) if one is not None and one.ending is Ending.LOST):
             raise InconclusiveError(lost.evidence.detail)
         trials = (*judge(probed, beside, seconds, target, alone=runner.boxes == 1), *_time(beside))
+        if before is not None:
+            trials = (*trials, *_reuse(before, probed))
         postures = frozenset(one.posture for one in (beside, probed) if one.posture is not None)
-        missed = any(one.held is None and one.name.startswith("neighbour.") for one in trials)
+        missed = any(one.held is None and one.name.startswith(("neighbour.", "cell.")) for one in trials)
         if not missed or any(one.held is False for one in trials):
             break
     return trials, postures
+
+
+async def _predecessor(runner: Runner, prober: Job, neighbour: Job) -> Outcome | None:
+    """Let another program leave its traces where the probe will be, if that is a cell."""
+    if prober.cell is None:
+        return None
+    return await runner.run(replace(neighbour, execution=_name(), cell=prober.cell), fresh=True)
+
+
+def _owned(target: Target, owner: str) -> Target:
+    """The target as that of somebody whom no tenant can be."""
+    return target if target.cell is None else replace(target, cell=replace(target.cell, owner=f"selftest:{owner}"))
 
 
 def judge(probed: Outcome, beside: Outcome, seconds: float, target: Target, *, alone: bool) -> tuple[Trial, ...]:
@@ -137,6 +158,13 @@ def _time(beside: Outcome) -> tuple[Trial, ...]:
     return (Trial(name, held=False, detail=f"a program that should have been timed out ended as {beside.ending}"),)
 
 
+def _reuse(before: Outcome, probed: Outcome) -> tuple[Trial, ...]:
+    """What the probe tells of a cell's past is worth something only in a cell that has one."""
+    if before.ending is Ending.TIMED_OUT and "acquire" in dict(probed.timings):
+        return (Trial("cell.reuse", held=True),)
+    return (Trial("cell.reuse", None, f"the probe got a new cell after a program that ended as {before.ending}"),)
+
+
 def _report(outcome: Outcome) -> Mapping[str, JsonValue]:
     text = (outcome.stdout.head + outcome.stdout.tail).decode("utf-8", "replace").strip()
     try:
@@ -175,13 +203,18 @@ def _limits(target: Target, seconds: float) -> Limits:
     )
 
 
+def _name() -> str:
+    return f"selftest-{secrets.token_hex(8)}"
+
+
 def _job(target: Target, order: dict[str, JsonValue], seconds: float) -> Job:
     return Job(
-        execution=f"selftest-{secrets.token_hex(8)}",
+        execution=_name(),
         attempt=1,
         code=inspect.getsource(probe),
         limits=_limits(target, seconds),
         image=target.image,
         runtime=target.runtime,
+        cell=target.cell,
         stdin=json.dumps(order),
     )
