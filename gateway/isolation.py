@@ -38,7 +38,7 @@ def _target(profile: Profile) -> Target:
     limits = limits_for(profile, None)
     if not isinstance(limits, Limits):
         raise TypeError("a resolved profile's own defaults are within its own limits")
-    return Target(profile.isolation.image, profile.isolation.runtime, limits)
+    return Target(profile.isolation.image, profile.isolation.runtime, limits, profile.isolation.cell(""))
 
 
 class Proofs:

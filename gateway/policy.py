@@ -18,6 +18,7 @@ from gateway.policy_shape import (
     Checks,
     Engine,
     Imports,
+    IsolationMode,
     Key,
     PolicyDocument,
     Profile,
@@ -154,6 +155,9 @@ def _profile_flaws(profile: Profile, layers: list[Layer]) -> Iterator[Flaw]:
         if low > high:
             message = f"{_dotted(lesser)} {show(low)} is more than {_dotted(greater)} {show(high)}"
             yield Flaw(_said_at(layers, lesser, greater), message)
+    if profile.isolation.preload and profile.isolation.mode is not IsolationMode.CELL:
+        path = _said_at(layers, ("isolation", "preload"), ("isolation", "mode"))
+        yield Flaw(path, "isolation.preload is for cells, and isolation.mode is container")
     for limit, span in profile.limits:
         least, show = LEAST[limit], FORMATS[limit]
         if span.default < least:

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.callers import Role, digest_of
 from gateway.quantities import GIB, KIB, MIB, Cores, Count, Seconds, Size, shown
+from sandbox.job import Cell
 
 LANGUAGE_VERSION: Final = 1
 
@@ -148,11 +149,24 @@ class Lanes(_Closed):
     monty_time: Seconds = 1.0
 
 
-class Isolation(_Closed):
-    """The box. `runtime` None is the engine's default."""
+class IsolationMode(StrEnum):
+    """What a program does not share with any other."""
 
+    CONTAINER = "container"  # a box of its own
+    CELL = "cell"  # namespaces of its own, in a box that its tenant's programs use one after the other
+
+
+class Isolation(_Closed):
+    """The box. `runtime` None is the engine's default; `preload` are modules that a cell imports before any program."""
+
+    mode: IsolationMode = IsolationMode.CONTAINER
     image: _Image = "airlock-guest:latest"
     runtime: _Runtime | None = None
+    preload: _Modules = ()
+
+    def cell(self, owner: str) -> Cell | None:
+        """The cell of `owner`, where programs run in cells."""
+        return Cell(owner, self.preload) if self.mode is IsolationMode.CELL else None
 
 
 class CpuRange(_Closed):

@@ -76,6 +76,7 @@ class Work:
             limits=limits,
             image=self.profile.isolation.image,
             runtime=self.profile.isolation.runtime,
+            cell=self.profile.isolation.cell(self.tenant) if lane is Lane.CONTAINER else None,
             inputs=request.inputs,
             stdin=request.stdin,
             args=tuple(request.args),

@@ -84,6 +84,7 @@ class ContainerDriver:
         self._proven: dict[str, str] = {}  # image id -> version of its Python
         self._asking: asyncio.Task[Readiness] | None = None
         self._attempts: set[asyncio.Task[Outcome | None]] = set()
+        self._postures: dict[object, Posture] = {}
 
     async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
         """Run `job` in a box; see `Driver.run`. The answer does not wait for the box's removal.

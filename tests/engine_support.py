@@ -19,7 +19,7 @@ import pytest
 from sandbox.attach import EngineAddress
 from sandbox.container import ContainerDriver
 from sandbox.engine import Engine, address_from_environment
-from sandbox.job import InputFile, Job, JsonValue, Limits
+from sandbox.job import Cell, InputFile, Job, JsonValue, Limits
 from sandbox.outcome import Ending, Outcome
 from sandbox.profile import INSTANCE_LABEL, EngineFacts, container_options
 
@@ -49,6 +49,7 @@ def make_job(  # noqa: PLR0913 - one parameter for each field of a job
     outputs: Sequence[str] = (),
     image: str = IMAGE,
     runtime: str | None = None,
+    cell: Cell | None = None,
 ) -> Job:
     return Job(
         execution=f"{SESSION}-{next(_numbers)}",
@@ -57,6 +58,7 @@ def make_job(  # noqa: PLR0913 - one parameter for each field of a job
         limits=limits,
         image=image,
         runtime=runtime,
+        cell=cell,
         inputs=inputs or {},
         stdin=stdin,
         args=tuple(args),
@@ -81,9 +83,10 @@ class Lab:
     driver: ContainerDriver
     engine: Engine
     instance: str
+    cell: Cell | None = None
 
     async def run(self, code: str, limits: Limits = LIMITS, *, outputs: Sequence[str] = ()) -> Outcome:
-        return await self.driver.run(make_job(code, limits, outputs=outputs))
+        return await self.driver.run(make_job(code, limits, outputs=outputs, cell=self.cell))
 
     async def run_all(self, *codes: str, limits: Limits = LIMITS) -> list[Outcome]:
         return list(await asyncio.gather(*(self.run(code, limits) for code in codes)))

@@ -42,7 +42,7 @@ class Warm:
 
     async def full(self, spares: int = 1) -> None:
         async def enough() -> bool:
-            return self.driver.pool.spare >= spares
+            return self.driver.supply.pool.spare >= spares
 
         await eventually(enough)
 
@@ -65,7 +65,7 @@ class Warm:
 @pytest_asyncio.fixture
 async def warm() -> AsyncIterator[Warm]:
     opened = Warm(f"{SESSION}-warm")
-    await opened.driver.expect(IMAGE, None, LIMITS)
+    await opened.driver.expect(IMAGE, None, None, LIMITS)
     await opened.full()
     yield opened
     await opened.close()
@@ -85,7 +85,7 @@ async def test_a_program_enters_a_box_that_is_there_already(warm: Warm) -> None:
     assert outcome.stdout.text == "1\n"
     assert "acquire" in phases
     assert "create" not in phases
-    assert warm.driver.pool.figures.hits == 1
+    assert warm.driver.supply.pool.figures.hits == 1
 
 
 async def test_every_program_has_a_box_of_its_own(warm: Warm) -> None:
@@ -93,7 +93,7 @@ async def test_every_program_has_a_box_of_its_own(warm: Warm) -> None:
     for _ in range(3):
         await warm.full()
         assert (await warm.driver.run(make_job(code))).stdout.text == "False\n"
-    assert warm.driver.pool.figures.hits == 3
+    assert warm.driver.supply.pool.figures.hits == 3
 
 
 async def test_what_a_box_is_made_of_must_be_what_the_job_asks_for(warm: Warm) -> None:
@@ -146,7 +146,7 @@ async def test_there_are_never_more_than_allowed_and_demand_decides_which(warm: 
         await warm.driver.run(job)
     await warm.full(2)
     await asyncio.sleep(1)
-    assert warm.driver.pool.spare <= 2
+    assert warm.driver.supply.pool.spare <= 2
     outcome = await warm.driver.run(make_job("print(1)", jobs[-1].limits))
     assert "acquire" in dict(outcome.timings)
 
@@ -166,15 +166,15 @@ async def test_an_engine_that_is_away_empties_the_pool_and_its_return_fills_it()
     async with open_proxy() as proxy:
         await proxy.up()
         driver = ContainerDriver(f"{SESSION}-away", IMAGE, 2, spares=1, address=proxy.address)
-        await driver.expect(IMAGE, None, LIMITS)
+        await driver.expect(IMAGE, None, None, LIMITS)
 
         async def full() -> bool:
-            return driver.pool.spare == 1
+            return driver.supply.pool.spare == 1
 
         await eventually(full)
         await proxy.down()
         assert (await driver.run(make_job("print(1)"))).ending is Ending.LOST
-        assert driver.pool.spare == 0
+        assert driver.supply.pool.spare == 0
         await proxy.up()
         assert (await driver.run(make_job("print(1)"))).ending is Ending.SUCCEEDED
         await eventually(full)
