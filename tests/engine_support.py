@@ -109,7 +109,8 @@ class Lab:
         await self.engine.start(await self.engine.create(replace(options, name=f"{self.instance}-{execution}")))
 
     async def settle(self) -> None:
-        """Wait until everything that ended is removed; fails when something stays."""
+        """Wait until everything that ended is removed, cells at rest too; fails when something stays."""
+        self.driver.supply.cells.empty()
 
         async def empty() -> bool:
             return not await self.boxes()
@@ -119,14 +120,18 @@ class Lab:
 
 @asynccontextmanager
 async def open_lab(
-    address: EngineAddress | None = None, boxes: int = 4, *, seen_from: EngineAddress | None = None
+    address: EngineAddress | None = None,
+    boxes: int = 4,
+    *,
+    seen_from: EngineAddress | None = None,
+    cell: Cell | None = None,
 ) -> AsyncIterator[Lab]:
     """A driver on the engine at `address`; `seen_from` is where its boxes are looked at, None the usual engine."""
     instance = f"{SESSION}-{next(_numbers)}"
     driver = ContainerDriver(instance, IMAGE, boxes, address=address)
     engine = Engine(seen_from, calls=2)
     try:
-        yield Lab(driver, engine, instance)
+        yield Lab(driver, engine, instance, cell)
     finally:
         await driver.close()
         assert await Lab(driver, engine, instance).boxes() == set()

@@ -1,4 +1,7 @@
-"""Promise: every hostile program of the corpus is held, and the next program is answered as usual."""
+"""Promise: every hostile program of the corpus is held, and the next program is answered as usual.
+
+In a box of its own, and in a cell, where the next program comes into the same box.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
 
+from sandbox.job import Cell
 from sandbox.outcome import Ending
-from tests.engine_support import IMAGE, SESSION, Lab, make_job, open_lab
+from tests.engine_support import IMAGE, SESSION, Lab, open_lab
 from tests.hostile.case import Hostile
 from tests.hostile.corpus import ALL
 
@@ -32,14 +36,14 @@ class Field:
 
     async def ordinary(self) -> float:
         began = time.monotonic()
-        outcome = await self.lab.driver.run(make_job("import os\nprint(6 * 7, os.getpid() > 1)"))
+        outcome = await self.lab.run("import os\nprint(6 * 7, os.getpid() > 1)")
         assert (outcome.ending, outcome.stdout.text) == (Ending.SUCCEEDED, "42 True\n"), outcome
         return time.monotonic() - began
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def field() -> AsyncIterator[Field]:
-    async with open_lab() as lab:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[None, Cell("corpus")], ids=["box", "cell"])
+async def field(request: pytest.FixtureRequest) -> AsyncIterator[Field]:
+    async with open_lab(cell=request.param) as lab:
         opened = Field(lab, 0.0)
         opened.usual = statistics.median([await opened.ordinary() for _ in range(7)])
         yield opened
@@ -48,7 +52,8 @@ async def field() -> AsyncIterator[Field]:
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: f"{case.group}-{case.name}".replace(" ", "-"))
 async def test_it_is_held_and_the_next_program_is_answered_as_usual(field: Field, case: Hostile) -> None:
-    outcome = await field.lab.driver.run(case.job(f"{SESSION}-hostile-{next(_numbers)}", IMAGE))
+    job = case.job(f"{SESSION}-hostile-{next(_numbers)}", IMAGE)
+    outcome = await field.lab.driver.run(replace(job, cell=field.lab.cell))
     problem = case.problem(outcome)
     assert problem is None, f"{case.promise}: {problem}"
     times = []
