@@ -18,8 +18,11 @@ program's report, files, and `end`; or `setup_failed` alone.
 from __future__ import annotations
 
 import _ast
+import _thread
+import atexit
 import ctypes
 import fcntl
+import gc
 import json
 import linecache
 import os
@@ -32,11 +35,12 @@ import sys
 import time
 import traceback
 import types
+import weakref
 
 TYPE_CHECKING = False  # the real one would cost a box the import of typing
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Literal, TypedDict
+    from typing import Literal, NoReturn, TypedDict
 
     from sandbox.job import JsonValue
 
@@ -76,7 +80,9 @@ STREAM_CEILING_BYTES = 1 << 30  # a program that writes more to one stream is ki
 REPORT_SLACK_BYTES = 1 << 19  # what an error record may add to a result
 MESSAGE_CHARACTERS, TRACEBACK_CHARACTERS = 4_000, 24_000  # six bytes each in JSON at worst: within a frame
 RESULT_DEPTH = 100
+MOST_STATUS = 255
 ERRNO_END = 4096  # the kernel's own bound
+LINGER_SECONDS = 0.002  # that a frame waits for the next one: each write wakes three processes on its way
 DRAIN_SECONDS = 0.2
 REAP_AT_ONCE = 1_000  # between two looks at the clock, whatever is forked meanwhile
 REAP_SECONDS = 5.0
@@ -84,6 +90,8 @@ COLLECT_SECONDS = 2.0
 COLLECT_FILES, COLLECT_ENTRIES, COLLECT_DEPTH = 100, 10_000, 32
 REPORT_DESCRIPTOR = 200  # far from the numbers that a program expects to get for its own files
 COUNTERS_DESCRIPTOR = 201  # the directory of the box's counters
+TOLD_DESCRIPTOR = 202  # in a cell: the way to say that a run is over
+FINALIZERS_LOOKED_FOR = 5_000  # objects that a program may have left; to look at more takes longer than to let them go
 
 HOME = "/tmp"  # noqa: S108 - the box's own, and its only writable place
 SOURCE = "main.py"
@@ -91,6 +99,9 @@ ENVIRONMENT = {"HOME": HOME, "LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/lo
 PROGRAM_ID = 65532  # user and group of the program where the guest is root
 CGROUP = "/sys/fs/cgroup"
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 4, 22, 24
+
+
+ITS_ORDER = ("code", "args", "env", "inputs", "output_bytes")  # what of a job the program's own process needs
 
 
 # --- the value of the last expression -------------------------------------------------------------
@@ -203,6 +214,8 @@ class Program:
         self.report = report
         self.report_identity = os.fstat(report).st_ino
         self.process = os.getpid()
+        self.streams = (sys.stdout, sys.stderr)
+        self.frozen = gc.get_freeze_count()
         self.main = types.ModuleType("__main__")
         self.names = self.main.__dict__
         self.names.update({"__builtins__": sys.modules["builtins"], "__file__": SOURCE, "__cached__": None})
@@ -256,6 +269,32 @@ class Program:
         if os.getpid() == self.process:
             self._send(ERROR, json.dumps(record).encode())
 
+    def leave(self, status: object) -> None:
+        """Exit at once where the interpreter would find nothing to do on its way out; it takes longer than most programs.
+
+        What it would have to do: call what was registered, wait for threads, and let go of objects that have something
+        to say when they go. Where there may be any, this returns.
+        """
+        if type(status) is not int or not 0 <= status <= MOST_STATUS or self.has_something_to_do():
+            return
+        try:
+            for stream in self.streams:
+                stream.flush()
+        except BaseException:  # noqa: BLE001 - the interpreter finds it again, and tells it in its own way
+            return
+        ctypes.CDLL(None).exit(status)  # with what the C library has to do
+
+    def has_something_to_do(self) -> bool:
+        """Whether the interpreter would have to do more than to end."""
+        if atexit._ncallbacks() or _thread._count() or sys.gettrace() or sys.getprofile():  # noqa: SLF001 - nothing public tells
+            return True
+        if sys.stdout is not self.streams[0] or sys.stderr is not self.streams[1]:
+            return True
+        if gc.get_freeze_count() > self.frozen:
+            return True  # the program keeps objects out of sight
+        left = gc.get_objects()
+        return len(left) > FINALIZERS_LOOKED_FOR or _any_finalizer(left)
+
     def _send(self, kind: bytes, data: bytes) -> None:
         try:
             if os.fstat(self.report).st_ino != self.report_identity:
@@ -267,6 +306,31 @@ class Program:
                     message = message[os.write(self.report, message) :]
         except OSError:
             return  # closed by the program: then it reports nothing
+
+
+def _any_finalizer(objects: list[object]) -> bool:
+    """Whether one of them has something to say when it goes, or is a class whose objects may; asks none of them."""
+    silent: set[type] = set()
+    for one in objects:
+        kind = type(one)
+        if issubclass(kind, weakref.ReferenceType) and not _is_quiet(_CALLBACK(one)):
+            return True
+        for found in (kind, one) if issubclass(kind, type) else (kind,):
+            if found not in silent:
+                if any("__del__" in _NAMESPACE(base) for base in _ANCESTORS(found)):
+                    return True
+                silent.add(found)  # type: ignore[arg-type] # a class, as its own class says
+    return False
+
+
+def _is_quiet(callback: object) -> bool:
+    """Whether this callback of a weak reference is none, or that of the cache behind `isinstance`."""
+    return callback is None or (type(callback) is types.BuiltinFunctionType and callback.__name__ == "_destroy")
+
+
+_CALLBACK = weakref.ReferenceType.__dict__["__callback__"].__get__
+_ANCESTORS = type.__dict__["__mro__"].__get__
+_NAMESPACE = type.__dict__["__dict__"].__get__
 
 
 def _error_record(error: BaseException, trace: types.TracebackType | None) -> dict[str, str | int | None]:
@@ -322,8 +386,8 @@ def _call_hook(error: BaseException, trace: types.TracebackType | None) -> None:
         traceback.print_exception(type(error), error, trace)
 
 
-def become_program(order: Order, stdio: tuple[int, int, int], report: int) -> Program:
-    """Turn this fork of the guest into what a fresh `python3 main.py` is."""
+def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Program:
+    """Turn this fork of the guest into what a fresh `python3 main.py` is, as soon as there is an order for it."""
     signal.set_wakeup_fd(-1)
     for number in _signals():
         signal.signal(number, signal.SIG_DFL)
@@ -334,12 +398,19 @@ def become_program(order: Order, stdio: tuple[int, int, int], report: int) -> Pr
     for target, descriptor in enumerate(stdio):
         os.dup2(descriptor, target)
     own = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, REPORT_DESCRIPTOR)
+    orders = fcntl.fcntl(orders, fcntl.F_DUPFD_CLOEXEC, REPORT_DESCRIPTOR)
     os.closerange(3, own)
-    os.closerange(own + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(orders + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _become_expendable()
     os.chdir(HOME)
     os.umask(0o022)
-    time.tzset()  # TZ may be in the environment
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT)
+    _rehearse(own)
+    order: Order = json.loads(_read_all(orders))
+    if order["env"]:
+        os.environ.update(order["env"])
+        time.tzset()
     sys.argv = [SOURCE, *order["args"]]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = ["python3", *sys.argv]
@@ -348,6 +419,24 @@ def become_program(order: Order, stdio: tuple[int, int, int], report: int) -> Pr
     program = Program(order, own)
     sys.modules["__main__"] = program.main
     return program
+
+
+def _rehearse(report: int) -> None:
+    """Do once what every program needs, so that this fork has its own copy of the memory that it takes."""
+    nothing: Order = json.loads(json.dumps({"code": "None", "inputs": {}, "output_bytes": 0}))
+    rehearsal = Program(nothing, report)
+    body, _ = rehearsal.compile()
+    exec(body, rehearsal.names)
+    rehearsal.has_something_to_do()
+    gc.freeze()
+
+
+def _read_all(descriptor: int) -> bytes:
+    data = bytearray()
+    while part := os.read(descriptor, CHUNK_BYTES):
+        data += part
+    os.close(descriptor)
+    return bytes(data)
 
 
 # --- the guest's own process ----------------------------------------------------------------------
@@ -411,9 +500,7 @@ def _read_exactly(size: int) -> bytes:
 
 
 def set_up(order: Order, contents: list[bytes]) -> None:
-    """Write the job's files and set its environment; OSError or ValueError is the request's fault."""
-    if os.getuid() == 0:
-        os.seteuid(PROGRAM_ID)  # files and pipes are made as the program's own; `Supervisor.start` takes it back
+    """Write the job's files; OSError or ValueError is the request's fault."""
     for (path, _), content in zip(order["files"], contents):  # noqa: B905 - `strict` came with 3.10
         parts = path.split("/")
         if any(part in {"", ".", ".."} for part in parts):
@@ -423,8 +510,17 @@ def set_up(order: Order, contents: list[bytes]) -> None:
             rest = memoryview(content)
             while rest:
                 rest = rest[file.write(rest) :]
-    os.environ.clear()
-    os.environ.update({**ENVIRONMENT, **order["env"]})
+
+
+def _as_program() -> None:
+    """Where the guest is root: make files and pipes as the program's own, until `_as_guest`."""
+    if os.getuid() == 0:
+        os.seteuid(PROGRAM_ID)
+
+
+def _as_guest() -> None:
+    if os.getuid() == 0:
+        os.seteuid(0)
 
 
 class Channel:
@@ -432,13 +528,17 @@ class Channel:
 
     def __init__(self) -> None:
         self.waiting = bytearray()  # bounded: only what is kept of the output is ever sent
+        self.due = 0.0
         os.set_blocking(1, False)
 
     def send(self, kind: bytes, data: bytes) -> None:
-        """Send one frame, now or as soon as there is room."""
+        """Send one frame: at the latest when it is due and there is room."""
+        if not self.waiting:
+            self.due = time.monotonic() + LINGER_SECONDS
         self.waiting += HEADER.pack(kind, len(data))
         self.waiting += data
-        self.flush()
+        if len(self.waiting) > CHUNK_BYTES:
+            self.flush()
 
     def send_record(self, kind: bytes, record: dict[str, JsonValue]) -> None:
         """Send one frame of JSON."""
@@ -453,9 +553,8 @@ class Channel:
             return
 
     def wait(self) -> None:
-        """From now on every frame is written before `send` returns."""
+        """From now on whatever `flush` finds is written before it returns."""
         os.set_blocking(1, True)
-        self.flush()
 
 
 class Stream:
@@ -490,55 +589,70 @@ class Stream:
 
 
 class Supervisor:
-    """One program's run, seen from the guest's process."""
+    """One program's run, seen from the guest's process. The program's own waits for its order beforehand."""
 
-    def __init__(self, order: Order, channel: Channel) -> None:
-        self.order = order
-        self.channel = channel
+    def __init__(self) -> None:
         self.report = bytearray()
-        self.stdin = memoryview(order["stdin"].encode("utf-8", "replace"))
         self.poll = select.poll()
         self.status: int | None = None
         self.killed_for: str | None = None
         self.oom_kills = oom_kills()
         self.forks_refused = forks_refused()
-        self.cpu_seconds = cpu_seconds_of_others()
         self.peak_memory_bytes = peak_memory_bytes() if CELL else 0
 
-    def start(self) -> Program | None:
-        """Fork; return the program in its own process, and None in the guest's."""
+    def fork(self) -> Program | None:
+        """Fork; return the program in its own process, once it has its order, and None in the guest's."""
+        _as_program()
         stdin, out, err, report = (os.pipe() for _ in range(4))
-        if os.getuid() == 0:
-            os.seteuid(0)
-        wake = os.pipe()
+        _as_guest()
+        wake, orders = os.pipe(), os.pipe()
         for descriptor in (stdin[1], out[0], err[0], report[0], *wake):
             os.set_blocking(descriptor, False)
         signal.signal(signal.SIGCHLD, _nothing)  # a handler, so that the wake-up pipe is written
         signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
-        self.began = time.monotonic()
         self.process = os.fork()
         if self.process == 0:
-            return become_program(self.order, (stdin[0], out[1], err[1]), report[1])
-        for descriptor in (stdin[0], out[1], err[1], report[1]):
+            return become_program(orders[0], (stdin[0], out[1], err[1]), report[1])
+        for descriptor in (orders[0], stdin[0], out[1], err[1], report[1]):
             os.close(descriptor)
-        kept = self.order["output_bytes"]
-        self.streams = {out[0]: Stream(STDOUT, STDOUT_TAIL, kept), err[0]: Stream(STDERR, STDERR_TAIL, kept)}
+        self.orders_descriptor, self.output_descriptors = orders[1], (out[0], err[0])
         self.stdin_descriptor, self.report_descriptor, self.wake_descriptor = stdin[1], report[0], wake[0]
-        for descriptor in (0, out[0], err[0], report[0], wake[0]):
-            self.poll.register(descriptor, select.POLLIN)
-        self.poll.register(stdin[1], select.POLLOUT)
         return None
+
+    def begin(self, order: Order, channel: Channel) -> None:
+        """Let the program have its order."""
+        self.order, self.channel = order, channel
+        self.stdin = memoryview(order["stdin"].encode("utf-8", "replace"))
+        kept = order["output_bytes"]
+        kinds = ((STDOUT, STDOUT_TAIL), (STDERR, STDERR_TAIL))
+        self.streams = {one: Stream(*kind, kept) for one, kind in zip(self.output_descriptors, kinds)}  # noqa: B905 - came with 3.10
+        for descriptor in (0, *self.output_descriptors, self.report_descriptor, self.wake_descriptor):
+            self.poll.register(descriptor, select.POLLIN)
+        self.poll.register(self.stdin_descriptor, select.POLLOUT)
+        self.cpu_seconds = cpu_seconds_of_others()
+        its = memoryview(json.dumps({name: order[name] for name in ITS_ORDER}).encode())  # type: ignore[literal-required]
+        self.began = time.monotonic()
+        try:
+            while its:
+                its = its[os.write(self.orders_descriptor, its) :]
+        except BrokenPipeError:
+            pass  # it is dead already, and how it died is told as of any program
+        os.close(self.orders_descriptor)
 
     def watch(self) -> None:
         """Serve the program until it ended or has to be ended; then leave no process behind."""
         deadline = self.began + self.order["wall_seconds"]
         while self.status is None and self.killed_for is None:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            if now >= deadline:
                 self._condemn("wall")
                 break
-            self.poll.register(1, select.POLLOUT if self.channel.waiting else 0)
-            for descriptor, _ in self.poll.poll(left * 1000 + 1):
+            late = self.channel.waiting and now >= self.channel.due
+            if late:
+                self.channel.flush()
+            self.poll.register(1, select.POLLOUT if late and self.channel.waiting else 0)
+            until = min(deadline, self.channel.due) if self.channel.waiting and not late else deadline
+            for descriptor, _ in self.poll.poll((until - now) * 1000 + 1):
                 self._serve(descriptor)
         self.wall_seconds = time.monotonic() - self.began
         self._end_all()
@@ -582,6 +696,7 @@ class Supervisor:
         """Say why the program is going to be killed, before it is: so that the kill has an author whatever follows."""
         self.killed_for = reason
         self.channel.send_record(KILLING, {"reason": reason})
+        self.channel.flush()
 
     def _feed(self) -> None:
         try:
@@ -609,6 +724,7 @@ class Supervisor:
         return True
 
     def _end_all(self) -> None:
+        """Kill whatever runs, and wait until nothing is left."""
         until = time.monotonic() + REAP_SECONDS
         while True:
             try:
@@ -635,6 +751,8 @@ class Supervisor:
                 "written_bytes": [stream.total for stream in self.streams.values()],
             },
         )
+        if self.order["outputs"]:
+            self.channel.flush()  # to collect may take long
         for stream in self.streams.values():
             stream.send_tail(self.channel)
         for kind, data in take_frames(self.report):
@@ -642,6 +760,7 @@ class Supervisor:
                 self.channel.send(kind, data)
         collected = not self.order["outputs"] or collect(self.order, self.channel)
         self.channel.send_record(END, {"collected": collected})
+        self.channel.flush()
 
     def _peak_memory_bytes(self) -> int | None:
         """Unknown in a cell that had as much before: nobody but the host's root can set the mark back."""
@@ -902,18 +1021,20 @@ class Cell:
 
     def serve(self) -> None:
         """Make one run after the other; returns only in a run's first process."""
-        import gc  # noqa: PLC0415 - a box of one program has no use for it
-
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         gc.collect()
-        gc.freeze()  # what all forks share stays shared
+        gc.freeze()
         while True:
-            process = os.fork()
-            if process == 0:
+            told = os.pipe()
+            if os.fork() == 0:  # nobody has to wait for it: SIGCHLD is ignored
+                os.dup2(told[1], TOLD_DESCRIPTOR, inheritable=False)
+                os.close(told[0])
+                os.close(told[1])
                 self._enter()
                 return
-            if os.waitpid(process, 0)[1] != 0:
-                os._exit(1)  # the gateway is gone, or this host cannot do it
+            os.close(told[1])
+            if not os.read(told[0], 1):
+                os._exit(1)  # it died: the gateway is gone, or this host cannot do it
+            os.close(told[0])
 
     def _enter(self) -> None:
         """Become the first process of a fresh world, without the power to change it."""
@@ -926,9 +1047,8 @@ class Cell:
                 file.write(text)
         self._do("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
         self._mount("none", "/", None, _REC | _PRIVATE)
-        first = os.fork()
-        if first != 0:
-            os._exit(1 if os.waitpid(first, 0)[1] else 0)  # with the first process, the kernel ends all of them
+        if os.fork() != 0:
+            os._exit(0)
         self._furnish()
         self._drop_capabilities()
         self._forbid(*_CELL_CALLS[os.uname().machine])
@@ -987,29 +1107,41 @@ class Cell:
 # --- both processes -------------------------------------------------------------------------------
 
 
-def serve() -> Program:
+def serve() -> Program:  # noqa: RET503 - the guest itself exits
     """Be the guest for one job, or in a cell for each one; returns only in a program's process."""
     protect()
     open_counters()
+    gc.freeze()  # what the forks share stays shared, and what a program left is all that there is to see
     if CELL:
         Cell(json.loads(sys.argv[1])).serve()
+    supervisor = Supervisor()
+    program = supervisor.fork()
+    if program is not None:
+        return program
     order, contents = read_order()
     channel = Channel()
     try:
+        _as_program()
         set_up(order, contents)
     except (OSError, ValueError) as error:
         channel.wait()
         message = _cut(str(error), MESSAGE_CHARACTERS)
         channel.send_record(SETUP_FAILED, {"type": _type_name(error), "message": message, "errno": _errno(error)})
-        os._exit(0)
+        channel.flush()
+        _exit()
+    _as_guest()
     del contents
-    supervisor = Supervisor(order, channel)
-    program = supervisor.start()
-    if program is not None:
-        return program
+    supervisor.begin(order, channel)
     channel.send_record(STARTED, {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"})
     supervisor.watch()
     supervisor.tell()
+    _exit()
+
+
+def _exit() -> NoReturn:
+    """End this box; in a cell only this run, with which the kernel ends all that is left of it."""
+    if CELL:
+        os.write(TOLD_DESCRIPTOR, b".")
     os._exit(0)
 
 
@@ -1025,10 +1157,14 @@ if __name__ == "__main__":
         exec(_body, _program.names)
         if _last is not None:
             _program.succeed(eval(_last, _program.names))
-    except SystemExit:
+    except SystemExit as _exiting:
+        _program.leave(0 if _exiting.code is None else _exiting.code)
         raise
     except BaseException as _error:  # noqa: BLE001 - the program may raise anything
         _failure = _error
     if _failure is not None:
         _program.fail(_failure)
+        if isinstance(_failure, Exception):
+            _program.leave(1)
         raise _failure
+    _program.leave(0)

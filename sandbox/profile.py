@@ -33,7 +33,7 @@ SHARED_MEMORY_BYTES: Final = 8 << 20  # /dev/shm: semaphores of multiprocessing;
 CPU_PERIOD_MICROSECONDS: Final = 100_000
 SMALLEST_CPU_QUOTA_MICROSECONDS: Final = 1_000  # the kernel's floor
 GUEST_PIDS: Final = 1
-CELL_PIDS: Final = 2  # more: the one that waits, and the one that makes each run's namespaces
+CELL_PIDS: Final = 1  # more: the one that makes each run
 # gVisor's own threads count against the box: fewer hang its start, and each process of the program needs about ten.
 # What binds the program there is nproc, which its kernel counts for this box alone.
 GVISOR_PIDS: Final = 1024
