@@ -39,6 +39,7 @@ _REUSABLE: Final = frozenset({Ending.SUCCEEDED, Ending.FAILED, Ending.TIMED_OUT,
 
 log = logging.getLogger(__name__)
 
+
 @dataclass(slots=True)
 class _Run:
     """One job on its way: the box that it has, and how long its phases took."""

@@ -53,6 +53,22 @@ PLACES = (
     "/var/lib",
     "/var/tmp",  # noqa: S108 - to be refused
 )
+FACTS = (
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/kallsyms",
+    "/proc/modules",
+    "/proc/cmdline",
+    "/proc/config.gz",
+    "/proc/interrupts",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/partitions",
+    "/proc/diskstats",
+    "/proc/timer_list",
+    "/proc/slabinfo",
+    "/proc/kcore",
+)
 SWITCHES = (
     "/proc/sys/kernel/core_pattern",
     "/proc/sys/kernel/hostname",
@@ -301,6 +317,22 @@ def files_root(order: Order) -> None:
             continue
         os.unlink(path)
         raise Breach(f"wrote into {place}")
+
+
+def files_facts(_: Order) -> None:
+    """Read what the kernel tells of the machine, and of others on it."""
+    for path in FACTS:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            if os.read(descriptor, 1):
+                raise Breach(f"{path} can be read")
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
 
 
 def files_switches(_: Order) -> None:
@@ -668,6 +700,7 @@ TRIALS: dict[str, tuple[Callable[[Order], None], bool]] = {
     "network.interfaces": (network_interfaces, True),
     "network.sockets": (network_sockets, False),
     "files.root": (files_root, True),
+    "files.facts": (files_facts, False),
     "files.switches": (files_switches, False),
     "files.mounts": (files_mounts, False),
     "files.sockets": (files_sockets, True),

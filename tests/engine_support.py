@@ -13,15 +13,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandbox.attach import EngineAddress
 from sandbox.container import ContainerDriver
-from sandbox.engine import Engine, address_from_environment
+from sandbox.engine import Engine, EngineError, address_from_environment
 from sandbox.job import Cell, InputFile, Job, JsonValue, Limits
 from sandbox.outcome import Ending, Outcome
 from sandbox.profile import INSTANCE_LABEL, EngineFacts, container_options
+from sandbox.supply import Hardening
 
 IMAGE = "airlock-guest:latest"
 SESSION = f"test-{secrets.token_hex(6)}"  # boxes of other sessions on this engine are none of ours
@@ -95,6 +97,19 @@ class Lab:
         found = await self.engine.labelled(INSTANCE_LABEL, self.instance)
         return {(labels["airlock.execution"], int(labels["airlock.attempt"])) for labels in found.values()}
 
+    async def sole_box(self) -> Mapping[str, Any]:
+        """The engine's own words on the box that runs, as soon as there is one; a new one is listed before it is found."""
+        seen: list[Mapping[str, Any]] = []
+
+        async def running() -> bool:
+            for container in await self.engine.labelled(INSTANCE_LABEL, self.instance):
+                with contextlib.suppress(EngineError):
+                    seen.append(await self.engine._call(5, lambda client: client.inspect_container(container)))  # noqa: B023, SLF001 - called at once
+            return bool(seen) and seen[-1]["State"]["Running"] is True
+
+        await eventually(running)
+        return seen[-1]
+
     async def leave_behind(self, execution: str, attempt: int) -> None:
         """A box as a gateway leaves it that was killed."""
         job = replace(make_job(""), execution=execution, attempt=attempt)
@@ -125,10 +140,11 @@ async def open_lab(
     *,
     seen_from: EngineAddress | None = None,
     cell: Cell | None = None,
+    harden: Hardening = container_options,
 ) -> AsyncIterator[Lab]:
     """A driver on the engine at `address`; `seen_from` is where its boxes are looked at, None the usual engine."""
     instance = f"{SESSION}-{next(_numbers)}"
-    driver = ContainerDriver(instance, IMAGE, boxes, address=address)
+    driver = ContainerDriver(instance, IMAGE, boxes, address=address, harden=harden)
     engine = Engine(seen_from, calls=2)
     try:
         yield Lab(driver, engine, instance, cell)

@@ -13,8 +13,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from sandbox.profile import INSTANCE_LABEL
-from tests.engine_support import Lab, eventually, limited, open_lab
+from tests.engine_support import limited, open_lab
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -61,22 +60,9 @@ CHECKS: Final[dict[str, Check]] = {
 async def box() -> AsyncIterator[Inspected]:
     async with open_lab() as lab:
         running = asyncio.create_task(lab.run("import time\ntime.sleep(20)", limited(wall_seconds=20)))
-
-        seen: list[Inspected] = []
-
-        async def started() -> bool:
-            seen.extend([await _inspected(lab, one) for one in await lab.engine.labelled(INSTANCE_LABEL, lab.instance)])
-            return bool(seen) and seen[-1]["State"]["Running"] is True
-
-        await eventually(started)
-        yield seen[-1]
+        yield await lab.sole_box()
         running.cancel()
         await asyncio.wait({running})
-
-
-async def _inspected(lab: Lab, container: str) -> Inspected:
-    inspected: Inspected = await lab.engine._call(5, lambda client: client.inspect_container(container))  # noqa: SLF001 - the engine's own words, whole
-    return inspected
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -19,7 +19,7 @@ import pytest
 from sandbox import profile, seccomp
 from sandbox.guest import REPORT_DESCRIPTOR
 from tests.data.syscalls import ARGUMENTS, LATE, NAMES, NOT_CALLED, PAST_EVERY_FILTER, REACHED
-from tests.engine_support import LIMITS, Lab, eventually, facts, limited, make_job
+from tests.engine_support import LIMITS, Lab, facts, limited, make_job
 
 pytestmark = pytest.mark.engine
 
@@ -251,13 +251,7 @@ def switched_on(settings: Mapping[str, object]) -> dict[str, object]:
 async def test_a_box_seen_by_the_engine(lab: Lab) -> None:
     job = make_job("import time\ntime.sleep(20)", limited(wall_seconds=20))
     running = asyncio.create_task(lab.driver.run(job))
-
-    async def exists() -> bool:
-        return bool(await lab.boxes())
-
-    await eventually(exists)
-    (container,) = await lab.engine.labelled(profile.INSTANCE_LABEL, lab.instance)
-    inspected = await lab.engine._call(5, lambda client: client.inspect_container(container))  # noqa: SLF001 - the engine's own words, whole
+    inspected = await lab.sole_box()
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from sandbox.container import ContainerDriver
-from sandbox.job import Job
+from sandbox.job import Cell, Job
 from sandbox.outcome import Ending
 from sandbox.profile import ContainerConfig, ContainerOptions, EngineFacts, HostConfig, container_options
 from sandbox.proven import Proof, ProvenDriver
@@ -20,6 +20,7 @@ from tests.engine_support import IMAGE, LIMITS, make_job
 pytestmark = pytest.mark.engine
 
 TARGET: Final = Target(IMAGE, None, LIMITS)
+CELL_TARGET: Final = Target(IMAGE, None, LIMITS, Cell(""))
 
 
 def _network_on(config: ContainerConfig, host: HostConfig) -> None:
@@ -147,8 +148,35 @@ WEAKENED: Final[dict[Callable[[ContainerConfig, HostConfig], None], str]] = {
 }
 
 
+def _guest_with(old: str, new: str) -> Callable[[ContainerConfig, HostConfig], None]:
+    def weaken(config: ContainerConfig, _: HostConfig) -> None:
+        text = config["Entrypoint"][-1]
+        assert old in text
+        config["Entrypoint"] = [*config["Entrypoint"][:-1], text.replace(old, new)]
+
+    return weaken
+
+
+def _one_writable_place_for_all(config: ContainerConfig, host: HostConfig) -> None:
+    host["Tmpfs"] = {"/tmp": f"rw,noexec,nosuid,nodev,size={8 << 20},mode=1777"}
+    _guest_with('self._mount("tmpfs", HOME,', '(lambda *_: None)("tmpfs", HOME,')(config, host)
+
+
+WEAKENED_CELLS: Final[dict[str, tuple[Callable[[ContainerConfig, HostConfig], None], str]]] = {
+    "one writable place for all": (_one_writable_place_for_all, "neighbour.files"),
+    "its calls are not taken away": (_guest_with("self._forbid(*", "(lambda *_: None)(*"), "kernel.mount"),
+    "its capabilities are kept": (_guest_with("self._drop_capabilities()", "pass"), "privileges.capabilities"),
+    "what the kernel shows is not covered": (_guest_with("in self.masked:", "in ():"), "files.facts"),
+    "the guest can be traced": (_guest_with('_PR_SET_DUMPABLE, 0, 0, 0, 0)\n        self._mount', '_PR_SET_DUMPABLE, 1, 0, 0, 0)\n        self._mount'), "guest.memory"),
+    "the network of the engine": (_network_on, "network.interfaces"),
+    "memory without a limit": (_memory_unlimited, "limits.memory"),
+}  # fmt: skip
+
+
 @asynccontextmanager
-async def _lane(weaken: Callable[[ContainerConfig, HostConfig], None] | None = None) -> AsyncIterator[ProvenDriver]:
+async def _lane(
+    weaken: Callable[[ContainerConfig, HostConfig], None] | None = None, target: Target = TARGET
+) -> AsyncIterator[ProvenDriver]:
     def harden(job: Job, *, engine: EngineFacts, instance: str, deadline: float, guest: str) -> ContainerOptions:
         options = container_options(job, engine=engine, instance=instance, deadline=deadline, guest=guest)
         if weaken is not None:
@@ -160,7 +188,7 @@ async def _lane(weaken: Callable[[ContainerConfig, HostConfig], None] | None = N
     async def keep(proof: Proof) -> None:
         kept.append(proof)
 
-    lane = ProvenDriver(ContainerDriver(f"selftest-{id(kept)}", IMAGE, harden=harden), {"default": TARGET}, keep=keep)
+    lane = ProvenDriver(ContainerDriver(f"selftest-{id(kept)}", IMAGE, harden=harden), {"default": target}, keep=keep)
     try:
         yield lane
     finally:
@@ -194,6 +222,29 @@ async def test_a_weakened_box_is_found_and_runs_nothing(weaken: Callable[[Contai
         assert outcome.ending is Ending.LOST
         assert WEAKENED[weaken] in outcome.evidence.detail
         assert outcome.stdout.total_bytes == 0
+
+
+async def test_a_cell_proves_itself() -> None:
+    async with _lane(target=CELL_TARGET) as lane:
+        await lane.prove()
+        proof = lane.proofs()["default"]
+        assert proof is not None
+        assert proof.findings == ()
+        assert "cell.reuse" in {trial.name for trial in proof.trials}
+        outcome = await lane.run(make_job("1 + 1", cell=Cell("owner")))
+        assert (outcome.ending, outcome.posture) == (Ending.SUCCEEDED, proof.posture.digest)
+
+
+@pytest.mark.parametrize("name", WEAKENED_CELLS)
+async def test_a_weakened_cell_is_found_and_runs_nothing(name: str) -> None:
+    weaken, expected = WEAKENED_CELLS[name]
+    async with _lane(weaken, CELL_TARGET) as lane:
+        await lane.prove()
+        readiness = await lane.ready()
+        assert not readiness.available
+        assert expected in {finding.partition(":")[0] for finding in readiness.findings}, readiness.detail
+        outcome = await lane.run(make_job("print('ran')", cell=Cell("owner")))
+        assert (outcome.ending, outcome.stdout.total_bytes) == (Ending.LOST, 0)
 
 
 async def test_every_weakness_is_another_posture() -> None:
