@@ -167,7 +167,7 @@ WEAKENED_CELLS: Final[dict[str, tuple[Callable[[ContainerConfig, HostConfig], No
     "its calls are not taken away": (_guest_with("self._forbid(*", "(lambda *_: None)(*"), "kernel.mount"),
     "its capabilities are kept": (_guest_with("self._drop_capabilities()", "pass"), "privileges.capabilities"),
     "what the kernel shows is not covered": (_guest_with("in self.masked:", "in ():"), "files.facts"),
-    "the guest can be traced": (_guest_with('_PR_SET_DUMPABLE, 0, 0, 0, 0)\n        self._mount', '_PR_SET_DUMPABLE, 1, 0, 0, 0)\n        self._mount'), "guest.memory"),
+    "the guest can be traced": (_guest_with("_PR_SET_DUMPABLE, 0, 0, 0, 0)\n        self._mount", "_PR_SET_DUMPABLE, 1, 0, 0, 0)\n        self._mount"), "guest.memory"),
     "the network of the engine": (_network_on, "network.interfaces"),
     "memory without a limit": (_memory_unlimited, "limits.memory"),
 }  # fmt: skip
