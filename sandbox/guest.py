@@ -411,6 +411,8 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     if order["env"]:
         os.environ.update(order["env"])
         time.tzset()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()  # `random` does so by itself in every fork
     sys.argv = [SOURCE, *order["args"]]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = ["python3", *sys.argv]

@@ -16,6 +16,7 @@ from sandbox import guest
 from sandbox.box import Box, Removals
 from sandbox.cells import Cells, Claim
 from sandbox.conversation import START_SECONDS, TELL_SECONDS
+from sandbox.driver import UnfitError
 from sandbox.engine import Description, Engine, Image
 from sandbox.fitness import Fitness
 from sandbox.job import Cell, Job, Limits
@@ -67,7 +68,10 @@ class Supply:
 
     async def place(self, job: Job) -> Place:
         """What the job's box stands on; raises UnfitError, or EngineError while the engine is away."""
-        return Place(job, await self.fitness.image(job.image), await self.fitness.engine(job.runtime))
+        image, engine = await self.fitness.image(job.image), await self.fitness.engine(job.runtime)
+        if job.cell is not None and replace(engine.facts, runtime=job.runtime).is_gvisor:
+            raise UnfitError("a cell is made by the host's kernel, and this runtime brings one of its own")
+        return Place(job, image, engine)
 
     def options(self, place: Place) -> ContainerOptions:
         """What a box for this job is created with, if it has to be."""

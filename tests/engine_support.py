@@ -25,6 +25,8 @@ from sandbox.outcome import Ending, Outcome
 from sandbox.profile import INSTANCE_LABEL, EngineFacts, container_options
 from sandbox.supply import Hardening
 
+IN_BOTH = pytest.mark.parametrize("lab", ["box", "cell"], indirect=True)
+"""Of promises that hold in cells too, and whose tests run their programs by `lab.run`."""
 IMAGE = "airlock-guest:latest"
 SESSION = f"test-{secrets.token_hex(6)}"  # boxes of other sessions on this engine are none of ours
 LIMITS = Limits(

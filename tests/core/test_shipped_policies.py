@@ -88,6 +88,8 @@ CHANGED = {
     "checks.nesting": "11",
     "lanes.monty": "false",
     "lanes.monty_time": "2s",
+    "isolation.mode": "cell",
+    "isolation.preload": "[json]",
     "isolation.image": "python:3.13",
     "isolation.runtime": "runsc",
     "limits.cpu.default": "2",

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from sandbox.job import Cell
 from tests.engine_support import Lab, open_lab
 from tests.private_engine import PrivateEngine, gvisor_runtime, open_private_engine
 
 
 @pytest_asyncio.fixture
-async def lab() -> AsyncIterator[Lab]:
-    async with open_lab() as opened:
+async def lab(request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    async with open_lab(cell=Cell("tenant") if getattr(request, "param", "box") == "cell" else None) as opened:
         yield opened
 
 

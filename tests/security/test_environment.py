@@ -7,11 +7,12 @@ import socket
 
 import pytest
 
-from tests.engine_support import Lab, facts, make_job
+from tests.engine_support import IN_BOTH, Lab, facts, make_job
 
 pytestmark = pytest.mark.engine
 
 
+@IN_BOTH
 async def test_nothing_of_the_gateways_environment_is_visible(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     canary = "canary-9f31c2"
     monkeypatch.setenv("AIRLOCK_CANARY", canary)
@@ -48,6 +49,7 @@ print(json.dumps({"environment": dict(os.environ), "everything": everything, "ho
     assert str(os.getpid()) not in found["everything"]
 
 
+@IN_BOTH
 async def test_only_the_boxs_own_processes_exist(lab: Lab) -> None:
     found = facts(
         await lab.run("""
@@ -58,6 +60,7 @@ print(json.dumps({"processes": [int(name) for name in os.listdir("/proc") if nam
     assert found["processes"] == [1, found["own"]]
 
 
+@IN_BOTH
 async def test_facts_about_the_host_are_masked(lab: Lab) -> None:
     found = facts(
         await lab.run("""
@@ -84,6 +87,7 @@ print(json.dumps({"shown": {k: v for k, v in shown.items() if v}, "folders": {k:
     assert found == {"shown": {}, "folders": {}}
 
 
+@IN_BOTH
 async def test_only_the_boxs_own_counters_are_in_the_cgroup_tree_and_none_can_be_written(lab: Lab) -> None:
     found = facts(
         await lab.run("""

@@ -11,9 +11,9 @@ import pytest
 
 from sandbox.job import InputFile
 from sandbox.outcome import Ending, Outcome
-from tests.engine_support import Lab, facts, limited, make_job
+from tests.engine_support import IN_BOTH, Lab, facts, limited, make_job
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, IN_BOTH]
 
 
 def files(outcome: Outcome) -> dict[str, bytes]:

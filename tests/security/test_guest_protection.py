@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 
 from sandbox.outcome import Ending
-from tests.engine_support import Lab, facts, limited
+from tests.engine_support import IN_BOTH, Lab, facts, limited
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, IN_BOTH]
 
 
 async def test_the_guests_memory_descriptors_and_environment_are_closed(lab: Lab) -> None:

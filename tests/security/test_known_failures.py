@@ -58,7 +58,7 @@ import pytest
 from sandbox.job import InputFile, JsonValue
 from sandbox.outcome import Ending
 from tests.conftest import Server
-from tests.engine_support import Lab, facts, limited, make_job
+from tests.engine_support import IN_BOTH, Lab, facts, limited, make_job
 
 pytestmark = pytest.mark.engine
 
@@ -74,6 +74,7 @@ def test_every_known_failure_has_a_test_that_exists(defect: str, tests: str) -> 
         assert re.search(rf"^\s*(async )?def {name}\(", (TESTS / file).read_text(), re.MULTILINE), named
 
 
+@IN_BOTH
 async def test_no_file_of_the_image_gives_rights(lab: Lab) -> None:
     found = facts(
         await lab.run("""
@@ -94,6 +95,7 @@ print(json.dumps({"giving": giving, "seen": seen > 1000}))
     assert found == {"giving": [], "seen": True}
 
 
+@IN_BOTH
 async def test_a_program_is_no_file_and_no_argument(lab: Lab) -> None:
     outcome = await lab.run("""
 import json, os
@@ -114,6 +116,7 @@ print(json.dumps({"holding": holding, "read": read > 50}))  # canary-b71c
     assert facts(outcome) == {"holding": [], "read": True}
 
 
+@IN_BOTH
 async def test_nothing_that_a_caller_sends_runs_in_the_guest(lab: Lab) -> None:
     names = ["fnmatch", "reprlib", "json", "traceback", "signal", "sitecustomize", "usercustomize", "encodings/idna"]
     job = make_job(
@@ -137,6 +140,7 @@ async def test_nothing_that_a_caller_sends_runs_in_the_guest(lab: Lab) -> None:
     assert (outcome.result.form, outcome.evidence.detail) == ("repr", "")
 
 
+@IN_BOTH
 async def test_the_standard_library_works_behind_the_filter(lab: Lab) -> None:
     found = facts(
         await lab.run("""
@@ -193,6 +197,7 @@ print(json.dumps(failed))
     assert found == {}
 
 
+@IN_BOTH
 async def test_the_wall_stands_without_any_check(lab: Lab) -> None:
     """The driver is asked directly, so no check has read these; each is written to get past one that would have."""
     codes = [
@@ -210,6 +215,7 @@ async def test_the_wall_stands_without_any_check(lab: Lab) -> None:
         assert outcome.error.type in {"PermissionError", "OSError"}, outcome.error
 
 
+@IN_BOTH
 async def test_a_box_full_of_processes_takes_none_from_another(lab: Lab) -> None:
     most = "import os, signal\nchildren = 0\nwhile True:\n    try:\n        if os.fork() == 0: signal.pause()\n    except OSError: break\n    children += 1\n"
     full = asyncio.create_task(

@@ -8,9 +8,9 @@ import resource
 import pytest
 
 from sandbox.outcome import Ending
-from tests.engine_support import LIMITS, Lab, limited
+from tests.engine_support import IN_BOTH, LIMITS, Lab, limited
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, IN_BOTH]
 
 
 async def test_a_gigabyte_under_128_mebibytes_is_out_of_memory(lab: Lab) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sandbox.outcome import Ending
-from tests.engine_support import Lab, facts
+from tests.engine_support import IN_BOTH, Lab, facts
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, IN_BOTH]
 
 FAMILIES = """
 import json, socket

@@ -7,9 +7,9 @@ import resource
 import pytest
 
 from sandbox.outcome import Ending
-from tests.engine_support import LIMITS, Lab, limited
+from tests.engine_support import IN_BOTH, LIMITS, Lab, limited
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, IN_BOTH]
 
 
 async def test_a_hundred_megabytes_are_counted_and_mostly_left_in_the_box(lab: Lab) -> None:

@@ -19,7 +19,7 @@ import pytest
 from sandbox import profile, seccomp
 from sandbox.guest import REPORT_DESCRIPTOR
 from tests.data.syscalls import ARGUMENTS, LATE, NAMES, NOT_CALLED, PAST_EVERY_FILTER, REACHED
-from tests.engine_support import LIMITS, Lab, facts, limited, make_job
+from tests.engine_support import IN_BOTH, LIMITS, Lab, facts, limited, make_job
 
 pytestmark = pytest.mark.engine
 
@@ -60,6 +60,7 @@ UNLIMITED: Final = [-1, -1]
 ENGINES_LIMITS: Final = ("RLIMIT_NPROC", "RLIMIT_SIGPENDING")
 
 
+@IN_BOTH
 async def test_a_box_seen_from_inside(lab: Lab) -> None:
     found = facts(await lab.run(PROBE))
     assert found.pop("mounts")
@@ -106,7 +107,7 @@ async def test_a_box_seen_from_inside(lab: Lab) -> None:
         "devices": "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero".split(),  # noqa: SIM905 - a list to read
         "shm": [],
         "tmp": [],
-        "sys": ["fs"],
+        "sys": ["fs"] if lab.cell is None else [],  # the box's counters, and with them what ran before
         "session": [True, 1],
         "score": "1000",
         "umask": 0o22,
@@ -143,13 +144,14 @@ print(json.dumps({
 WHOLE: Final = ["0", "0", "4294967295"]  # of an engine that does not map users
 
 
+@IN_BOTH
 async def test_the_programs_own_process(lab: Lab) -> None:
     found = facts(await lab.run(PROCESS))
     maps = found.pop("maps")
     assert isinstance(maps, list)
     for one in maps:
         assert isinstance(one, list)
-        assert one == WHOLE or (one[0], one[1] != "0") == ("0", True)
+        assert one == ["65532", "65532", "1"] if lab.cell else one == WHOLE or (one[0], one[1] != "0") == ("0", True)
     assert found == {
         "descriptors": {"0": "pipe", "1": "pipe", "2": "pipe", str(REPORT_DESCRIPTOR): "pipe"},
         "environment": {
@@ -171,6 +173,7 @@ async def test_the_programs_own_process(lab: Lab) -> None:
     }
 
 
+@IN_BOTH
 async def test_the_namespaces_of_a_box_are_its_own(lab: Lab) -> None:
     found = facts(
         await lab.run("""
@@ -191,6 +194,7 @@ PROC: Final = (
 )
 
 
+@IN_BOTH
 async def test_what_is_shown_of_the_kernel(lab: Lab) -> None:
     found = facts(
         await lab.run("""
@@ -210,6 +214,7 @@ print(json.dumps({"shown": [name for name in os.listdir("/proc") if not name.isd
     assert {"self", "meminfo", "cpuinfo"} <= set(map(str, shown)) <= set(PROC.split())
 
 
+@IN_BOTH
 async def test_the_mounts_of_a_box(lab: Lab) -> None:
     mounts = facts(await lab.run(PROBE))["mounts"]
     assert isinstance(mounts, dict)
@@ -248,8 +253,10 @@ def switched_on(settings: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in settings.items() if value not in off}
 
 
+@IN_BOTH
 async def test_a_box_seen_by_the_engine(lab: Lab) -> None:
-    job = make_job("import time\ntime.sleep(20)", limited(wall_seconds=20))
+    job = make_job("import time\ntime.sleep(20)", limited(wall_seconds=20), cell=lab.cell)
+    in_cell = lab.cell is not None
     running = asyncio.create_task(lab.driver.run(job))
     inspected = await lab.sole_box()
     running.cancel()
@@ -258,7 +265,7 @@ async def test_a_box_seen_by_the_engine(lab: Lab) -> None:
     host, config = inspected["HostConfig"], inspected["Config"]
     assert host.pop("Runtime")  # the engine's default, under whatever name
     _, _, filtered = host["SecurityOpt"].pop().partition("seccomp=")
-    assert json.loads(filtered) == json.loads(seccomp.profile_json())
+    assert json.loads(filtered) == json.loads(seccomp.profile_json(cell=in_cell))
     assert switched_on(host) == {
         "NetworkMode": "none",
         "IpcMode": "private",
@@ -266,22 +273,32 @@ async def test_a_box_seen_by_the_engine(lab: Lab) -> None:
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true"],
         "ReadonlyRootfs": True,
-        "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={LIMITS.disk_bytes},nr_inodes=10000,mode=1777"},
+        "Tmpfs": {
+            "/tmp": "ro,noexec,nosuid,nodev,size=4096"
+            if in_cell
+            else f"rw,noexec,nosuid,nodev,size={LIMITS.disk_bytes},nr_inodes=10000,mode=1777"
+        },
         "ShmSize": 8 << 20,
         "Memory": LIMITS.memory_bytes,
         "MemorySwap": LIMITS.memory_bytes,
         "OomScoreAdj": 500,
         "CpuPeriod": 100_000,
         "CpuQuota": 100_000,
-        "PidsLimit": LIMITS.pids + 1,
+        "PidsLimit": LIMITS.pids + (2 if in_cell else 1),
         "Ulimits": [
             {"Name": name, "Soft": value, "Hard": value}
             for name, value in {
                 "nofile": 256, "core": 0, "fsize": LIMITS.disk_bytes, "msgqueue": 0, "memlock": 0, "stack": 8 << 20, "rtprio": 0,
             }.items()
         ],
-        "MaskedPaths": list(profile.MASKED_PATHS),
-        "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
+        **(
+            {"MaskedPaths": [path for path in profile.MASKED_PATHS if not path.startswith("/proc/")]}
+            if in_cell  # its guest covers each new /proc, as is seen from inside
+            else {
+                "MaskedPaths": list(profile.MASKED_PATHS),
+                "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
+            }
+        ),
         "LogConfig": {"Type": "none", "Config": {}},
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
     }  # fmt: skip
@@ -290,12 +307,17 @@ async def test_a_box_seen_by_the_engine(lab: Lab) -> None:
         name: labels[name] for name in (profile.INSTANCE_LABEL, profile.EXECUTION_LABEL, profile.ATTEMPT_LABEL)
     } == {
         profile.INSTANCE_LABEL: lab.instance,
-        profile.EXECUTION_LABEL: job.execution,
-        profile.ATTEMPT_LABEL: "1",
+        profile.EXECUTION_LABEL: labels[profile.EXECUTION_LABEL] if in_cell else job.execution,
+        profile.ATTEMPT_LABEL: "0" if in_cell else "1",
     }
+    assert labels[profile.EXECUTION_LABEL].startswith(profile.CELL) is in_cell
     assert labels[profile.DEADLINE_LABEL].isdecimal()
     assert config.pop("Image").startswith("sha256:")
     assert config["Entrypoint"].pop()  # the guest's source
+    terms = config.pop("Cmd")
+    assert [json.loads(one).keys() for one in terms or ()] == (
+        [{"masked", "readonly", "shared_memory_bytes", "most_files", "preload"}] if in_cell else []
+    )
     assert [entry for entry in config.pop("Env") if not entry.startswith("PATH=")] == ["LANG=C.UTF-8"]
     assert switched_on(config) == {
         "Hostname": "box",
@@ -342,6 +364,7 @@ BEYOND: Final = 600  # no kernel has as many calls, and a new one gets the next 
 REFUSED: Final = (1 << 8, 38 << 8, 31)  # EPERM, ENOSYS, SIGSYS
 
 
+@IN_BOTH
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are those of x86-64")
 async def test_the_system_calls_that_a_box_reaches(lab: Lab) -> None:
     calls = {

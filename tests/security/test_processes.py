@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sandbox.outcome import Ending, Outcome
-from tests.engine_support import Lab, limited, open_lab
+from tests.engine_support import IN_BOTH, Lab, limited, open_lab
 
 pytestmark = pytest.mark.engine
 
@@ -73,12 +73,14 @@ async def test_everything_ends_at_the_limit_and_the_next_program_runs_as_usual()
         await lab.settle()
 
 
+@IN_BOTH
 async def test_what_came_before_the_limit_is_kept(lab: Lab) -> None:
     outcome = await lab.run("import time\nprint('early', flush=True)\ntime.sleep(100)", QUICK)
     assert_timed_out(outcome)
     assert outcome.stdout.text == "early\n"
 
 
+@IN_BOTH
 async def test_the_number_of_processes_is_a_wall(lab: Lab) -> None:
     outcome = await lab.run("""
 import os, time
@@ -97,6 +99,7 @@ children
     assert outcome.result.value == 31  # of 32: the program itself is one
 
 
+@IN_BOTH
 async def test_orphans_do_not_fill_the_box(lab: Lab) -> None:
     outcome = await lab.run("""
 import os, time
@@ -112,6 +115,7 @@ print("done")
     assert (outcome.ending, outcome.stdout.text) == (Ending.SUCCEEDED, "done\n")
 
 
+@IN_BOTH
 async def test_a_daemon_ends_with_its_program_and_its_late_output_belongs_to_nobody(lab: Lab) -> None:
     outcome = await lab.run("""
 import os, time
@@ -130,6 +134,7 @@ print("done")
     assert outcome.usage.wall_seconds < 0.2
 
 
+@IN_BOTH
 async def test_the_cpu_time_of_children_that_nobody_waits_for_is_counted(lab: Lab) -> None:
     outcome = await lab.run("""
 import os, signal, time
@@ -152,6 +157,7 @@ time.process_time()
     assert outcome.usage.cpu_seconds > 0.9 + outcome.result.value
 
 
+@IN_BOTH
 async def test_cpu_time_is_the_programs_and_not_the_guests(lab: Lab) -> None:
     sleeper, worker = await lab.run_all(
         "import time\ntime.sleep(1)", "import time\nwhile time.process_time() < 0.6: pass\ntime.process_time()"
@@ -163,6 +169,7 @@ async def test_cpu_time_is_the_programs_and_not_the_guests(lab: Lab) -> None:
     assert 0.6 <= worker.usage.cpu_seconds < worker.usage.wall_seconds * 1.5
 
 
+@IN_BOTH
 async def test_a_program_may_end_in_any_way(lab: Lab) -> None:
     kill_all = """
 import os, signal
