@@ -400,6 +400,7 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     own = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, REPORT_DESCRIPTOR)
     orders = fcntl.fcntl(orders, fcntl.F_DUPFD_CLOEXEC, REPORT_DESCRIPTOR)
     os.closerange(3, own)
+    os.closerange(own + 1, orders)
     os.closerange(orders + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _become_expendable()
     os.chdir(HOME)
