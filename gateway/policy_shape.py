@@ -160,9 +160,9 @@ class Isolation(_Closed):
     """The box. `runtime` None is the engine's default; `preload` are modules that a cell imports before any program."""
 
     mode: IsolationMode = IsolationMode.CONTAINER
+    preload: _Modules = ()
     image: _Image = "airlock-guest:latest"
     runtime: _Runtime | None = None
-    preload: _Modules = ()
 
     def cell(self, owner: str) -> Cell | None:
         """The cell of `owner`, where programs run in cells."""

@@ -1162,12 +1162,19 @@ if __name__ == "__main__":
             _program.succeed(eval(_last, _program.names))
     except SystemExit as _exiting:
         _program.leave(0 if _exiting.code is None else _exiting.code)
+        del _program  # as below
         raise
     except BaseException as _error:  # noqa: BLE001 - the program may raise anything
         _failure = _error
-    if _failure is not None:
+    if _failure is None:
+        _program.leave(0)
+    else:
         _program.fail(_failure)
         if isinstance(_failure, Exception):
             _program.leave(1)
-        raise _failure
-    _program.leave(0)
+    del _program  # what these hold of the program would outlive the collector, which does not look here any more
+    try:
+        if _failure is not None:
+            raise _failure
+    finally:
+        del _failure
