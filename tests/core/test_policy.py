@@ -24,7 +24,7 @@ from gateway.policy import (
     resolve,
 )
 from gateway.quantities import GIB, KIB, MIB
-from sandbox.job import Limits
+from sandbox.job import Cell, Limits
 
 
 def policy_of(document: dict[str, object]) -> Policy:
@@ -213,6 +213,24 @@ def test_a_runtime_is_the_engines_default_unless_a_profile_names_one() -> None:
     policy = policy_of({"profiles": {"wary": {"isolation": {"runtime": "runsc"}}}})
     runtimes = [policy.resolve(name).isolation.runtime for name in ("default", "wary")]
     assert runtimes == [None, "runsc"]
+
+
+def test_cells_are_chosen_by_a_profile_and_preload_is_theirs() -> None:
+    policy = policy_of(
+        {"profiles": {"quick": {"isolation": {"mode": "cell", "preload": ["json", "decimal", "json"]}}}},
+    )
+    assert policy.resolve("default").isolation.cell("tenant") is None
+    assert policy.resolve("quick").isolation.cell("tenant") == Cell("tenant", ("decimal", "json"))
+
+
+def test_preload_without_cells_is_a_flaw_where_it_is_said() -> None:
+    document = {
+        "defaults": {"isolation": {"mode": "cell", "preload": ["json"]}},
+        "profiles": {"careful": {"isolation": {"mode": "container"}}},
+    }
+    (flaw,) = flaws_of(document)
+    assert flaw.path == ("profiles", "careful", "isolation", "mode")
+    assert "preload is for cells" in flaw.message
 
 
 @pytest.mark.parametrize("runtime", ["", "/usr/bin/runc", "-v", "a b", 1])

@@ -89,7 +89,7 @@ CHANGED = {
     "lanes.monty": "false",
     "lanes.monty_time": "2s",
     "isolation.mode": "cell",
-    "isolation.preload": "[json]",
+    "isolation.preload": "[json]\n    mode: cell",  # it is for cells
     "isolation.image": "python:3.13",
     "isolation.runtime": "runsc",
     "limits.cpu.default": "2",

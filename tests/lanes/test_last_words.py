@@ -47,7 +47,7 @@ async def test_most_programs_are_cut_short(lab: Lab) -> None:
     """Or the others would prove nothing: the interpreter's own way out is seen by a hook that it calls on it."""
     watch = (
         "import os, sys\ndef hook(event, _, write=os.write):\n"
-        "    if event == 'cpython._PySys_ClearAuditHooks': write(1, b'all the way')\nsys.addaudithook(hook)\n"
+        "    if event == 'cpython.PyInterpreterState_Clear': write(1, b'all the way')\nsys.addaudithook(hook)\n"
     )
     short = await lab.run(watch + "x = {'a': [1, 2]}\nprint('done')")
     whole = await lab.run(watch + "f = open('/tmp/x', 'w')\nprint('done')")
