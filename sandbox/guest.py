@@ -999,12 +999,12 @@ def _is_text(path: str) -> bool:
 
 _NEWNS, _NEWIPC, _NEWUSER, _NEWPID = 0x20000, 0x8000000, 0x10000000, 0x20000000
 NEW_NAMESPACES = _NEWUSER | _NEWPID | _NEWNS | _NEWIPC
+CELL_CLONE = NEW_NAMESPACES | int(signal.SIGCHLD)
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _SAFE = _NOSUID | _NODEV | _NOEXEC
 _MOST_CAPABILITIES = 64
-# What a cell's filter allows beyond any other box's, and is taken away before a program is read: capset, mount, unshare,
-# each in the kernel's numbers, with its name of the architecture.
-_CELL_CALLS = {"x86_64": (0xC000003E, (126, 165, 272)), "aarch64": (0xC00000B7, (91, 40, 97))}
+# In the kernel's numbers of each architecture: its name, then the calls capset, mount, clone.
+_NUMBERS = {"x86_64": (0xC000003E, 126, 165, 56), "aarch64": (0xC00000B7, 91, 40, 220)}
 
 
 class Cell:
@@ -1012,10 +1012,13 @@ class Cell:
 
     def __init__(self, terms: Terms) -> None:
         self.libc = ctypes.CDLL(None, use_errno=True)
-        self.terms = terms
-        # Of those outside /proc the box's own masks hold; /proc is made anew in each pid namespace.
-        self.masked = [(path, os.path.isdir(path)) for path in terms["masked"] if os.path.exists(path)]
-        self.readonly = [path for path in terms["readonly"] if os.path.exists(path)]
+        self.syscall = ctypes.PyDLL(None).syscall  # which holds the interpreter's lock, as a fork has to
+        self.numbers = _NUMBERS[os.uname().machine]
+        user, group = os.getuid(), os.getgid()
+        maps = (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1"))
+        self.maps = [(f"/proc/self/{name}", text.encode()) for name, text in maps]
+        self.mounts = [tuple(None if one is None else _bytes(one) for one in mount) for mount in _mounts(terms)]
+        self.filter = _filter(*self.numbers)
         for name in terms["preload"]:
             try:
                 __import__(name)
@@ -1028,83 +1031,102 @@ class Cell:
         gc.freeze()
         while True:
             told = os.pipe()
-            if os.fork() == 0:  # nobody has to wait for it: SIGCHLD is ignored
+            if self._clone():  # nobody has to wait for it: SIGCHLD is ignored
                 os.dup2(told[1], TOLD_DESCRIPTOR, inheritable=False)
                 os.close(told[0])
                 os.close(told[1])
-                self._enter()
+                self._settle()
                 return
             os.close(told[1])
             if not os.read(told[0], 1):
                 os._exit(1)  # it died: the gateway is gone, or this host cannot do it
             os.close(told[0])
 
-    def _enter(self) -> None:
-        """Become the first process of a fresh world, without the power to change it."""
-        user, group = os.getuid(), os.getgid()
-        identity = (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1"))
-        self._do("unshare", NEW_NAMESPACES)
+    def _clone(self) -> bool:
+        """Fork into new namespaces, which `os.fork` cannot; whether this is the new process."""
+        python = ctypes.pythonapi
+        python.PyOS_BeforeFork()
+        process: int = self.syscall(self.numbers[3], CELL_CLONE, None, None, None, None)
+        if process == 0:
+            python.PyOS_AfterFork_Child()
+            return True
+        python.PyOS_AfterFork_Parent()
+        if process < 0:
+            sys.exit(f"this host cannot make cells: clone: {os.strerror(ctypes.get_errno())}")
+        return False
+
+    def _settle(self) -> None:
+        """Make this world its own, and give up the power to change it."""
         self._do("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # or its own files in /proc are root's
-        for name, text in identity:
-            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-                file.write(text)
+        for path, text in self.maps:
+            descriptor = os.open(path, os.O_WRONLY)
+            os.write(descriptor, text)
+            os.close(descriptor)
         self._do("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
-        self._mount("none", "/", None, _REC | _PRIVATE)
-        if os.fork() != 0:
-            os._exit(0)
-        self._furnish()
-        self._drop_capabilities()
-        self._forbid(*_CELL_CALLS[os.uname().machine])
-
-    def _furnish(self) -> None:
-        """Everything that can be written to, and all that tells of processes, is this run's own."""
-        files = self.terms["most_files"]
-        disk_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0]  # one number for a file and for all of them
-        self._mount("proc", "/proc", "proc", _SAFE)
-        for path, is_directory in self.masked:
-            if is_directory:
-                self._mount("tmpfs", path, "tmpfs", _SAFE | _RDONLY, "size=0,nr_inodes=1")
-            else:
-                self._mount("/dev/null", path, None, _BIND)
-        for path in self.readonly:
-            self._mount(path, path, None, _BIND | _REC)
-            self._mount("none", path, None, _BIND | _REMOUNT | _RDONLY | _SAFE)
-        self._mount("tmpfs", CGROUP, "tmpfs", _SAFE | _RDONLY, "size=0,nr_inodes=1")
-        self._mount("tmpfs", HOME, "tmpfs", _SAFE, f"size={disk_bytes},nr_inodes={files},mode=1777")
-        shared = self.terms["shared_memory_bytes"]
-        self._mount("tmpfs", "/dev/shm", "tmpfs", _SAFE, f"size={shared},nr_inodes={files},mode=1777")  # noqa: S108
+        for mount in self.mounts:
+            self._do("mount", *mount)
         os.chdir(HOME)
-
-    def _drop_capabilities(self) -> None:
-        """Those that come with an own user namespace, for ever: nothing here can be executed that brings any back."""
         for number in range(_MOST_CAPABILITIES):
             if self.libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
                 break  # past the last one that this kernel knows
         self._do("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
-        with open("/proc/self/status", encoding="ascii") as file:
-            held = [line for line in file if line.startswith("Cap") and int(line.split()[1], 16)]
-        if held:
-            sys.exit("this host's kernel leaves a cell its capabilities")
-
-    def _forbid(self, architecture: int, calls: tuple[int, ...]) -> None:
-        """Take the calls away that made this cell; all others are the box's filter's to judge, as before."""
-        load, equal, answer = 0x20, 0x15, 0x06
-        refused = 0x00050000 | 1  # EPERM
-        rules = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, refused), (load, 0, 0, 0)]
-        rules += [(equal, len(calls) - index, 0, number) for index, number in enumerate(calls)]
-        rules += [(answer, 0, 0, 0x7FFF0000), (answer, 0, 0, refused)]
-        text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
-        program = struct.pack("HxxxxxxP", len(rules), ctypes.addressof(text))
+        program = struct.pack("HxxxxxxP", len(self.filter) // 8, ctypes.addressof(self.filter))
         self._do("prctl", _PR_SET_SECCOMP, 2, program, 0, 0)
 
-    def _mount(self, source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-        text = [None if one is None else one.encode() for one in (source, target, kind, options)]
-        self._do("mount", text[0], text[1], text[2], flags, text[3], about=target)
-
-    def _do(self, name: str, *arguments: object, about: str = "") -> None:
+    def _do(self, name: str, *arguments: object) -> None:
         """Call the C library; what it cannot do here, no cell can do on this host."""
         if getattr(self.libc, name)(*arguments) != 0:
-            sys.exit(f"this host cannot make cells: {name} {about}: {os.strerror(ctypes.get_errno())}")
+            said = os.strerror(ctypes.get_errno())
+            sys.exit(f"this host cannot make cells: {name} {arguments[1]!r}: {said}")
+
+
+def _mounts(terms: Terms) -> Iterator[tuple[str, str, str | None, int, str | None]]:
+    """What makes everything that can be written to, and all that tells of processes, a run's own; as mount(2) takes it.
+
+    Of the box's own masks those outside /proc hold; /proc is made anew in each pid namespace.
+    """
+    files, shared = terms["most_files"], terms["shared_memory_bytes"]
+    disk = resource.getrlimit(resource.RLIMIT_FSIZE)[0]  # one number for a file and for all of them
+    nothing = "size=0,nr_inodes=1"
+    yield "none", "/", None, _REC | _PRIVATE, None
+    yield "proc", "/proc", "proc", _SAFE, None
+    for path in filter(os.path.exists, terms["masked"]):
+        if os.path.isdir(path):
+            yield "tmpfs", path, "tmpfs", _SAFE | _RDONLY, nothing
+        else:
+            yield "/dev/null", path, None, _BIND, None
+    for path in filter(os.path.exists, terms["readonly"]):
+        yield path, path, None, _BIND | _REC, None
+        yield "none", path, None, _BIND | _REMOUNT | _RDONLY | _SAFE, None
+    yield "tmpfs", CGROUP, "tmpfs", _SAFE | _RDONLY, nothing
+    yield "tmpfs", HOME, "tmpfs", _SAFE, f"size={disk},nr_inodes={files},mode=1777"
+    yield "tmpfs", "/dev/shm", "tmpfs", _SAFE, f"size={shared},nr_inodes={files},mode=1777"  # noqa: S108 - as HOME
+
+
+def _filter(architecture: int, capset: int, mount: int, clone: int) -> ctypes.Array[ctypes.c_char]:
+    """A system-call filter against what makes cells; all other calls are the box's filter's to judge, as before.
+
+    In the kernel's own instructions: code, jump if true, jump if false, operand.
+    """
+    load, equal, any_bit, answer = 0x20, 0x15, 0x45, 0x06
+    yes, no = 0x7FFF0000, 0x00050001  # allowed; EPERM
+    rules = (
+        (load, 0, 0, 4),
+        (equal, 0, 6, architecture),
+        (load, 0, 0, 0),
+        (equal, 4, 0, capset),
+        (equal, 3, 0, mount),
+        (equal, 0, 3, clone),
+        (load, 0, 0, 16),  # its flags
+        (any_bit, 0, 1, NEW_NAMESPACES),
+        (answer, 0, 0, no),
+        (answer, 0, 0, yes),
+    )
+    return ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules), 8 * len(rules))
+
+
+def _bytes(argument: str | int) -> bytes | int:
+    return argument.encode() if isinstance(argument, str) else argument
 
 
 # --- both processes -------------------------------------------------------------------------------

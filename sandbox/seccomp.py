@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.guest import NEW_NAMESPACES
+from sandbox.guest import CELL_CLONE
 
 ENOSYS: Final = 38
 
@@ -109,7 +109,9 @@ ALLOWED_WHEN: Final = (
 # own, before it reads anything of a program.
 CELL_ALLOWED: Final = (Allowed("what is seen in a cell, and by whom", "mount capset"),)
 CELL_ALLOWED_WHEN: Final = (
-    AllowedWhen("new user, pid, mount and ipc namespaces, these four at once", "unshare", ((0, NEW_NAMESPACES),)),
+    AllowedWhen(
+        "a process in new user, pid, mount and ipc namespaces, these four at once", "clone", ((0, CELL_CLONE),)
+    ),
 )
 
 

@@ -260,7 +260,7 @@ async def test_a_host_that_cannot_make_cells_says_so() -> None:
     async with open_lab(cell=OWNER, harden=_without_new_namespaces) as lab:
         outcome = await lab.run("print(1)")
         assert outcome.ending is Ending.LOST
-        assert "this host cannot make cells: unshare" in outcome.evidence.detail
+        assert "this host cannot make cells: clone" in outcome.evidence.detail
 
 
 async def test_a_cancelled_program_takes_its_cell_with_it(lab: Lab) -> None:
