@@ -89,7 +89,7 @@ async def try_everything(
     trials: tuple[Trial, ...] = ()
     for seconds, look in _TRIES:
         token = f"airlock-{secrets.token_hex(8)}"
-        neighbour = _job(_owned(target, "beside"), _order(target, "neighbour", token, (), look), seconds)
+        neighbour = _job(replace(target, cell=None), _order(target, "neighbour", token, (), look), seconds)
         prober = _job(_owned(target, token), _order(target, "probe", token, addresses, look), _PROBE_SECONDS)
         before = await _predecessor(runner, prober, neighbour)
         if runner.boxes > 1:
@@ -101,7 +101,8 @@ async def try_everything(
         trials = (*judge(probed, beside, seconds, target, alone=runner.boxes == 1), *_time(beside))
         if before is not None:
             trials = (*trials, *_reuse(before, probed))
-        postures = frozenset(one.posture for one in (beside, probed) if one.posture is not None)
+        own_kind = (beside if before is None else before, probed)
+        postures = frozenset(one.posture for one in own_kind if one.posture is not None)
         missed = any(one.held is None and one.name.startswith(("neighbour.", "cell.")) for one in trials)
         if not missed or any(one.held is False for one in trials):
             break
