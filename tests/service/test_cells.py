@@ -67,7 +67,7 @@ def test_what_the_image_cannot_preload_is_named_and_nothing_runs(make_server: Ca
 
         eventually(named)
         answer = agent.post("/v1/executions", json={"code": "1"}).json()
-        assert answer["status"] == "platform_error"
+        assert answer["status"] == 503
 
 
 def test_a_box_of_a_cell_is_what_was_proven(server: Server) -> None:
