@@ -14,6 +14,7 @@ from bench.results import Results
 from bench.stats import Ratio, Rounds, flat, ratio
 
 MEGABYTE: Final = 1_000_000
+TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
 
 class Verdict(StrEnum):
@@ -38,7 +39,7 @@ class Bar:
     bar: float
     moonshot: float
     most: bool = True
-    unit: str = "×"  # noqa: RUF001  # it is meant
+    unit: str = TIMES
     slack: float = 1.0
 
 

@@ -15,15 +15,13 @@ from pydantic_monty import CollectString, Monty
 
 from bench.client import Connection, timed_post
 from bench.engine import IMAGE, RawEngine, in_threads
-from bench.loads import LEVELS, PROGRAM, closed_loop, pause
+from bench.loads import PROGRAM, Effort, closed_loop, pause
 from bench.results import Described
 from bench.servers import Server
 from bench.subject import Latency, Throughput
 from sandbox.attach import Attachment
 from sandbox.engine import Engine
 from sandbox.frames import StreamReader
-
-RAW_LEVELS: Final = (1, 2, 4)
 
 # Runs in a box, from its interpreter's standard library alone: for each line, fork, run, pipe back, one line out.
 FORK_SERVER: Final = r"""
@@ -141,23 +139,23 @@ async def bare_latency(server: Server, stack: AsyncExitStack, batch: int) -> Lat
     return Latency("bare", _BARE, batch, once)
 
 
-def bare_throughput(server: Server, seconds: float) -> Throughput:
+def bare_throughput(server: Server, effort: Effort) -> Throughput:
     """The bare endpoint under load."""
 
     async def rate(level: int) -> float:
-        return await closed_loop(server.port, "/run", lambda _client, _number: _BARE_BODY, level, seconds)
+        return await closed_loop(server.port, "/run", lambda _client, _number: _BARE_BODY, level, effort.seconds)
 
-    return Throughput("bare", _BARE, LEVELS, rate)
+    return Throughput("bare", _BARE, effort.levels, rate)
 
 
-def raw_containers(raw: RawEngine, boxes: int) -> Throughput:
+def raw_containers(raw: RawEngine, levels: tuple[int, ...], boxes: int) -> Throughput:
     """Boxes as the gateway's, made by nothing but SDK calls."""
 
     async def rate(level: int) -> float:
         return await asyncio.to_thread(in_threads, raw.one_box, boxes * level, level)
 
     described = Described("raw containers: create, attach, start, read, remove", "a hardened box for each", "floor")
-    return Throughput("raw", described, RAW_LEVELS, rate)
+    return Throughput("raw", described, levels, rate)
 
 
 async def docker_run(raw: RawEngine, batch: int) -> Latency:

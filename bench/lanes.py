@@ -12,7 +12,7 @@ from typing import Final
 
 from bench.client import Connection, HttpError, as_object, timed_post
 from bench.engine import RawEngine
-from bench.loads import LEVELS, PROGRAM, closed_loop, fixed_work, pause
+from bench.loads import PROGRAM, Effort, closed_loop, fixed_work, pause
 from bench.results import Described
 from bench.servers import Gateway
 from bench.subject import Latency, Throughput
@@ -33,13 +33,13 @@ def policy(*, spares: int = 0, isolation: str = "") -> str:
     return f"version: 1\nname: bench\nengine: {{spares: {spares}}}\ndefaults: {{{_RATES}{section}}}\n"
 
 
-CELLS: Final = policy(isolation="mode: cell")
+CELLS: Final = "mode: cell"
 
 
 def cells_are_known() -> bool:
     """Whether this Airlock's policy language has cells."""
     try:
-        parse_policy(CELLS, file="bench")
+        parse_policy(policy(isolation=CELLS), file="bench")
     except PolicyError:
         return False
     return True
@@ -77,7 +77,7 @@ class Lanes:
     raw: RawEngine | None
     stack: AsyncExitStack
     spares: int = 0
-    resident: int = 0
+    resident: bool = False
     _instance: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,7 +123,13 @@ class Lanes:
         return Latency(name, described, batch, once, ready=self._ready, settle=self.settle)
 
     def load(
-        self, name: str, described: Described, seconds: float, *, lane: str = "auto", fresh: bool = False
+        self,
+        name: str,
+        described: Described,
+        effort: Effort,
+        *,
+        lane: str = "auto",
+        fresh: bool = False,
     ) -> Throughput:
         """Clients that keep the gateway busy for some seconds."""
 
@@ -133,9 +139,9 @@ class Lanes:
             def body(client: int, number: int) -> bytes:
                 return submission(lane, first + client, number, fresh=fresh)
 
-            return await closed_loop(self.port, PATH, body, level, seconds)
+            return await closed_loop(self.port, PATH, body, level, effort.seconds)
 
-        return Throughput(name, described, LEVELS, rate, self.settle)
+        return Throughput(name, described, effort.levels, rate, self.settle)
 
     def box_load(self, name: str, described: Described, counts: Mapping[int, int]) -> Throughput:
         """So many programs for each level; the clock runs until every box is removed, and those that were spare are there again."""

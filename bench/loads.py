@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from bench.client import Connection
 
 PROGRAM: Final = "print(1)"
-LEVELS: Final = (1, 8, 32)
 PAUSE_SECONDS: Final = 0.25  # a spare box is idle before its program comes; its floor gets the same rest
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How many clients there are in each turn, and for how many seconds each."""
+
+    levels: tuple[int, ...]
+    seconds: float
 
 
 async def pause() -> None:

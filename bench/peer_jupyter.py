@@ -11,8 +11,8 @@ import sys
 import time
 import uuid
 
-from tornado.httpclient import AsyncHTTPClient
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.httpclient import AsyncHTTPClient  # type: ignore[import-not-found] # the peers' environment has it
+from tornado.websocket import WebSocketClientConnection, websocket_connect  # type: ignore[import-not-found] # as above
 
 
 def _request() -> tuple[str, str]:

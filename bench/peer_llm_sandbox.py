@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 
-from llm_sandbox import SandboxSession
-from llm_sandbox.pool import PoolConfig, create_pool_manager
+from llm_sandbox import SandboxSession  # type: ignore[import-not-found] # the peers' environment has it
+from llm_sandbox.pool import PoolConfig, create_pool_manager  # type: ignore[import-not-found] # as above
 
 
 def main() -> None:
