@@ -1,7 +1,7 @@
 """Measure Airlock against the floors of this machine and against what people would use instead.
 
 Every subject has its turn in every round, so that noise hits all alike. Exits with 1 when a bar does not hold, which is
-decided by ratios and sizes, never by times. A short run leaves out the peers, and widens those of its bars that noise
+decided by ratios and sizes, never by times. A short run measures what the bars are made of, without the peers, and widens those bars that noise
 can bend: by 1.15 for the full store, 1.2 for the Monty lane, 1.3 for boxes and cells.
 """
 
@@ -22,7 +22,7 @@ from bench.bars import failed, judge
 from bench.chart import Mark, chart
 from bench.report import bars_table, page, summaries
 from bench.results import Results
-from bench.run import NAMES, PEERS, Run
+from bench.run import BARRED, NAMES, PEERS, Run
 from bench.scale import LONG, SHORT, Scale
 from bench.servers import ROOT
 
@@ -35,7 +35,7 @@ def main() -> int:
     scale = SHORT if options.quick else LONG
     if options.rows is not None:
         scale = replace(scale, rows=options.rows)
-    results = _measure(_wanted(options, scale), scale, options.seed)
+    results = _measure(_wanted(options), scale, options.seed)
     judged = judge(results, short=options.quick)
     if options.json is not None:
         found = {"bars": {one.bar.name: str(one.verdict) for one in judged}, **results.plain()}
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="script/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a minute or so, without peers")
+    parser.add_argument("--quick", action="store_true", help="a minute or so: what the bars are made of, without peers")
     parser.add_argument(
         "--only", action="append", choices=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}; can be repeated"
     )
@@ -67,14 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _wanted(options: argparse.Namespace, scale: Scale) -> frozenset[str]:
-    wanted = set(options.only or NAMES)
-    if not options.only and (options.no_peers or not scale.peers):
-        wanted -= set(PEERS)
-    if not options.only and not scale.starts:
-        wanted.discard("start")
-    if options.no_store:
-        wanted.discard("store")
+def _wanted(options: argparse.Namespace) -> frozenset[str]:
+    if options.only:
+        return frozenset(options.only)
+    wanted = set(BARRED if options.quick else NAMES)
+    wanted -= set(PEERS) if options.no_peers else set()
+    wanted -= {"store"} if options.no_store else set()
     return frozenset(wanted)
 
 

@@ -9,15 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 import docker
 from docker.errors import APIError, DockerException
 
 from sandbox.job import Job, Limits
 from sandbox.profile import EXECUTION_LABEL, INSTANCE_LABEL, SPARE, ContainerOptions, EngineFacts, container_options
-
-T = TypeVar("T")
 
 IMAGE: Final = "airlock-guest:latest"
 LIMITS: Final = Limits(  # as the default policy's
@@ -119,15 +117,11 @@ class RawEngine:
 
     def process_of(self, container: str) -> int:
         """The id of a container's first process, 0 where it does not run; of this machine only if the engine is here."""
-        found = self.client.api.inspect_container(container)  # type: ignore[no-untyped-call] # as above
+        found = self.client.api.inspect_container(container)
         return int(found["State"]["Pid"])
 
-    async def settled(self, instance: str, *, spares: int) -> float:
-        """Wait until a gateway has nothing but its spare boxes, at least `spares`; when that began, on the monotonic clock."""
-        return await self.until(instance, lambda boxes: boxes.total == boxes.spare >= spares, f"{spares} spare boxes")
-
-    async def until(self, instance: str, holds: Callable[[Boxes], bool], what: str) -> float:
-        """Wait until something holds for a moment of a gateway's boxes; raises TimeoutError."""
+    async def settled(self, instance: str, *, spares: int) -> None:
+        """Wait until a gateway has had nothing but its spare boxes, at least `spares`, for a moment; raises TimeoutError."""
         deadline = time.monotonic() + SETTLE_SECONDS
         before: Boxes | None = None
         since = time.monotonic()
@@ -136,16 +130,17 @@ class RawEngine:
             now = time.monotonic()
             if boxes != before:
                 before, since = boxes, now
-            elif holds(boxes) and now - since >= QUIET_SECONDS:
-                return since
+            elif boxes.total == boxes.spare >= spares and now - since >= QUIET_SECONDS:
+                return
             await asyncio.sleep(_POLL_SECONDS)
-        raise TimeoutError(f"waited {SETTLE_SECONDS:g} s for {what}, there are {before}")
+        raise TimeoutError(f"waited {SETTLE_SECONDS:g} s for {spares} spare boxes, there are {before}")
 
 
-def in_threads(work: Callable[[], None], count: int, threads: int) -> float:
-    """Do `work` `count` times in some threads; returns how often a second. What one raises is raised here."""
+def in_threads(work: Callable[[], None], count: int, threads: int) -> list[float]:
+    """Do `work` so often in some threads; returns when each ended, on the performance counter. What one raises is raised here."""
     left = iter(range(count))
     lock = threading.Lock()
+    ends: list[float] = []
     failures: list[Exception] = []
 
     def loop() -> None:
@@ -157,13 +152,13 @@ def in_threads(work: Callable[[], None], count: int, threads: int) -> float:
                 work()
             except (DockerException, OSError) as error:
                 failures.append(error)
+            ends.append(time.perf_counter())
 
     crew = [threading.Thread(target=loop) for _ in range(threads)]
-    began = time.perf_counter()
     for one in crew:
         one.start()
     for one in crew:
         one.join()
     if failures:
         raise failures[0]
-    return count / (time.perf_counter() - began)
+    return ends

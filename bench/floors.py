@@ -18,6 +18,7 @@ from bench.engine import IMAGE, RawEngine, in_threads
 from bench.loads import PROGRAM, Effort, closed_loop, pause
 from bench.results import Described
 from bench.servers import Server
+from bench.stats import steady_rate
 from bench.subject import Latency, Throughput
 from sandbox.attach import Attachment
 from sandbox.engine import Engine
@@ -148,11 +149,12 @@ def bare_throughput(server: Server, effort: Effort) -> Throughput:
     return Throughput("bare", _BARE, effort.levels, rate)
 
 
-def raw_containers(raw: RawEngine, levels: tuple[int, ...], boxes: int) -> Throughput:
-    """Boxes as the gateway's, made by nothing but SDK calls."""
+def raw_containers(raw: RawEngine, levels: tuple[int, ...], count: int) -> Throughput:
+    """Boxes as the gateway's, made by nothing but SDK calls; `count` of them count at each level."""
 
     async def rate(level: int) -> float:
-        return await asyncio.to_thread(in_threads, raw.one_box, boxes * level, level)
+        ends = await asyncio.to_thread(in_threads, raw.one_box, level + count + level, level)
+        return steady_rate(ends, level, count)
 
     described = Described("raw containers: create, attach, start, read, remove", "a hardened box for each", "floor")
     return Throughput("raw", described, levels, rate)

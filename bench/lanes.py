@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -15,11 +14,13 @@ from bench.engine import RawEngine
 from bench.loads import PROGRAM, Effort, closed_loop, fixed_work, pause
 from bench.results import Described
 from bench.servers import Gateway
+from bench.stats import steady_rate
 from bench.subject import Latency, Throughput
 from gateway.policy_file import PolicyError, parse_policy
 
 PATH: Final = "/v1/executions"
 SPARES: Final = 4
+BOXES: Final = 8  # at the same time, as in the default policy
 PROGRAMS_PER_TASK: Final = 10
 _GROWTH_TRIES: Final = 10
 
@@ -30,7 +31,7 @@ _RATES: Final = "rates: {requests: 1000000, burst: 1000000, executions: 10000}"
 def policy(*, spares: int = 0, isolation: str = "") -> str:
     """The text of a policy file; `isolation` is what the section of that name says."""
     section = f", isolation: {{{isolation}}}" if isolation else ""
-    return f"version: 1\nname: bench\nengine: {{spares: {spares}}}\ndefaults: {{{_RATES}{section}}}\n"
+    return f"version: 1\nname: bench\nengine: {{boxes: {BOXES}, spares: {spares}}}\ndefaults: {{{_RATES}{section}}}\n"
 
 
 CELLS: Final = "mode: cell"
@@ -143,20 +144,17 @@ class Lanes:
 
         return Throughput(name, described, effort.levels, rate, self.settle)
 
-    def box_load(self, name: str, described: Described, counts: Mapping[int, int]) -> Throughput:
-        """So many programs for each level; the clock runs until every box is removed, and those that were spare are there again."""
+    def box_load(self, name: str, described: Described, levels: tuple[int, ...], count: int) -> Throughput:
+        """As many boxes as count, at a steady pace: what was in stock before, and what runs out at the end, is left out."""
 
         async def rate(level: int) -> float:
-            raw = self.raw
-            if raw is None:
-                raise GrowthError("there is no engine")
-            first, count = next(_clients) * 1000, counts[level]
-            bodies = (submission("container", first + number % level, number // level) for number in range(count))
-            began = time.monotonic()
-            await fixed_work(self.port, PATH, bodies, level)
-            return count / (await raw.settled(self._instance, spares=self.spares) - began)
+            first, busy = next(_clients) * 1000, min(level, BOXES)
+            warm_up = self.spares + busy
+            numbers = range(warm_up + count + busy)
+            bodies = (submission("container", first + number % level, number // level) for number in numbers)
+            return steady_rate(await fixed_work(self.port, PATH, bodies, level), warm_up, count)
 
-        return Throughput(name, described, tuple(counts), rate, self.settle)
+        return Throughput(name, described, levels, rate, self.settle)
 
     async def _ready(self) -> None:
         await self.settle()

@@ -54,14 +54,17 @@ async def closed_loop(port: int, path: str, body: Callable[[int, int], bytes], c
             await connection.close()
 
 
-async def fixed_work(port: int, path: str, bodies: Iterator[bytes], clients: int) -> None:
-    """Have `clients` clients send all `bodies`, each only once."""
+async def fixed_work(port: int, path: str, bodies: Iterator[bytes], clients: int) -> list[float]:
+    """Have `clients` clients send all `bodies`, each only once; returns when each was answered, on the performance counter."""
+    ends = []
 
     async def client(connection: Connection) -> None:
         try:
             for body in bodies:
                 await connection.post(path, body)
+                ends.append(time.perf_counter())
         finally:
             await connection.close()
 
     await asyncio.gather(*(client(Connection(port)) for _ in range(clients)))
+    return ends

@@ -29,6 +29,7 @@ DOCKER: Final = ("docker-run", "docker-exec")
 PEERS: Final = ("llm-sandbox", "jupyter")
 EXTRAS: Final = ("memory", "start", "store")
 NAMES: Final = (*OURS, *FLOORS, *DOCKER, *PEERS, *EXTRAS)
+BARRED: Final = ("monty-cached", "bare", "box-warm", "fork", "raw", "cell", "memory", "store")  # no peer among them
 _NEED_ENGINE: Final = ("box-warm", "box-cold", "cell", "fork", "raw", *DOCKER, "llm-sandbox", "memory", "start")
 _IDLE_SECONDS: Final = 2.0
 
@@ -125,7 +126,7 @@ class Run:
         if self._wants("box-warm"):
             batch = self._batch("box-warm")
             self._latencies.append(warm.latency("box-warm", lanes.BOX_WARM, batch, lane="container"))
-            self._loads.append(warm.box_load("box-warm", lanes.BOX_WARM, self.scale.boxes))
+            self._loads.append(warm.box_load("box-warm", lanes.BOX_WARM, self.scale.box_levels, self.scale.boxes))
         return warm
 
     async def _cold(self, stack: AsyncExitStack) -> None:
@@ -134,7 +135,7 @@ class Run:
         cold = await self._gateway("cold", stack)
         batch = self._batch("box-cold")
         self._latencies.append(cold.latency("box-cold", lanes.BOX_COLD, batch, lane="container"))
-        self._loads.append(cold.box_load("box-cold", lanes.BOX_COLD, self.scale.boxes))
+        self._loads.append(cold.box_load("box-cold", lanes.BOX_COLD, self.scale.box_levels, self.scale.boxes))
 
     async def _cells(self, stack: AsyncExitStack) -> None:
         """Where this Airlock, or this host, has no cells, the reason is told instead."""
@@ -166,7 +167,7 @@ class Run:
         if self._wants("fork") and self.raw is not None:
             self._latencies.append(await floors.fork_floor(self.raw, stack, self._batch("fork")))
         if self._wants("raw") and self.raw is not None:
-            self._loads.append(floors.raw_containers(self.raw, self.scale.raw_levels, self.scale.raw_boxes))
+            self._loads.append(floors.raw_containers(self.raw, self.scale.raw_levels, self.scale.boxes))
 
     async def _docker(self, _stack: AsyncExitStack) -> None:
         if self._wants("docker-run") and self.raw is not None:
@@ -227,7 +228,7 @@ class Run:
     def turns(self) -> int:
         """About how often `advance` will be called."""
         timed = len(self.wanted.intersection({*OURS, *FLOORS, *DOCKER, *PEERS}))
-        loads = 4 * len(self.scale.levels) + 2 * len(self.scale.boxes) + len(self.scale.raw_levels)
+        loads = 4 * len(self.scale.levels) + 2 * len(self.scale.box_levels) + len(self.scale.raw_levels)
         stores = 4 * self.scale.store_rounds if "store" in self.wanted else 0
         starts = self.scale.starts if "start" in self.wanted else 0
         return timed * self.scale.rounds + loads * self.scale.load_rounds + stores + starts

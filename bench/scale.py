@@ -9,24 +9,21 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """Counts and seconds of a run. `boxes` are programs by the number of clients that send them to the container lane.
-
-    `batches` are samples by subject and round.
-    """
+    """Counts and seconds of a run. `batches` are samples by subject and round, `boxes` those of one turn under load."""
 
     rounds: int
     batches: Mapping[str, int]
     load_rounds: int
     load_seconds: float
     levels: tuple[int, ...]
-    boxes: Mapping[int, int]
+    box_levels: tuple[int, ...]
     raw_levels: tuple[int, ...]
-    raw_boxes: int
+    boxes: int
     rows: int
     store_rounds: int
+    store_batch: int
     store_boxes: int
     starts: int
-    peers: bool
 
 
 _BATCHES: Final = {
@@ -50,27 +47,27 @@ LONG: Final = Scale(
     load_rounds=4,
     load_seconds=1.5,
     levels=(1, 8, 32),
-    boxes={1: 4, 8: 24, 32: 40},
+    box_levels=(1, 8, 32),
     raw_levels=(1, 2, 4),
-    raw_boxes=6,
+    boxes=16,
     rows=1_000_000,
-    store_rounds=15,
-    store_boxes=2,
+    store_rounds=40,
+    store_batch=15,
+    store_boxes=1,
     starts=5,
-    peers=True,
 )
 SHORT: Final = Scale(
-    rounds=6,
+    rounds=5,
     batches={**_BATCHES, "fork": 3, "box-warm": 3, "cell": 3, "box-cold": 1},
     load_rounds=2,
     load_seconds=1.0,
     levels=(32,),
-    boxes={8: 16},
+    box_levels=(8,),
     raw_levels=(2, 4),
-    raw_boxes=4,
+    boxes=12,
     rows=20_000,
-    store_rounds=8,
+    store_rounds=20,
+    store_batch=10,
     store_boxes=0,
-    starts=0,
-    peers=False,
+    starts=5,
 )

@@ -31,6 +31,17 @@ def flat(rounds: Rounds) -> list[float]:
     return [value for one in rounds for value in one]
 
 
+def steady_rate(ends: Sequence[float], warm_up: int, count: int) -> float:
+    """How many ended in a second, of the `count` after the first `warm_up` ones: neither stock nor run-out counts.
+
+    `ends` are seconds on any clock; raises ValueError where there are too few.
+    """
+    ordered = sorted(ends)
+    if warm_up < 1 or count < 1 or len(ordered) < warm_up + count:
+        raise ValueError(f"{len(ordered)} ends do not hold {count} after {warm_up}")
+    return count / (ordered[warm_up + count - 1] - ordered[warm_up - 1])
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a table shows of many samples, in their own unit."""

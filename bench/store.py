@@ -78,7 +78,7 @@ async def store_subjects(
         there = Lanes(gateway, boxes, stack, spares=1 if boxes else 0)
         what = f"{name} store"
         monty = replace(lanes.MONTY_CACHED, title=f"{lanes.MONTY_CACHED.title}, {what}")
-        subjects.append(there.latency(f"monty-{name}", monty, scale.batches["monty-cached"]))
+        subjects.append(there.latency(f"monty-{name}", monty, scale.store_batch))
         if boxes is not None:
             box = replace(lanes.BOX_WARM, title=f"{lanes.BOX_WARM.title}, {what}")
             subjects.append(there.latency(f"box-{name}", box, scale.store_boxes, lane="container"))
