@@ -30,8 +30,8 @@ _METHOD: Final = """## How it is measured
 - A ratio is the median, over the rounds, of one round's medians; in brackets its quartiles. p50 and p99 are those of all samples.
 - One program at a time: a warm box has its spare boxes back before each sample, and the fork that is its floor gets the same
   rest. Nobody is measured while somebody else's boxes are still removed.
-- Boxes per second count from the first request until the last box is removed and the spare ones are there again. The raw
-  floor has the same options for its containers, calls the engine from 1, 2 or 4 threads, and its best counts.
+- Boxes per second are those of a steady pace: neither the spare boxes at the beginning nor the end, where less is to do,
+  count. The raw floor has the same options for its containers, calls the engine from 1, 2 or 4 threads, and its best counts.
 - The fork is one of an interpreter that is warm, in a running box, over its attached stream: no check, no limit of time, no
   record, no isolation between two programs.
 - llm-sandbox runs with an image that already has what it would install over the network. About 40 ms of a run in the
