@@ -5,12 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from bench.results import Results
 from bench.subject import Latency, Throughput
-
-S = TypeVar("S", Latency, Throughput)
 
 _TRIES = 3  # for a sample that was not what it should be: a warm box that was not there
 
@@ -44,15 +41,16 @@ class Plan:
         for subject in subjects:
             self.results.subjects.setdefault(subject.name, subject.described)
         for _ in range(rounds):
-            for subject in self._order(subjects):
-                for level in subject.levels:
-                    self.say(f"{subject.described.title}, {level} at a time")
-                    rate = await subject.rate(level)
-                    await subject.settle()
-                    self.results.rates.setdefault(subject.name, {}).setdefault(level, []).append(rate)
-                    self.advance()
+            turns = [(subject, level) for subject in subjects for level in subject.levels]
+            self.chance.shuffle(turns)
+            for subject, level in turns:
+                self.say(f"{subject.described.title}, {level} at a time")
+                rate = await subject.rate(level)
+                await subject.settle()
+                self.results.rates.setdefault(subject.name, {}).setdefault(level, []).append(rate)
+                self.advance()
 
-    def _order(self, subjects: Sequence[S]) -> list[S]:
+    def _order(self, subjects: Sequence[Latency]) -> list[Latency]:
         present = [subject for subject in subjects if subject.name not in self._gone]
         self.chance.shuffle(present)
         return present

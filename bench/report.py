@@ -31,7 +31,7 @@ _METHOD: Final = """## How it is measured
 - One program at a time: a warm box has its spare boxes back before each sample, and the fork that is its floor gets the same
   rest. Nobody is measured while somebody else's boxes are still removed.
 - Boxes per second are those of a steady pace: neither the spare boxes at the beginning nor the end, where less is to do,
-  count. The raw floor has the same options for its containers, calls the engine from 1, 2 or 4 threads, and its best counts.
+  count. The raw floor has the same options for its containers, calls the engine from 1 to 8 threads, and its best counts.
 - The fork is one of an interpreter that is warm, in a running box, over its attached stream: no check, no limit of time, no
   record, no isolation between two programs.
 - llm-sandbox runs with an image that already has what it would install over the network. About 40 ms of a run in the
@@ -44,7 +44,7 @@ def page(results: Results, judged: Sequence[Judged]) -> str:
     """The whole page."""
     parts = [
         _INTRO,
-        _table(("machine", ""), [(name, value) for name, value in (results.machine | results.settings).items()]),
+        _table(("machine", ""), [*(results.machine | results.settings).items(), *_unrest(results)]),
         "## Bars\n",
         bars_table(judged),
         "## One program at a time\n",
@@ -58,6 +58,20 @@ def page(results: Results, judged: Sequence[Judged]) -> str:
         _METHOD,
     ]
     return "\n".join(parts)
+
+
+def _unrest(results: Results) -> list[tuple[str, str]]:
+    """How much the machine itself changed during the run: what the slowest round of a floor took against its fastest."""
+    found = {name: [median(one) for one in results.latencies.get(name, []) if one] for name in ("bare", "fork")}
+    found["raw"] = flat(results.best_rates("raw"))
+    words = [
+        f"{results.subjects[name].title}: {figure(max(rounds) / min(rounds))}{TIMES}"
+        for name, rounds in found.items()
+        if rounds
+    ]
+    return (
+        [("slowest round against fastest (a quiet machine has little more than 1)", "; ".join(words))] if words else []
+    )
 
 
 def bars_table(judged: Sequence[Judged]) -> str:

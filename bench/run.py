@@ -135,7 +135,7 @@ class Run:
         cold = await self._gateway("cold", stack)
         batch = self._batch("box-cold")
         self._latencies.append(cold.latency("box-cold", lanes.BOX_COLD, batch, lane="container"))
-        self._loads.append(cold.box_load("box-cold", lanes.BOX_COLD, self.scale.box_levels, self.scale.boxes))
+        self._loads.append(cold.box_load("box-cold", lanes.BOX_COLD, self.scale.cold_levels, self.scale.boxes))
 
     async def _cells(self, stack: AsyncExitStack) -> None:
         """Where this Airlock, or this host, has no cells, the reason is told instead."""
@@ -228,7 +228,12 @@ class Run:
     def turns(self) -> int:
         """About how often `advance` will be called."""
         timed = len(self.wanted.intersection({*OURS, *FLOORS, *DOCKER, *PEERS}))
-        loads = 4 * len(self.scale.levels) + 2 * len(self.scale.box_levels) + len(self.scale.raw_levels)
+        loads = (
+            4 * len(self.scale.levels)
+            + len(self.scale.box_levels)
+            + len(self.scale.cold_levels)
+            + len(self.scale.raw_levels)
+        )
         stores = 4 * self.scale.store_rounds if "store" in self.wanted else 0
         starts = self.scale.starts if "start" in self.wanted else 0
         return timed * self.scale.rounds + loads * self.scale.load_rounds + stores + starts

@@ -17,6 +17,7 @@ class Scale:
     load_seconds: float
     levels: tuple[int, ...]
     box_levels: tuple[int, ...]
+    cold_levels: tuple[int, ...]
     raw_levels: tuple[int, ...]
     boxes: int
     rows: int
@@ -44,11 +45,12 @@ _BATCHES: Final = {
 LONG: Final = Scale(
     rounds=20,
     batches=_BATCHES,
-    load_rounds=4,
+    load_rounds=5,
     load_seconds=1.5,
     levels=(1, 8, 32),
     box_levels=(1, 8, 32),
-    raw_levels=(1, 2, 4),
+    cold_levels=(8,),
+    raw_levels=(1, 2, 4, 8),
     boxes=16,
     rows=1_000_000,
     store_rounds=40,
@@ -63,7 +65,8 @@ SHORT: Final = Scale(
     load_seconds=1.0,
     levels=(32,),
     box_levels=(8,),
-    raw_levels=(2, 4),
+    cold_levels=(8,),
+    raw_levels=(4, 8),
     boxes=12,
     rows=20_000,
     store_rounds=20,

@@ -61,6 +61,12 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
         assert len({line.count("|") for line in table if line.startswith("|")}) == 1
 
 
+def test_the_page_tells_how_unquiet_the_machine_was() -> None:
+    noisy = results()
+    noisy.latencies["fork"] = [[0.005], [0.015]]
+    assert "fork over a stream: 3.00×" in page(noisy, judge(noisy))
+
+
 def test_a_failed_bar_stands_out() -> None:
     slow = results()
     slow.latencies["box-warm"] = [[0.1], [0.1]]
