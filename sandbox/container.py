@@ -31,6 +31,7 @@ from sandbox.verdict import outcome_of
 READY_SECONDS: Final = 15.0
 NEIGHBOUR_PORTS: Final = (22, 2375)  # of remote shells and engines; any port of the bridge must be out of reach
 PYTHON_SECONDS: Final = 2.0  # that a check may wait for the guest's version while it is unknown
+REMOVAL_PAUSE_SECONDS: Final = 0.05  # while nobody waits for the slot: the answer goes first, removal is much work
 PROBE_LIMITS: Final = Limits(
     cpu_cores=1.0, memory_bytes=64 << 20, wall_seconds=5.0, pids=16, disk_bytes=1 << 20, output_bytes=4096
 )
@@ -291,6 +292,8 @@ class ContainerDriver:
         await asyncio.wait({attempt})
         try:
             if run.box is not None:
+                if not self._slots.locked():
+                    await asyncio.sleep(REMOVAL_PAUSE_SECONDS)
                 await run.box.remove()
         finally:
             self._slots.release()

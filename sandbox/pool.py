@@ -20,6 +20,7 @@ from sandbox.job import Limits
 SPARE_SECONDS: Final = 600.0  # that a kind which nobody asks for is kept, and that one box waits at most
 TROUBLE_SECONDS: Final = 2.0  # before the next try, after the engine refused one
 REFILLS_AT_ONCE: Final = 2
+REFILL_PAUSE_SECONDS: Final = 0.1  # after a box was taken: to make one is more work than most programs are, which run now
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Pool:
 
     async def _keep(self) -> None:
         while True:
+            await asyncio.sleep(REFILL_PAUSE_SECONDS)
             self._work.clear()
             self._forget()
             while self._idle() and len(self._refills) < REFILLS_AT_ONCE and (kind := self._next()) is not None:
