@@ -138,11 +138,11 @@ class Desk:
     async def _task_for(self, caller: Caller, task_id: str | None, profile: Profile) -> tuple[str, StoredTask | None]:
         """The named task, or the caller's rolling anonymous one, which stays the same while a person looks at it."""
 
-        async def find(reader: Reader) -> tuple[str, StoredTask | None]:
-            if task_id is None and (held := await reader.anonymous_in_review(caller.tenant, caller.name)):
+        def find(reader: Reader) -> tuple[str, StoredTask | None]:
+            if task_id is None and (held := reader.anonymous_in_review(caller.tenant, caller.name)):
                 return held.task.task_id, held
             name = task_id or anonymous_task_id(caller.name, profile, now())
-            return name, await reader.task_named(caller.tenant, name)
+            return name, reader.task_named(caller.tenant, name)
 
         name, stored = await self._store.read(find)
         if stored is None and task_id is not None and task_id.startswith(ANONYMOUS):
@@ -185,9 +185,9 @@ class Desk:
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
         """See `service.Service.file`."""
 
-        async def find(reader: Reader) -> bytes | None:
-            await _owned(reader, caller, execution)
-            return await reader.file(execution, path)
+        def find(reader: Reader) -> bytes | None:
+            _owned(reader, caller, execution)
+            return reader.file(execution, path)
 
         content = await self._store.read(find)
         if content is None:
@@ -255,10 +255,10 @@ class Desk:
         return self._store.writing
 
 
-async def _owned(reader: Reader, caller: Caller, execution: str) -> tuple[StoredExecution, StoredTask]:
+def _owned(reader: Reader, caller: Caller, execution: str) -> tuple[StoredExecution, StoredTask]:
     """An execution of the caller's tenant; another tenant's is as if it did not exist."""
-    row = await reader.execution(execution)
-    stored = await reader.task(row.task) if row is not None and row.tenant == caller.tenant else None
+    row = reader.execution(execution)
+    stored = reader.task(row.task) if row is not None and row.tenant == caller.tenant else None
     if row is None or stored is None:
         raise NotFound("There is no such execution.")
     return row, stored

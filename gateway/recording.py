@@ -46,32 +46,32 @@ def require_open(task: Task) -> None:
         )
 
 
-async def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetime) -> StoredTask:
+def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetime) -> StoredTask:
     """Append `events` of `work`, keep its bodies, and ask a person if its failure was one too many.
 
     Raises `NotYourTurn` or `TaskClosed` when the task stopped taking programs before this one
     was recorded.
     """
-    stored = await _task_of(writer, work, at)
+    stored = _task_of(writer, work, at)
     if isinstance(events[0], Submitted):
         require_open(stored.task)
-    stored = await writer.append(stored, events, at)
+    stored = writer.append(stored, events, at)
     final = next((event for event in events if isinstance(event, Answered)), None)
-    await _keep_bodies(writer, work, stored_execution(work, stored.id, final, at))
+    _keep_bodies(writer, work, stored_execution(work, stored.id, final, at))
     if final is not None:
-        stored = await escalate(writer, stored, work.rules, work.profile, at)
+        stored = escalate(writer, stored, work.rules, work.profile, at)
     return stored
 
 
-async def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> list[Event]:
+def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> list[Event]:
     """Answer what a task that ends still runs, and return the events: nobody else could after the end.
 
     The conductor has to be told afterwards, so that it lets go of the programs.
     """
     for execution in stored.task.executions:
-        row = await writer.execution(execution)
+        row = writer.execution(execution)
         if row is not None:
-            await writer.answer_execution(
+            writer.answer_execution(
                 replace(
                     row,
                     status=Status.CANCELLED.value,
@@ -83,25 +83,22 @@ async def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime)
     return [Answered(execution, Status.CANCELLED, 0, by=by) for execution in stored.task.executions]
 
 
-async def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:
-    if work.task is not None:
-        found = await writer.task(work.task)
-    else:
-        found = await writer.task_named(work.tenant, work.task_id)
+def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:
+    found = writer.task(work.task) if work.task is not None else writer.task_named(work.tenant, work.task_id)
     if found is not None:
         return found
     opened = Opened(work.tenant, work.task_id, work.caller, work.anonymous)
-    return await writer.open_task(new_id("tsk"), begin(opened), opened, at)
+    return writer.open_task(new_id("tsk"), begin(opened), opened, at)
 
 
-async def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
+def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
     if not work.recorded:
-        await writer.keep_policy(work.profile.digest, work.profile.document, work.submitted_at)
-        await writer.add_execution(row)
+        writer.keep_policy(work.profile.digest, work.profile.document, work.submitted_at)
+        writer.add_execution(row)
     elif row.answered_at is not None:
-        await writer.answer_execution(row)
+        writer.answer_execution(row)
     if row.answered_at is not None and work.answer is not None and work.answer.files and work.outcome is not None:
-        await writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
+        writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
 
 
 def stored_execution(work: Work, task: str, final: Answered | None, at: datetime) -> StoredExecution:
@@ -127,13 +124,13 @@ def stored_execution(work: Work, task: str, final: Answered | None, at: datetime
     )
 
 
-async def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Profile, at: datetime) -> StoredTask:
+def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Profile, at: datetime) -> StoredTask:
     """Open a review where the lifecycle asks for one."""
     reason, failure = escalation(stored.task, rules), stored.task.last_failure
     if reason is None or failure is None:
         return stored
     review = new_id("rev")
-    await writer.add_review(
+    writer.add_review(
         StoredReview(
             id=review,
             task=stored.id,
@@ -145,4 +142,4 @@ async def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Pr
             expires_at=stamp(at + timedelta(seconds=profile.review.expires)),
         )
     )
-    return await writer.append(stored, [Escalated(review, failure.execution, reason)], at)
+    return writer.append(stored, [Escalated(review, failure.execution, reason)], at)

@@ -23,7 +23,7 @@ LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 28, wall_seconds=5, pids=64, disk
 
 @pytest_asyncio.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'airlock.db'}"
+    url = f"sqlite:///{tmp_path / 'airlock.db'}"
     migrate(url)
     opened = Store(url)
     await opened.open()
@@ -44,10 +44,10 @@ def program(number: int) -> list[Event]:
 
 
 async def append(store: Store, task: str, events: list[Event]) -> StoredTask:
-    async def work(writer: Writer) -> StoredTask:
-        stored = await writer.task(task)
+    def work(writer: Writer) -> StoredTask:
+        stored = writer.task(task)
         assert stored is not None
-        return await writer.append(stored, events, now())
+        return writer.append(stored, events, now())
 
     return await store.write(work)
 
@@ -79,9 +79,9 @@ async def test_concurrent_appends_to_one_task_are_all_there(store: Store) -> Non
 async def test_what_raises_writes_nothing_and_harms_nobody_in_the_same_transaction(store: Store) -> None:
     await open_task(store, "a")
 
-    async def bad(writer: Writer) -> None:
+    def bad(writer: Writer) -> None:
         event = Opened("t", "half", "agent")
-        await writer.open_task("tsk_half", begin(event), event, now())
+        writer.open_task("tsk_half", begin(event), event, now())
         raise IllegalEvent("no")
 
     results = await asyncio.gather(
@@ -113,7 +113,7 @@ async def test_a_log_that_moved_on_under_the_writer_is_not_overwritten(store: St
 
 async def test_it_is_on_disk_with_full_sync_and_a_write_ahead_log(store: Store, tmp_path: Path) -> None:
     await open_task(store, "a")
-    other = Store(f"sqlite+aiosqlite:///{tmp_path / 'airlock.db'}")
+    other = Store(f"sqlite:///{tmp_path / 'airlock.db'}")
     await other.open()
     assert await other.read(lambda reader: reader.task("tsk_a")) is not None
     await other.close()
@@ -128,8 +128,8 @@ async def test_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
     from gateway.tables import metadata  # noqa: PLC0415
 
     path = tmp_path / "fresh.db"
-    migrate(f"sqlite+aiosqlite:///{path}")
-    migrate(f"sqlite+aiosqlite:///{path}")
+    migrate(f"sqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
