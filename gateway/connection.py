@@ -108,7 +108,7 @@ class Writer(Reader):
 
     def open_task(self, task: str, opened: Task, event: Event, at: datetime) -> StoredTask:
         """Begin a task's log with its first event, which made `opened`."""
-        logged = _log_row(task, 1, at, event, "")
+        logged = _log_row(task, 1, stamp(at), event, "")
         row: dict[str, Value] = {
             "id": task,
             "tenant": opened.tenant,
@@ -123,10 +123,10 @@ class Writer(Reader):
 
     def append(self, stored: StoredTask, events: Sequence[Event], at: datetime) -> StoredTask:
         """Append to a log and move its projection on; raises `IllegalEvent` for what cannot happen."""
-        task, head, rows = stored.task, stored.head, []
+        task, head, when, rows = stored.task, stored.head, stamp(at), []
         for item in events:
             task = apply(task, item)
-            row = _log_row(stored.id, task.seq, at, item, head)
+            row = _log_row(stored.id, task.seq, when, item, head)
             rows.append(row)
             head = str(row["hash"])
         self._session.add(statements.ADD_EVENTS, rows)
@@ -189,13 +189,13 @@ def _projection(task: Task, head: str) -> dict[str, Value]:
     return {"state": task.state.value, "seq": task.seq, "head": head, "body": _TASK.dump_json(task).decode()}
 
 
-def _log_row(task: str, seq: int, at: datetime, item: Event, previous: str) -> dict[str, Value]:
+def _log_row(task: str, seq: int, at: str, item: Event, previous: str) -> dict[str, Value]:
     name, data = encode(item)
-    digest = chain(previous, seq, stamp(at), name, data)
+    digest = chain(previous, seq, at, name, data)
     return {
         "task": task,
         "seq": seq,
-        "at": stamp(at),
+        "at": at,
         "type": name,
         "data": data,
         "prev_hash": previous,

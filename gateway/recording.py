@@ -14,7 +14,7 @@ from gateway.errors import NotYourTurn, TaskClosed
 from gateway.events import Answered, Escalated, Event, Opened, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
 from gateway.policy import Profile
-from gateway.records import StoredExecution, StoredReview, StoredTask
+from gateway.records import Recorded, StoredExecution, StoredReview, StoredTask
 from gateway.steps import escalation
 from gateway.times import new_id, stamp
 from gateway.wire import Answer
@@ -46,7 +46,7 @@ def require_open(task: Task) -> None:
         )
 
 
-def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetime) -> StoredTask:
+def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetime) -> Recorded:
     """Append `events` of `work`, keep its bodies, and ask a person if its failure was one too many.
 
     Raises `NotYourTurn` or `TaskClosed` when the task stopped taking programs before this one
@@ -57,10 +57,11 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
         require_open(stored.task)
     stored = writer.append(stored, events, at)
     final = next((event for event in events if isinstance(event, Answered)), None)
-    _keep_bodies(writer, work, stored_execution(work, stored.id, final, at))
+    row = stored_execution(work, stored.id, final, at)
+    _keep_bodies(writer, work, row)
     if final is not None:
         stored = escalate(writer, stored, work.rules, work.profile, at)
-    return stored
+    return Recorded(stored, row)
 
 
 def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> list[Event]:

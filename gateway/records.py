@@ -66,6 +66,14 @@ class StoredExecution:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a commit left of an execution and its task."""
+
+    task: StoredTask
+    execution: StoredExecution
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionHead:
     """An execution without its bodies, which can weigh megabytes each."""
 

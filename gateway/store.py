@@ -12,7 +12,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -40,24 +39,26 @@ _Settled: TypeAlias = tuple[object, BaseException | None]
 
 @dataclass(slots=True)
 class _Part(Generic[T]):
-    """One caller's work, waiting for its transaction."""
+    """One caller's work, waiting for a thread of the store's."""
 
-    work: Callable[[Writer], T]
+    work: Callable[[Session], T]
     done: asyncio.Future[T]
 
 
+_Queue: TypeAlias = "queue.SimpleQueue[_Part[object] | None]"  # None is its end
+
+
 class Store:
-    """The database behind a queue of writes and some readers."""
+    """The database behind a queue of writes and a queue of reads."""
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
-        self._begin_writing = "BEGIN IMMEDIATE" if self._engine.dialect.name == "sqlite" else "BEGIN"
         self._failures = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
-        self._links: list[_Link] = []
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
-        self._reading = threading.local()
-        self._queue: queue.SimpleQueue[_Part[object] | None] = queue.SimpleQueue()
+        self._begin_writing = "BEGIN IMMEDIATE" if self._engine.dialect.name == "sqlite" else "BEGIN"
+        self._writes: _Queue = queue.SimpleQueue()
+        self._reads: _Queue = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
+        self._readers: list[threading.Thread] = []
         self._closing = False
 
     @property
@@ -67,24 +68,27 @@ class Store:
 
     async def open(self) -> None:
         """Begin to take writes. The schema must be current (`migrate`)."""
-        loop = asyncio.get_running_loop()
-        self._writer = threading.Thread(target=self._write_for_ever, args=(loop,), name="store-writer", daemon=True)
-        self._writer.start()
+        self._writer = self._thread("store-writer", self._write_for_ever)
 
     async def close(self) -> None:
-        """Take no more writes; those that were taken are written first, and their callers told."""
+        """Take nothing more; what was taken is done first, and its callers told."""
         self._closing = True
         if self._writer is not None:
-            self._queue.put(None)
+            self._writes.put(None)
             await asyncio.to_thread(self._writer.join)
-        await asyncio.to_thread(self._readers.shutdown)
-        for link in self._links:
-            link.drop()
+        for _ in self._readers:
+            self._reads.put(None)
+        for reader in self._readers:
+            await asyncio.to_thread(reader.join)
         self._engine.dispose()
 
     async def read(self, work: Callable[[Reader], T]) -> T:
         """Run `work` on one consistent view of the store; raises `Unavailable` when the database fails."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+        if self._closing:
+            raise Unavailable("The gateway is stopping.")
+        if not self._readers:
+            self._readers = [self._thread(f"store-reader-{n}", self._read_for_ever) for n in range(_READERS)]
+        return await _handed(lambda session: work(Reader(session)), self._reads)
 
     async def write(self, work: Callable[[Writer], T]) -> T:
         """Run `work` all or nothing; it is on disk when this returns.
@@ -94,43 +98,53 @@ class Store:
         """
         if not self.writing:
             raise Unavailable("The store takes no writes now.")
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Part(work, done))  # type: ignore[arg-type]  # a queue of parts of any result
-        return await done
+        return await _handed(lambda session: work(Writer(session)), self._writes)
 
-    def _read(self, work: Callable[[Reader], T]) -> T:
-        link = getattr(self._reading, "link", None)
-        if not isinstance(link, _Link):
-            link = self._reading.link = self._link()
+    @staticmethod
+    def _thread(name: str, work: Callable[[asyncio.AbstractEventLoop], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, args=(asyncio.get_running_loop(),), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _read_for_ever(self, loop: asyncio.AbstractEventLoop) -> None:
+        link = _Link(self._engine)
+        while (part := self._reads.get()) is not None:
+            loop.call_soon_threadsafe(_settle, (part,), (self._read(link, part),))
+        link.drop()
+
+    def _read(self, link: _Link, part: _Part[object]) -> _Settled:
         try:
             session = link.session()
             session.say("BEGIN")
             try:
-                return work(Reader(session))
+                return part.work(session), None
             finally:
                 session.say("COMMIT")
         except self._failures as error:
             link.drop()
-            raise _unavailable(error) from error
+            return None, _unavailable(error)
+        except Exception as error:  # noqa: BLE001  # its caller is told
+            return None, error
 
     def _write_for_ever(self, loop: asyncio.AbstractEventLoop) -> None:
-        link = self._link()
+        link = _Link(self._engine)
         while parts := self._next_group():
             settled = self._write_group(link, parts)
             loop.call_soon_threadsafe(_settle, parts, settled)
+        link.drop()
 
     def _next_group(self) -> list[_Part[object]]:
         """All that waits, up to a group; nothing at the end."""
         parts: list[_Part[object]] = []
-        while (part := self._queue.get()) is not None:
+        while (part := self._writes.get()) is not None:
             parts.append(part)
-            if len(parts) == _GROUP or self._queue.empty():
+            if len(parts) == _GROUP or self._writes.empty():
                 return parts
         if parts:
-            self._queue.put(None)  # the end comes after them
+            self._writes.put(None)  # the end comes after them
         return parts
 
-    def _write_group(self, link: _Link, parts: Sequence[_Part[object]]) -> list[_Settled]:
+    def _write_group(self, link: _Link, parts: Sequence[_Part[object]]) -> Sequence[_Settled]:
         """What each part came to; only after the commit may anybody be told."""
         try:
             session = link.session()
@@ -140,10 +154,6 @@ class Store:
         except self._failures as error:
             link.drop()
             return [(None, _unavailable(error)) for _ in parts]
-        except Exception as error:
-            log.exception("the store's writer failed")
-            link.drop()
-            return [(None, error) for _ in parts]
         return settled
 
     def _write_part(self, session: Session, part: _Part[object]) -> _Settled:
@@ -152,7 +162,7 @@ class Store:
             return None, None
         session.say("SAVEPOINT part")
         try:
-            result = part.work(Writer(session))
+            result = part.work(session)
         except Exception as error:  # noqa: BLE001  # its caller is told
             session.say("ROLLBACK TO SAVEPOINT part")
             session.say("RELEASE SAVEPOINT part")
@@ -160,10 +170,11 @@ class Store:
         session.say("RELEASE SAVEPOINT part")
         return result, None
 
-    def _link(self) -> _Link:
-        link = _Link(self._engine)
-        self._links.append(link)
-        return link
+
+async def _handed(work: Callable[[Session], T], to: _Queue) -> T:
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    to.put(_Part(work, done))  # type: ignore[arg-type]  # a queue of parts of any result
+    return await done
 
 
 class _Link:

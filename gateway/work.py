@@ -15,6 +15,7 @@ from datetime import datetime
 from gateway.events import Event, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
+from gateway.records import Recorded
 from gateway.requests import ExecutionRequest
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
@@ -40,6 +41,7 @@ class Work:
     of: str | None = None
     task: str | None = None
     recorded: bool = False
+    kept: Recorded | None = None  # by the latest commit; only of what this gateway took itself
     pending: list[Event] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
