@@ -104,7 +104,11 @@ class Reader:
 
 
 class Writer(Reader):
-    """Finds and writes within one part of a transaction."""
+    """Finds and writes within one part of a transaction. `changed` are the tasks that it changed, as it left them."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.changed: list[StoredTask] = []
 
     def open_task(self, task: str, opened: Task, event: Event, at: datetime) -> StoredTask:
         """Begin a task's log with its first event, which made `opened`."""
@@ -119,7 +123,7 @@ class Writer(Reader):
         }
         self._session.change(statements.ADD_TASK, {**row, **_projection(opened, str(logged["hash"]))})
         self._session.change(statements.ADD_EVENTS, logged)
-        return StoredTask(id=task, head=str(logged["hash"]), task=opened)
+        return self._left(StoredTask(id=task, head=str(logged["hash"]), task=opened))
 
     def append(self, stored: StoredTask, events: Sequence[Event], at: datetime) -> StoredTask:
         """Append to a log and move its projection on; raises `IllegalEvent` for what cannot happen."""
@@ -133,7 +137,11 @@ class Writer(Reader):
         place: dict[str, Value] = {"this": stored.id, "seq_before": stored.task.seq}
         if self._session.change(statements.MOVE_TASK, {**place, **_projection(task, head)}) != 1:
             raise Unavailable("The task was changed by another gateway at the same moment.")
-        return StoredTask(id=stored.id, head=head, task=task)
+        return self._left(StoredTask(id=stored.id, head=head, task=task))
+
+    def _left(self, stored: StoredTask) -> StoredTask:
+        self.changed.append(stored)
+        return stored
 
     def add_execution(self, execution: StoredExecution) -> None:
         """Keep a submitted program, with its answer if it has one already."""

@@ -138,17 +138,24 @@ class Desk:
 
     async def _task_for(self, caller: Caller, task_id: str | None, profile: Profile) -> tuple[str, StoredTask | None]:
         """The named task, or the caller's rolling anonymous one, which stays the same while a person looks at it."""
+        recent = self._store.recent
+        name = task_id or anonymous_task_id(caller.name, profile, now())
+        if task_id is not None or recent.is_free(caller.tenant, caller.name):
+            known = recent.task(caller.tenant, name)
+            if known is not None:
+                return name, known
+        age = recent.age
 
-        def find(reader: Reader) -> tuple[str, StoredTask | None]:
-            if task_id is None and (held := reader.anonymous_in_review(caller.tenant, caller.name)):
-                return held.task.task_id, held
-            name = task_id or anonymous_task_id(caller.name, profile, now())
-            return name, reader.task_named(caller.tenant, name)
+        def find(reader: Reader) -> tuple[StoredTask | None, StoredTask | None]:
+            held = reader.anonymous_in_review(caller.tenant, caller.name) if task_id is None else None
+            return held, held or reader.task_named(caller.tenant, name)
 
-        name, stored = await self._store.read(find)
+        held, stored = await self._store.read(find)
+        if task_id is None and held is None:
+            recent.found_free(caller.tenant, caller.name, age)
         if stored is None and task_id is not None and task_id.startswith(ANONYMOUS):
             raise InvalidRequest(fields=(("task_id", f"names that begin with '{ANONYMOUS}' are the gateway's own"),))
-        return name, stored
+        return (held.task.task_id if held else name), stored
 
     def _runner(self, execution: str) -> asyncio.Task[None]:
         running = self._conductor.running(execution)

@@ -24,6 +24,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.connection import Reader, Writer
 from gateway.errors import Unavailable
+from gateway.recent import Recent
+from gateway.records import StoredTask
 from gateway.session import Session
 
 log = logging.getLogger(__name__)
@@ -34,14 +36,21 @@ _READERS = 4
 _BUSY_SECONDS = 10  # how long SQLite waits for another process's lock
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
-_Settled: TypeAlias = tuple[object, BaseException | None]
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What a part came to, and the tasks that it changed."""
+
+    result: object = None
+    error: BaseException | None = None
+    changed: Sequence[StoredTask] = ()
 
 
 @dataclass(slots=True)
 class _Part(Generic[T]):
     """One caller's work, waiting for a thread of the store's."""
 
-    work: Callable[[Session], T]
+    work: Callable[[Writer], T]
     done: asyncio.Future[T]
 
 
@@ -57,6 +66,7 @@ class Store:
         self._begin_writing = "BEGIN IMMEDIATE" if self._engine.dialect.name == "sqlite" else "BEGIN"
         self._writes: _Queue = queue.SimpleQueue()
         self._reads: _Queue = queue.SimpleQueue()
+        self.recent = Recent()
         self._writer: threading.Thread | None = None
         self._readers: list[threading.Thread] = []
         self._closing = False
@@ -88,7 +98,7 @@ class Store:
             raise Unavailable("The gateway is stopping.")
         if not self._readers:
             self._readers = [self._thread(f"store-reader-{n}", self._read_for_ever) for n in range(_READERS)]
-        return await _handed(lambda session: work(Reader(session)), self._reads)
+        return await _handed(work, self._reads)
 
     async def write(self, work: Callable[[Writer], T]) -> T:
         """Run `work` all or nothing; it is on disk when this returns.
@@ -98,7 +108,7 @@ class Store:
         """
         if not self.writing:
             raise Unavailable("The store takes no writes now.")
-        return await _handed(lambda session: work(Writer(session)), self._writes)
+        return await _handed(work, self._writes)
 
     @staticmethod
     def _thread(name: str, work: Callable[[asyncio.AbstractEventLoop], None]) -> threading.Thread:
@@ -117,21 +127,28 @@ class Store:
             session = link.session()
             session.say("BEGIN")
             try:
-                return part.work(session), None
+                return _Settled(part.work(Writer(session)))
             finally:
                 session.say("COMMIT")
         except self._failures as error:
+            _log(error)
             link.drop()
-            return None, _unavailable(error)
+            return _Settled(error=_unavailable())
         except Exception as error:  # noqa: BLE001  # its caller is told
-            return None, error
+            return _Settled(error=error)
 
     def _write_for_ever(self, loop: asyncio.AbstractEventLoop) -> None:
         link = _Link(self._engine)
         while parts := self._next_group():
-            settled = self._write_group(link, parts)
-            loop.call_soon_threadsafe(_settle, parts, settled)
+            settled = self._write_group(loop, link, parts)
+            loop.call_soon_threadsafe(self._committed, parts, settled)
         link.drop()
+
+    def _committed(self, parts: Sequence[_Part[object]], settled: Sequence[_Settled]) -> None:
+        """Tell the callers of a group what came of it."""
+        for one in settled:
+            self.recent.committed(one.changed)
+        _settle(parts, settled)
 
     def _next_group(self) -> list[_Part[object]]:
         """All that waits, up to a group; nothing at the end."""
@@ -144,7 +161,9 @@ class Store:
             self._writes.put(None)  # the end comes after them
         return parts
 
-    def _write_group(self, link: _Link, parts: Sequence[_Part[object]]) -> Sequence[_Settled]:
+    def _write_group(
+        self, loop: asyncio.AbstractEventLoop, link: _Link, parts: Sequence[_Part[object]]
+    ) -> Sequence[_Settled]:
         """What each part came to; only after the commit may anybody be told."""
         try:
             session = link.session()
@@ -153,25 +172,31 @@ class Store:
             session.say("COMMIT")
         except self._failures as error:
             link.drop()
-            return [(None, _unavailable(error)) for _ in parts]
+            loop.call_soon_threadsafe(self.recent.forget)
+            _log(error)
+            return [_Settled(error=_unavailable()) for _ in parts]
         return settled
 
     def _write_part(self, session: Session, part: _Part[object]) -> _Settled:
         """Run one part in a savepoint of its own, so that what it raises undoes it and nothing else."""
         if part.done.cancelled():
-            return None, None
+            return _Settled()
         session.say("SAVEPOINT part")
+        writer = Writer(session)
         try:
-            result = part.work(session)
+            result = part.work(writer)
         except Exception as error:  # noqa: BLE001  # its caller is told
             session.say("ROLLBACK TO SAVEPOINT part")
             session.say("RELEASE SAVEPOINT part")
-            return None, _unavailable(error) if isinstance(error, self._failures) else error
+            if isinstance(error, self._failures):
+                _log(error)
+                return _Settled(error=_unavailable())
+            return _Settled(error=error)
         session.say("RELEASE SAVEPOINT part")
-        return result, None
+        return _Settled(result, changed=writer.changed)
 
 
-async def _handed(work: Callable[[Session], T], to: _Queue) -> T:
+async def _handed(work: Callable[[Writer], T], to: _Queue) -> T:
     done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     to.put(_Part(work, done))  # type: ignore[arg-type]  # a queue of parts of any result
     return await done
@@ -200,18 +225,21 @@ class _Link:
 
 
 def _settle(parts: Sequence[_Part[object]], settled: Sequence[_Settled]) -> None:
-    for part, (result, error) in zip(parts, settled, strict=True):
+    for part, one in zip(parts, settled, strict=True):
         if part.done.done():
             continue
-        if error is None:
-            part.done.set_result(result)
+        if one.error is None:
+            part.done.set_result(one.result)
         else:
-            part.done.set_exception(error)
+            part.done.set_exception(one.error)
 
 
-def _unavailable(error: BaseException) -> Unavailable:
+def _log(error: BaseException) -> None:
     """The database's own words are for operators: they may name paths."""
     log.error("the store failed: %s", error)
+
+
+def _unavailable() -> Unavailable:
     return Unavailable("The store cannot be written or read now.", retry_after_seconds=5)
 
 
