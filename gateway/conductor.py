@@ -21,7 +21,7 @@ from gateway.events import Admitted, Answered, Checked, Event, Finished, Started
 from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
 from gateway.recording import record_work
-from gateway.records import StoredTask
+from gateway.records import Recorded
 from gateway.retries import backoff_seconds
 from gateway.steps import Check, Run, Step, next_step
 from gateway.store import Store
@@ -91,12 +91,14 @@ class Conductor:
             if not work.pending:
                 return
             events = tuple(work.pending)
-            stored = await self._write(work, events)
-            work.task, work.recorded = stored.id, True
+            recorded = await self._write(work, events)
+            if not work.recorded or work.kept is not None:
+                work.kept = Recorded(recorded.task, replace(recorded.execution, request=""))
+            work.task, work.recorded, work.written = recorded.task.id, True, None
             del work.pending[: len(events)]
-        self._changes.notify(stored.id)
+        self._changes.notify(recorded.task.id)
 
-    async def _write(self, work: Work, events: Sequence[Event]) -> StoredTask:
+    async def _write(self, work: Work, events: Sequence[Event]) -> Recorded:
         """Write once for what nobody was told of; keep trying for what was acknowledged, or it would be lost."""
         while True:
             try:

@@ -179,13 +179,13 @@ _ADAPTERS: dict[str, TypeAdapter[Event]] = {
     kind.__name__: TypeAdapter(kind)
     for kind in (Opened, Submitted, Checked, Admitted, Started, Finished, Answered, Escalated, Ruled, Closed)
 }
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def encode(event: Event) -> tuple[str, str]:
     """The event as (type name, canonical JSON)."""
     name = type(event).__name__
-    data = _ADAPTERS[name].dump_python(event, mode="json")
-    return name, json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return name, _CANONICAL.encode(_ADAPTERS[name].dump_python(event, mode="json"))
 
 
 def decode(name: str, data: str) -> Event:

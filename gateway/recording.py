@@ -14,11 +14,11 @@ from gateway.errors import NotYourTurn, TaskClosed
 from gateway.events import Answered, Escalated, Event, Opened, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
 from gateway.policy import Profile
-from gateway.records import StoredExecution, StoredReview, StoredTask
+from gateway.records import Recorded, StoredExecution, StoredReview, StoredTask
 from gateway.steps import escalation
 from gateway.times import new_id, stamp
 from gateway.wire import Answer
-from gateway.work import Work, canonical, request_digest
+from gateway.work import Work, Written
 
 
 def require_open(task: Task) -> None:
@@ -46,32 +46,33 @@ def require_open(task: Task) -> None:
         )
 
 
-async def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetime) -> StoredTask:
+def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetime) -> Recorded:
     """Append `events` of `work`, keep its bodies, and ask a person if its failure was one too many.
 
     Raises `NotYourTurn` or `TaskClosed` when the task stopped taking programs before this one
     was recorded.
     """
-    stored = await _task_of(writer, work, at)
+    stored = _task_of(writer, work, at)
     if isinstance(events[0], Submitted):
         require_open(stored.task)
-    stored = await writer.append(stored, events, at)
+    stored = writer.append(stored, events, at)
     final = next((event for event in events if isinstance(event, Answered)), None)
-    await _keep_bodies(writer, work, stored_execution(work, stored.id, final, at))
+    row = stored_execution(work, stored.id, final, at)
+    _keep_bodies(writer, work, row)
     if final is not None:
-        stored = await escalate(writer, stored, work.rules, work.profile, at)
-    return stored
+        stored = escalate(writer, stored, work.rules, work.profile, at)
+    return Recorded(stored, row)
 
 
-async def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> list[Event]:
+def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> list[Event]:
     """Answer what a task that ends still runs, and return the events: nobody else could after the end.
 
     The conductor has to be told afterwards, so that it lets go of the programs.
     """
     for execution in stored.task.executions:
-        row = await writer.execution(execution)
+        row = writer.execution(execution)
         if row is not None:
-            await writer.answer_execution(
+            writer.answer_execution(
                 replace(
                     row,
                     status=Status.CANCELLED.value,
@@ -83,29 +84,27 @@ async def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime)
     return [Answered(execution, Status.CANCELLED, 0, by=by) for execution in stored.task.executions]
 
 
-async def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:
-    if work.task is not None:
-        found = await writer.task(work.task)
-    else:
-        found = await writer.task_named(work.tenant, work.task_id)
+def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:
+    found = writer.task(work.task) if work.task is not None else writer.task_named(work.tenant, work.task_id)
     if found is not None:
         return found
     opened = Opened(work.tenant, work.task_id, work.caller, work.anonymous)
-    return await writer.open_task(new_id("tsk"), begin(opened), opened, at)
+    return writer.open_task(new_id("tsk"), begin(opened), opened, at)
 
 
-async def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
+def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
     if not work.recorded:
-        await writer.keep_policy(work.profile.digest, work.profile.document, work.submitted_at)
-        await writer.add_execution(row)
+        writer.keep_policy(work.profile.digest, work.profile.document, work.submitted_at)
+        writer.add_execution(row)
     elif row.answered_at is not None:
-        await writer.answer_execution(row)
+        writer.answer_execution(row)
     if row.answered_at is not None and work.answer is not None and work.answer.files and work.outcome is not None:
-        await writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
+        writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
 
 
 def stored_execution(work: Work, task: str, final: Answered | None, at: datetime) -> StoredExecution:
-    """The row of an execution; `final` is its answer's event, if it has one."""
+    """The row of an execution; `final` is its answer's event, if it has one. What is recorded of its request is left out."""
+    request = work.written or Written("", "", "")
     return StoredExecution(
         id=work.id,
         task=task,
@@ -116,8 +115,8 @@ def stored_execution(work: Work, task: str, final: Answered | None, at: datetime
         source=work.execution.source,
         of=work.of,
         idempotency_key=work.idempotency_key,
-        request_digest=request_digest(work.request),
-        request=canonical(work.request),
+        request_digest=request.digest,
+        request=request.text,
         submitted_at=stamp(work.submitted_at),
         status=final.status.value if final else None,
         answer_source=final.source if final else None,
@@ -127,13 +126,13 @@ def stored_execution(work: Work, task: str, final: Answered | None, at: datetime
     )
 
 
-async def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Profile, at: datetime) -> StoredTask:
+def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Profile, at: datetime) -> StoredTask:
     """Open a review where the lifecycle asks for one."""
     reason, failure = escalation(stored.task, rules), stored.task.last_failure
     if reason is None or failure is None:
         return stored
     review = new_id("rev")
-    await writer.add_review(
+    writer.add_review(
         StoredReview(
             id=review,
             task=stored.id,
@@ -145,4 +144,4 @@ async def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Pr
             expires_at=stamp(at + timedelta(seconds=profile.review.expires)),
         )
     )
-    return await writer.append(stored, [Escalated(review, failure.execution, reason)], at)
+    return writer.append(stored, [Escalated(review, failure.execution, reason)], at)

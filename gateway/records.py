@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from gateway.events import Event
 from gateway.lifecycle import Task
@@ -38,7 +38,7 @@ class StoredPosture:
     tested_at: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StoredExecution:
     """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered."""
 
@@ -62,7 +62,15 @@ class StoredExecution:
 
     def row(self) -> dict[str, str | None]:
         """The columns."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in EXECUTION_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a commit left of an execution and its task."""
+
+    task: StoredTask
+    execution: StoredExecution
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class ExecutionHead:
     answered_at: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StoredReview:
     """A question to a person; the fields from `ruling` on are None until it is decided."""
 
@@ -95,4 +103,9 @@ class StoredReview:
 
     def row(self) -> dict[str, str | None]:
         """The columns."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in REVIEW_COLUMNS}
+
+
+EXECUTION_COLUMNS = tuple(field.name for field in fields(StoredExecution))
+REVIEW_COLUMNS = tuple(field.name for field in fields(StoredReview))
+POSTURE_COLUMNS = tuple(field.name for field in fields(StoredPosture))

@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 async def recover(store: Store, conductor: Conductor, policy: Policy) -> int:
     """Take up every execution without an answer, and go on with the ids; returns how many executions."""
 
-    async def find(reader: Reader) -> list[Work]:
-        ids_follow(await reader.newest_id())
-        rows = await reader.unanswered()
-        return [work for row in rows if (work := await _work(reader, row, policy)) is not None]
+    def find(reader: Reader) -> list[Work]:
+        ids_follow(reader.newest_id())
+        rows = reader.unanswered()
+        return [work for row in rows if (work := _work(reader, row, policy)) is not None]
 
     found = await store.read(find)
     for work in found:
@@ -43,16 +43,17 @@ async def recover(store: Store, conductor: Conductor, policy: Policy) -> int:
     return len(found)
 
 
-async def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | None:
-    stored = await reader.task(row.task)
+def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | None:
+    stored = reader.task(row.task)
     execution = stored.task.executions.get(row.id) if stored else None
     if stored is None or execution is None:
         log.error("%s has no answer, and its task's log does not know it", row.id)
         return None
-    profile = await _profile(reader, row, policy)
+    profile = _profile(reader, row, policy)
     return Work(
         execution=execution,
         request=ExecutionRequest.model_validate_json(row.request),
+        written=None,
         profile=profile,
         rules=rules_of(profile, anonymous=stored.task.anonymous),
         tenant=row.tenant,
@@ -68,9 +69,9 @@ async def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | 
     )
 
 
-async def _profile(reader: Reader, row: StoredExecution, policy: Policy) -> Profile:
+def _profile(reader: Reader, row: StoredExecution, policy: Policy) -> Profile:
     """The profile that decided when it was submitted: an edited policy file does not rewrite what was admitted."""
-    document = await reader.policy_document(row.policy)
+    document = reader.policy_document(row.policy)
     if document is None:
         return profile_named(policy, row.profile)
     data = json.loads(document)

@@ -27,7 +27,7 @@ from gateway.store import Store
 from gateway.times import new_id, now, stamp
 from gateway.views import review_summary, review_view
 from gateway.wire import ReviewList, ReviewView
-from gateway.work import Work, program_digest
+from gateway.work import Work, written
 from sandbox.job import Limits
 
 _SHOWN_TRIES = 20  # of the reviewed task, the newest
@@ -93,9 +93,9 @@ class Reviews:
     ) -> ReviewList:
         """A page of the tenant's reviews, oldest first."""
 
-        async def find(reader: Reader) -> ReviewList:
-            rows = await reader.reviews(caller.tenant, state, limit + 1, after)
-            shown = [review_summary(row, await _task_id(reader, row)) for row in rows[:limit]]
+        def find(reader: Reader) -> ReviewList:
+            rows = reader.reviews(caller.tenant, state, limit + 1, after)
+            shown = [review_summary(row, _task_id(reader, row)) for row in rows[:limit]]
             return ReviewList(reviews=shown, next=shown[-1].id if len(rows) > limit else None)
 
         return await self._store.read(find)
@@ -103,9 +103,9 @@ class Reviews:
     async def view(self, caller: Caller, review: str) -> ReviewView:
         """A review whole."""
 
-        async def find(reader: Reader) -> ReviewView:
-            case = await self._case(reader, caller, review)
-            rows = await _shown_tries(reader, case)
+        def find(reader: Reader) -> ReviewView:
+            case = self._case(reader, caller, review)
+            rows = _shown_tries(reader, case)
             return review_view(
                 case.row, case.stored.task, rows, case.rules, token=case.token, ceilings=case.profile.ceilings
             )
@@ -126,8 +126,8 @@ class Reviews:
             await self._conductor.cancel(execution, by)
         self._changes.notify(done.task)
 
-    async def _rule(self, writer: Writer, caller: Caller, review: str, ruling: RulingRequest) -> _Done:
-        case = await self._case(writer, caller, review)
+    def _rule(self, writer: Writer, caller: Caller, review: str, ruling: RulingRequest) -> _Done:
+        case = self._case(writer, caller, review)
         _require_allowed(case, caller, ruling)
         if ruling.failures is not None and ruling.failures > case.profile.ceilings.failures:
             message = f"{ruling.failures} is above the policy's ceiling of {case.profile.ceilings.failures}"
@@ -137,31 +137,31 @@ class Reviews:
         ruled = Ruled(
             review, ruling.ruling, caller.name, ruling.message, ruling.failures or 0, work.id if work else None
         )
-        await self._end(writer, case.row, ruled, "decided", at)
+        self._end(writer, case.row, ruled, "decided", at)
         if ruling.ruling is RulingKind.REJECT and ruling.final:
-            return await _close(writer, case.stored, ruled, "rejected", at)
-        stored = await writer.append(case.stored, [ruled], at)
+            return _close(writer, case.stored, ruled, "rejected", at)
+        stored = writer.append(case.stored, [ruled], at)
         if work is None:
             return _Done(stored.id)
-        await self._begin(writer, stored, work, ruling, at)
+        self._begin(writer, stored, work, ruling, at)
         return _Done(stored.id, None if ruling.ruling is RulingKind.ANSWER else work)
 
-    async def _begin(self, writer: Writer, stored: StoredTask, work: Work, ruling: RulingRequest, at: datetime) -> None:
+    def _begin(self, writer: Writer, stored: StoredTask, work: Work, ruling: RulingRequest, at: datetime) -> None:
         """Record the execution that the ruling makes; a person's answer is its answer."""
         if ruling.ruling is RulingKind.ANSWER:
             work.answer = from_person(ruling.result)
             work.happened(Answered(work.id, Status.SUCCEEDED, 0, by=work.caller, source="human"))
-        await record_work(writer, work, tuple(work.pending), at)
-        work.task, work.recorded = stored.id, True
+        record_work(writer, work, tuple(work.pending), at)
+        work.task, work.recorded, work.written = stored.id, True, None
         work.pending.clear()
 
-    async def withdraw(self, writer: Writer, stored: StoredTask, by: str, at: datetime) -> None:
+    def withdraw(self, writer: Writer, stored: StoredTask, by: str, at: datetime) -> None:
         """End a task's open review because the task ends."""
         if stored.task.review is None:
             return
-        row = await writer.review(stored.task.review.id)
+        row = writer.review(stored.task.review.id)
         if row is not None:
-            await writer.end_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at)))
+            writer.end_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at)))
 
     async def expire(self) -> int:
         """Reject what nobody answered in time: it fails closed. Returns how many."""
@@ -171,20 +171,20 @@ class Reviews:
             await self._let_go(done, "policy")
         return len(due)
 
-    async def _expire(self, writer: Writer, row: StoredReview) -> _Done:
+    def _expire(self, writer: Writer, row: StoredReview) -> _Done:
         at, message = now(), "Nobody answered in time, so the answer is no."
-        stored = await writer.task(row.task)
+        stored = writer.task(row.task)
         if stored is None or stored.task.review is None or stored.task.review.id != row.id:
             return _Done(row.task)
         ruled = Ruled(row.id, RulingKind.REJECT, "policy", message)
-        await self._end(writer, row, ruled, "expired", at)
-        return await _close(writer, stored, ruled, "expired", at)
+        self._end(writer, row, ruled, "expired", at)
+        return _close(writer, stored, ruled, "expired", at)
 
     @staticmethod
-    async def _end(
+    def _end(
         writer: Writer, row: StoredReview, ruled: Ruled, state: Literal["decided", "expired"], at: datetime
     ) -> None:
-        await writer.end_review(
+        writer.end_review(
             replace(
                 row,
                 state=state,
@@ -196,22 +196,22 @@ class Reviews:
             )
         )
 
-    async def _case(self, reader: Reader, caller: Caller, review: str) -> _Case:
-        row = await reader.review(review)
+    def _case(self, reader: Reader, caller: Caller, review: str) -> _Case:
+        row = reader.review(review)
         if row is None or row.tenant != caller.tenant:
             raise NotFound("There is no such review.")
-        stored, reviewed = await reader.task(row.task), await reader.execution(row.execution)
+        stored, reviewed = reader.task(row.task), reader.execution(row.execution)
         if stored is None or reviewed is None:
             raise NotFound("There is no such review.")
         profile = profile_named(self._policy, reviewed.profile)
         return _Case(row, stored, reviewed, profile, rules_of(profile, anonymous=stored.task.anonymous))
 
 
-async def _shown_tries(reader: Reader, case: _Case) -> list[StoredExecution]:
+def _shown_tries(reader: Reader, case: _Case) -> list[StoredExecution]:
     """The reviewed execution and the newest others, newest first, as many as a page can bear."""
     rows, characters = [case.reviewed], _characters(case.reviewed)
-    for head in await reader.execution_heads(case.stored.id, _SHOWN_TRIES):
-        row = await reader.execution(head.id)
+    for head in reader.execution_heads(case.stored.id, _SHOWN_TRIES):
+        row = reader.execution(head.id)
         if row is None or row.id == case.reviewed.id:
             continue
         characters += _characters(row)
@@ -225,8 +225,8 @@ def _characters(row: StoredExecution) -> int:
     return len(row.request) + len(row.answer or "")
 
 
-async def _task_id(reader: Reader, row: StoredReview) -> str:
-    stored = await reader.task(row.task)
+def _task_id(reader: Reader, row: StoredReview) -> str:
+    stored = reader.task(row.task)
     return stored.task.task_id if stored else row.task
 
 
@@ -245,12 +245,12 @@ def _require_allowed(case: _Case, caller: Caller, ruling: RulingRequest) -> None
         raise kind(message, extra={"review": case.row.id, "state": case.row.state})
 
 
-async def _close(
+def _close(
     writer: Writer, stored: StoredTask, ruled: Ruled, reason: Literal["rejected", "expired"], at: datetime
 ) -> _Done:
     """End a task with a no. What it still runs ends with it."""
-    events = await cancel_live(writer, stored, ruled.by, at)
-    await writer.append(stored, [ruled, *events, Closed(ruled.by, reason, ruled.message)], at)
+    events = cancel_live(writer, stored, ruled.by, at)
+    writer.append(stored, [ruled, *events, Closed(ruled.by, reason, ruled.message)], at)
     return _Done(stored.id, ended=tuple(stored.task.executions))
 
 
@@ -273,10 +273,12 @@ def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at
     if ruling.code is not None:
         request = request.model_copy(update={"code": ruling.code})
     execution = new_id("exe")
-    event = Submitted(execution, program_digest(request), limits, caller.name, "reviewer", case.reviewed.id)
+    kept = written(request)
+    event = Submitted(execution, kept.program, limits, caller.name, "reviewer", case.reviewed.id)
     work = Work(
         execution=Execution(execution, State.RECEIVED, event.digest, limits, caller.name, "reviewer"),
         request=request,
+        written=kept,
         profile=case.profile,
         rules=case.rules,
         tenant=case.reviewed.tenant,

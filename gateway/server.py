@@ -170,5 +170,5 @@ def configure_logging(settings: Settings) -> None:
     level = settings.log.upper()
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     quiet = level if settings.log == "debug" else max(logging.WARNING, logging.getLevelName(level))
-    for name in ("uvicorn", "docker", "urllib3", "sqlalchemy", "alembic", "httpx", "aiosqlite"):
+    for name in ("uvicorn", "docker", "urllib3", "sqlalchemy", "alembic", "httpx"):
         logging.getLogger(name).setLevel(quiet)

@@ -101,7 +101,7 @@ class Settings(_Environment):
     @property
     def database(self) -> str:
         """Where the log is kept: SQLite in the data directory where nothing else is said."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.data / 'airlock.db'}"
+        return self.database_url or f"sqlite:///{self.data / 'airlock.db'}"
 
 
 class ClientSettings(_Environment):

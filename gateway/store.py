@@ -1,158 +1,263 @@
 """The store: one append-only log per task, its projection, and the bodies beside it.
 
-It remembers and finds; it decides nothing. All writing goes through one queue, so that concurrent callers share one
-transaction and one sync to disk, and each still has an all-or-nothing part of it.
+It remembers and finds; it decides nothing. All writing goes through one thread, so that concurrent callers share one
+transaction and one sync to disk, and each still has an all-or-nothing part of it. Works are run where the database is:
+in the store's threads, so that nobody waits on the event loop for a disk, and a statement costs no change of threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import queue
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event
+from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.connection import Reader, Writer
 from gateway.errors import Unavailable
+from gateway.recent import Recent
+from gateway.records import StoredTask
+from gateway.session import Session
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _GROUP = 64  # parts that share one transaction: bounds how long the first of them waits for the last
+_READERS = 4
 _BUSY_SECONDS = 10  # how long SQLite waits for another process's lock
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
-_Settled: TypeAlias = tuple[object, BaseException | None]
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What a part came to, and the tasks that it changed."""
+
+    result: object = None
+    error: BaseException | None = None
+    changed: Sequence[StoredTask] = ()
 
 
 @dataclass(slots=True)
 class _Part(Generic[T]):
-    """One caller's work, waiting for its transaction."""
+    """One caller's work, waiting for a thread of the store's."""
 
-    work: Callable[[Writer], Awaitable[T]]
+    work: Callable[[Writer], T]
     done: asyncio.Future[T]
 
 
+_Queue: TypeAlias = "queue.SimpleQueue[_Part[object] | None]"  # None is its end
+
+
 class Store:
-    """The database behind a queue of writes and a pool of readers."""
+    """The database behind a queue of writes and a queue of reads."""
 
     def __init__(self, url: str) -> None:
-        self._reading = _engine(url, "BEGIN", pool_size=4)
-        self._writing = _engine(url, "BEGIN IMMEDIATE", pool_size=1)
-        self._queue: asyncio.Queue[_Part[object]] = asyncio.Queue()
-        self._loop: asyncio.Task[None] | None = None
+        self._engine = _engine(url)
+        self._failures = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
+        self._begin_writing = "BEGIN IMMEDIATE" if self._engine.dialect.name == "sqlite" else "BEGIN"
+        self._writes: _Queue = queue.SimpleQueue()
+        self._reads: _Queue = queue.SimpleQueue()
+        self.recent = Recent()
+        self._writer: threading.Thread | None = None
+        self._readers: list[threading.Thread] = []
+        self._closing = False
 
     @property
     def writing(self) -> bool:
         """Whether writes are taken."""
-        return self._loop is not None and not self._loop.done()
+        return self._writer is not None and self._writer.is_alive() and not self._closing
 
     async def open(self) -> None:
         """Begin to take writes. The schema must be current (`migrate`)."""
-        self._loop = asyncio.create_task(self._write_for_ever(), name="store-writer")
+        self._writer = self._thread("store-writer", self._write_for_ever)
 
     async def close(self) -> None:
-        """Stop taking writes; those that were taken are refused, not lost: nobody was told that they happened."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
-        await self._reading.dispose()
-        await self._writing.dispose()
+        """Take nothing more; what was taken is done first, and its callers told."""
+        self._closing = True
+        if self._writer is not None:
+            self._writes.put(None)
+            await asyncio.to_thread(self._writer.join)
+        for _ in self._readers:
+            self._reads.put(None)
+        for reader in self._readers:
+            await asyncio.to_thread(reader.join)
+        self._engine.dispose()
 
-    async def read(self, work: Callable[[Reader], Awaitable[T]]) -> T:
+    async def read(self, work: Callable[[Reader], T]) -> T:
         """Run `work` on one consistent view of the store; raises `Unavailable` when the database fails."""
-        try:
-            async with self._reading.connect() as connection, connection.begin():
-                return await work(Reader(connection))
-        except SQLAlchemyError as error:
-            raise _unavailable(error) from error
+        if self._closing:
+            raise Unavailable("The gateway is stopping.")
+        if not self._readers:
+            self._readers = [self._thread(f"store-reader-{n}", self._read_for_ever) for n in range(_READERS)]
+        return await _handed(work, self._reads)
 
-    async def write(self, work: Callable[[Writer], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Writer], T]) -> T:
         """Run `work` all or nothing; it is on disk when this returns.
 
         What `work` raises is raised here, and then nothing of it is written. Raises
         `Unavailable` when the database fails.
         """
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Part(work, done))  # type: ignore[arg-type]  # a queue of parts of any result
-        return await done
+        if not self.writing:
+            raise Unavailable("The store takes no writes now.")
+        return await _handed(work, self._writes)
 
-    async def _write_for_ever(self) -> None:
-        while True:
-            parts = [await self._queue.get()]
-            while len(parts) < _GROUP and not self._queue.empty():
-                parts.append(self._queue.get_nowait())
+    @staticmethod
+    def _thread(name: str, work: Callable[[asyncio.AbstractEventLoop], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, args=(asyncio.get_running_loop(),), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _read_for_ever(self, loop: asyncio.AbstractEventLoop) -> None:
+        link = _Link(self._engine)
+        while (part := self._reads.get()) is not None:
+            loop.call_soon_threadsafe(_settle, (part,), (self._read(link, part),))
+        link.drop()
+
+    def _read(self, link: _Link, part: _Part[object]) -> _Settled:
+        try:
+            session = link.session()
+            session.say("BEGIN")
             try:
-                settled = await self._write_group(parts)
-            except SQLAlchemyError as error:
-                settled = [(None, _unavailable(error))] * len(parts)
-            except asyncio.CancelledError:
-                _settle(parts, [(None, Unavailable("The gateway is stopping."))] * len(parts))
-                raise
-            _settle(parts, settled)
+                return _Settled(part.work(Writer(session)))
+            finally:
+                session.say("COMMIT")
+        except self._failures as error:
+            _log(error)
+            link.drop()
+            return _Settled(error=_unavailable())
+        except Exception as error:  # noqa: BLE001  # its caller is told
+            return _Settled(error=error)
 
-    async def _write_group(self, parts: Sequence[_Part[object]]) -> list[_Settled]:
+    def _write_for_ever(self, loop: asyncio.AbstractEventLoop) -> None:
+        link = _Link(self._engine)
+        while parts := self._next_group():
+            settled = self._write_group(loop, link, parts)
+            loop.call_soon_threadsafe(self._committed, parts, settled)
+        link.drop()
+
+    def _committed(self, parts: Sequence[_Part[object]], settled: Sequence[_Settled]) -> None:
+        """Tell the callers of a group what came of it."""
+        for one in settled:
+            self.recent.committed(one.changed)
+        _settle(parts, settled)
+
+    def _next_group(self) -> list[_Part[object]]:
+        """All that waits, up to a group; nothing at the end."""
+        parts: list[_Part[object]] = []
+        while (part := self._writes.get()) is not None:
+            parts.append(part)
+            if len(parts) == _GROUP or self._writes.empty():
+                return parts
+        if parts:
+            self._writes.put(None)  # the end comes after them
+        return parts
+
+    def _write_group(
+        self, loop: asyncio.AbstractEventLoop, link: _Link, parts: Sequence[_Part[object]]
+    ) -> Sequence[_Settled]:
         """What each part came to; only after the commit may anybody be told."""
-        async with self._writing.connect() as connection, connection.begin():
-            return [await _write_part(connection, part) for part in parts]
+        try:
+            session = link.session()
+            session.say(self._begin_writing)
+            settled = [self._write_part(session, part) for part in parts]
+            session.say("COMMIT")
+        except self._failures as error:
+            link.drop()
+            loop.call_soon_threadsafe(self.recent.forget)
+            _log(error)
+            return [_Settled(error=_unavailable()) for _ in parts]
+        return settled
+
+    def _write_part(self, session: Session, part: _Part[object]) -> _Settled:
+        """Run one part in a savepoint of its own, so that what it raises undoes it and nothing else."""
+        if part.done.cancelled():
+            return _Settled()
+        session.say("SAVEPOINT part")
+        writer = Writer(session)
+        try:
+            result = part.work(writer)
+        except Exception as error:  # noqa: BLE001  # its caller is told
+            session.say("ROLLBACK TO SAVEPOINT part")
+            session.say("RELEASE SAVEPOINT part")
+            if isinstance(error, self._failures):
+                _log(error)
+                return _Settled(error=_unavailable())
+            return _Settled(error=error)
+        session.say("RELEASE SAVEPOINT part")
+        return _Settled(result, changed=writer.changed)
 
 
-async def _write_part(connection: AsyncConnection, part: _Part[object]) -> _Settled:
-    """Run one part in a savepoint of its own, so that what it raises undoes it and nothing else."""
-    if part.done.cancelled():
-        return None, None
-    savepoint = await connection.begin_nested()
-    running = asyncio.ensure_future(part.work(Writer(connection)))
-    await asyncio.wait({running})
-    error = running.exception()
-    if error is None:
-        await savepoint.commit()
-        return running.result(), None
-    await savepoint.rollback()
-    return None, _unavailable(error) if isinstance(error, SQLAlchemyError) else error
+async def _handed(work: Callable[[Writer], T], to: _Queue) -> T:
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    to.put(_Part(work, done))  # type: ignore[arg-type]  # a queue of parts of any result
+    return await done
+
+
+class _Link:
+    """A thread's connection: made when it is needed, and made anew after it failed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: PoolProxiedConnection | None = None
+        self._session: Session | None = None
+
+    def session(self) -> Session:
+        """The connection's session, outside of any transaction."""
+        if self._session is None:
+            self._connection = self._engine.raw_connection()
+            self._session = Session(self._connection.cursor(), self._engine.dialect)
+        return self._session
+
+    def drop(self) -> None:
+        """Close the connection; what it had not committed is undone."""
+        if self._session is not None:
+            self._session.end()
+        if self._connection is not None:
+            self._connection.invalidate()
+        self._connection = self._session = None
 
 
 def _settle(parts: Sequence[_Part[object]], settled: Sequence[_Settled]) -> None:
-    for part, (result, error) in zip(parts, settled, strict=True):
+    for part, one in zip(parts, settled, strict=True):
         if part.done.done():
             continue
-        if error is None:
-            part.done.set_result(result)
+        if one.error is None:
+            part.done.set_result(one.result)
         else:
-            part.done.set_exception(error)
+            part.done.set_exception(one.error)
 
 
-def _unavailable(error: SQLAlchemyError) -> Unavailable:
+def _log(error: BaseException) -> None:
     """The database's own words are for operators: they may name paths."""
     log.error("the store failed: %s", error)
+
+
+def _unavailable() -> Unavailable:
     return Unavailable("The store cannot be written or read now.", retry_after_seconds=5)
 
 
-def _engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
-    """A pool of connections. Its errors do not quote what callers wrote: they go to the log."""
+def _engine(url: str) -> Engine:
+    """How connections are made: one for the writer, one for each reader."""
     if not url.startswith("sqlite"):
-        return create_async_engine(url, pool_size=pool_size, max_overflow=0, hide_parameters=True)
+        return create_engine(url, pool_size=_READERS + 1, max_overflow=0, isolation_level="AUTOCOMMIT")
     arguments = {"timeout": _BUSY_SECONDS, "isolation_level": None}  # None: we say BEGIN, the driver never does
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, connect_args=arguments, hide_parameters=True)
+    engine = create_engine(url, pool_size=_READERS + 1, max_overflow=0, connect_args=arguments)
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def _connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
         for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
 
     return engine
 

@@ -53,9 +53,9 @@ class Tasks:
                     continue
 
     async def _view(self, stored: StoredTask) -> TaskView:
-        async def find(reader: Reader) -> tuple[list[ExecutionHead], StoredExecution]:
-            heads = await reader.execution_heads(stored.id, _SHOWN_EXECUTIONS)
-            newest = await reader.execution(heads[0].id) if heads else None
+        def find(reader: Reader) -> tuple[list[ExecutionHead], StoredExecution]:
+            heads = reader.execution_heads(stored.id, _SHOWN_EXECUTIONS)
+            newest = reader.execution(heads[0].id) if heads else None
             if newest is None:
                 raise NotFound("There is no such task.")
             return heads, newest
@@ -79,19 +79,19 @@ class Tasks:
         for execution in stored.task.executions:
             await self._conductor.cancel(execution, caller.name)
 
-    async def _close(self, writer: Writer, caller: Caller, task_id: str) -> tuple[StoredTask, StoredTask]:
+    def _close(self, writer: Writer, caller: Caller, task_id: str) -> tuple[StoredTask, StoredTask]:
         """The task after its end, and before."""
-        stored, at = await owned_task(writer, caller, task_id), now()
+        stored, at = owned_task(writer, caller, task_id), now()
         if stored.task.state is TaskState.CLOSED:
             return stored, stored
-        await self._reviews.withdraw(writer, stored, caller.name, at)
-        events = await cancel_live(writer, stored, caller.name, at)
-        return await writer.append(stored, [*events, Closed(caller.name, "closed_by_agent")], at), stored
+        self._reviews.withdraw(writer, stored, caller.name, at)
+        events = cancel_live(writer, stored, caller.name, at)
+        return writer.append(stored, [*events, Closed(caller.name, "closed_by_agent")], at), stored
 
 
-async def owned_task(reader: Reader, caller: Caller, task_id: str) -> StoredTask:
+def owned_task(reader: Reader, caller: Caller, task_id: str) -> StoredTask:
     """A task of the caller's tenant; another tenant's is as if it did not exist."""
-    stored = await reader.task_named(caller.tenant, task_id)
+    stored = reader.task_named(caller.tenant, task_id)
     if stored is None:
         raise NotFound("There is no such task.")
     return stored

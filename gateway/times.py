@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from datetime import UTC, datetime
 
 
@@ -26,15 +27,18 @@ class _Milliseconds:
 
     def __init__(self) -> None:
         self._last = 0
+        self._lock = threading.Lock()
 
     def next(self) -> int:
         """Milliseconds since 1970; ahead of the clock after it was set back, or with more than a thousand a second."""
-        self._last = max(self._last + 1, int(now().timestamp() * 1000))
-        return self._last
+        with self._lock:
+            self._last = max(self._last + 1, int(now().timestamp() * 1000))
+            return self._last
 
     def not_before(self, milliseconds: int) -> None:
         """Go on after this."""
-        self._last = max(self._last, milliseconds)
+        with self._lock:
+            self._last = max(self._last, milliseconds)
 
 
 _milliseconds = _Milliseconds()

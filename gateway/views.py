@@ -83,10 +83,11 @@ def _status(row: StoredExecution | ExecutionHead, task: Task) -> Status:
     return LIVE_STATUS.get(live.state, Status.QUEUED) if live else Status.QUEUED
 
 
-def execution_view(row: StoredExecution, task: Task, rules: Rules) -> ExecutionView:
-    """An execution, live or answered."""
+def execution_view(row: StoredExecution, task: Task, rules: Rules, answer: Answer | None = None) -> ExecutionView:
+    """An execution, live or answered; `answer` is the row's, where it is at hand."""
     status = _status(row, task)
-    answer = Answer.model_validate_json(row.answer) if row.answer else _live_answer(row, task)
+    if answer is None:
+        answer = Answer.model_validate_json(row.answer) if row.answer else _live_answer(row, task)
     parts = {name: getattr(answer, name) for name in Answer.model_fields}
     return ExecutionView.model_construct(
         **parts,

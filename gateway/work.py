@@ -15,10 +15,24 @@ from datetime import datetime
 from gateway.events import Event, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
+from gateway.records import Recorded
 from gateway.requests import ExecutionRequest
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A request as it is kept.
+
+    `digest` covers all that was asked: it is what an idempotency key stands for. `program` covers all that the
+    program's behaviour depends on: it is what it means to send the same program again. Both are SHA-256.
+    """
+
+    text: str
+    digest: str
+    program: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +41,7 @@ class Work:
 
     execution: Execution
     request: ExecutionRequest
+    written: Written | None  # None once it is recorded
     profile: Profile
     rules: Rules
     tenant: str
@@ -40,6 +55,7 @@ class Work:
     of: str | None = None
     task: str | None = None
     recorded: bool = False
+    kept: Recorded | None = None  # by the latest commit; only of what this gateway took itself
     pending: list[Event] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
@@ -86,17 +102,15 @@ class Work:
         )
 
 
-def canonical(request: ExecutionRequest, *, without: frozenset[str] = frozenset()) -> str:
-    """The request as canonical JSON: equal requests have equal text."""
-    data = request.model_dump(mode="json", exclude=set(without), exclude_defaults=True)
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def written(request: ExecutionRequest) -> Written:
+    """The request as canonical JSON (equal requests have equal text), and what it stands for."""
+    data = request.model_dump(mode="json", exclude_defaults=True)
+    text = _CANONICAL.encode(data)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if request.task_id is None:
+        return Written(text, digest, digest)
+    del data["task_id"]
+    return Written(text, digest, hashlib.sha256(_CANONICAL.encode(data).encode()).hexdigest())
 
 
-def request_digest(request: ExecutionRequest) -> str:
-    """SHA-256 of all that was asked: what an idempotency key stands for."""
-    return hashlib.sha256(canonical(request).encode()).hexdigest()
-
-
-def program_digest(request: ExecutionRequest) -> str:
-    """SHA-256 of all that the program's behaviour depends on: what it means to send the same program again."""
-    return hashlib.sha256(canonical(request, without=frozenset({"task_id"})).encode()).hexdigest()
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -17,6 +17,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +38,7 @@ from sandbox.diagnostics import Diagnostic, read_diagnostics
 from sandbox.driver import Readiness
 from sandbox.guest import encode_result
 from sandbox.job import Job, JsonValue, Lane
-from sandbox.monty_text import UnfitError, faithful, monty_source, unfit_inputs
+from sandbox.monty_text import MontySource, UnfitError, faithful, monty_source, unfit_inputs
 from sandbox.outcome import Ending, Evidence, Outcome, Output, Result, Usage
 from sandbox.posture import interpreter_posture
 
@@ -52,6 +53,8 @@ _CHECKOUT_SECONDS: Final = 2.0
 _REQUEST_SECONDS: Final = 5.0
 _RECURSION: Final = 200  # far below CPython's 1000: what needs more is the container's
 _CHECKS_PER_SESSION: Final = 500  # the checker's memory grows with each program: 38 to 44 MB in 1,500
+_REMEMBERED_CHARACTERS: Final = 8 << 10
+_REMEMBERED_SOURCES: Final = 500  # with what is put in front of them 10 MB at most
 _TROUBLE: Final = (MontyError, OSError, RuntimeError)  # a worker's, or the pool's: a wait in vain is an OSError
 _FUTURE: Final = re.compile(r"^from __future__ import [^\n;\\(]*$", re.MULTILINE)
 
@@ -232,7 +235,7 @@ class MontyDriver:
         collected = CollectStreams(job.limits.output_bytes)
         limits = _limits(job.limits.wall_seconds, min(job.limits.memory_bytes, _MEMORY_BYTES))
         try:
-            source = monty_source(job.code)
+            source = _source(job.code)
             async with (await self._monty.pool()).checkout(limits=limits, assert_message_annotations=False) as session:
                 value = await session.feed_run(source.text, inputs=dict(job.inputs), print_callback=collected)
         except (*_TROUBLE, UnfitError, ValueError, TypeError) as error:
@@ -290,6 +293,14 @@ def _outcome(ran: _Ran, limit: int) -> Outcome:
         posture=POSTURE.digest,
         timings=(("run", ran.seconds),),
     )
+
+
+def _source(code: str) -> MontySource:
+    """What Monty runs for `code`; of short programs it is remembered."""
+    return _remembered_source(code) if len(code) <= _REMEMBERED_CHARACTERS else monty_source(code)
+
+
+_remembered_source = lru_cache(_REMEMBERED_SOURCES)(monty_source)
 
 
 def _unsupported(detail: str) -> Outcome:

@@ -22,7 +22,7 @@ def test_without_variables_it_listens_on_loopback_and_keeps_its_data_here(tmp_pa
     assert settings.loopback
     assert settings.policy == Path(__file__).parents[2] / "policies" / "default.yaml"
     assert settings.log == "info"
-    assert settings.database.startswith("sqlite+aiosqlite:////")
+    assert settings.database.startswith("sqlite:////")
     assert settings.data.is_absolute()
     assert tmp_path.exists()
 
@@ -45,7 +45,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_the_database_is_in_the_data_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRLOCK_DATA", "d")
-    assert read(Settings).database == f"sqlite+aiosqlite:///{tmp_path}/d/airlock.db"
+    assert read(Settings).database == f"sqlite:///{tmp_path}/d/airlock.db"
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def assert_true(view: dict, made: Program) -> int:  # type: ignore[type-arg]
 
 async def check_logs(server: Server) -> None:
     """Every log is chained, and its task is what it adds up to."""
-    store = Store(f"sqlite+aiosqlite:///{server.data / 'airlock.db'}")
+    store = Store(f"sqlite:///{server.data / 'airlock.db'}")
     database = sqlite3.connect(server.data / "airlock.db")
     tasks = [task for (task,) in database.execute("select id from tasks")]
     database.close()

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert
 
 from gateway import callers
 from gateway.callers import Caller, KnownKey, Role, digest_of, identify
 from gateway.connection import Writer
 from gateway.errors import Unavailable
 from gateway.store import Store, migrate
+from gateway.tables import tasks
 
 ROUNDS = 10_000
 REPEATS = 5
@@ -88,13 +89,13 @@ def test_keys_are_known_by_their_digests_which_are_compared_in_constant_time() -
 async def test_the_log_does_not_quote_what_the_database_refuses(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'airlock.db'}"
+    url = f"sqlite:///{tmp_path / 'airlock.db'}"
     migrate(url)
     store = Store(url)
     await store.open()
 
-    async def breaks(writer: Writer) -> None:
-        await writer._connection.execute(text("insert into tasks (id) values (:id)"), {"id": KEY})  # noqa: SLF001
+    def breaks(writer: Writer) -> None:
+        writer._session.change(insert(tasks).values(id=KEY), {})  # noqa: SLF001
 
     with caplog.at_level(logging.DEBUG, logger="gateway"), pytest.raises(Unavailable) as refused:
         await store.write(breaks)

@@ -1,0 +1,91 @@
+"""One connection of the driver's, and statements on it.
+
+SQLAlchemy turns each statement into the database's own words once; the way of a row from and to the driver is ours,
+because its way costs several times what SQLite needs. Columns are plain (`tables.py`), so the driver's values are ours too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+from sqlalchemy import ClauseElement, Dialect
+from sqlalchemy.engine.interfaces import DBAPICursor
+
+T = TypeVar("T")
+Value: TypeAlias = str | int | bytes | None
+_Arguments: TypeAlias = list[Value] | Mapping[str, Value]
+
+_KEPT: Final = 256  # statements; there are fewer than a hundred
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A statement in the database's words. `order` is that of its parameters, None where they go by name."""
+
+    words: str
+    order: tuple[str, ...] | None
+    constants: dict[str, Value]
+
+    def arguments(self, values: Mapping[str, Value]) -> _Arguments:
+        """The parameters as the driver wants them."""
+        if self.constants:
+            values = {**self.constants, **values}
+        return values if self.order is None else [values[name] for name in self.order]
+
+
+class Session:
+    """A connection, used by one thread at a time. Transactions are said, never implied."""
+
+    def __init__(self, cursor: DBAPICursor, dialect: Dialect) -> None:
+        self._cursor = cursor
+        self._dialect = dialect
+        self._prepared: dict[ClauseElement, _Prepared] = {}
+
+    def say(self, words: str) -> None:
+        """Begin, divide or end a transaction."""
+        self._cursor.execute(words)
+
+    def end(self) -> None:
+        """Undo what is not committed and let go of the connection: a lock could outlive it."""
+        with suppress(Exception):  # there may be no transaction, or no connection any more
+            self._cursor.execute("ROLLBACK")
+        with suppress(Exception):
+            self._cursor.close()
+
+    def every(self, statement: ClauseElement, make: Callable[..., T], **values: Value) -> list[T]:
+        """What `make` makes of each row that a query finds."""
+        prepared = self._prepare(statement)
+        self._cursor.execute(prepared.words, prepared.arguments(values))
+        return [make(*row) for row in self._cursor.fetchall()]
+
+    def one(self, statement: ClauseElement, make: Callable[..., T], **values: Value) -> T | None:
+        """What `make` makes of the one row that a query finds, if any."""
+        found = self.every(statement, make, **values)
+        return found[0] if found else None
+
+    def change(self, statement: ClauseElement, values: Mapping[str, Value]) -> int:
+        """How many rows a statement added or changed."""
+        prepared = self._prepare(statement)
+        self._cursor.execute(prepared.words, prepared.arguments(values))
+        return self._cursor.rowcount
+
+    def add(self, statement: ClauseElement, rows: Sequence[Mapping[str, Value]]) -> None:
+        """Insert rows."""
+        prepared = self._prepare(statement)
+        for row in rows:
+            self._cursor.execute(prepared.words, prepared.arguments(row))
+
+    def _prepare(self, statement: ClauseElement) -> _Prepared:
+        known = self._prepared.get(statement)
+        if known is None:
+            if len(self._prepared) >= _KEPT:
+                self._prepared.clear()
+            compiled = statement.compile(dialect=self._dialect)
+            order = getattr(compiled, "positiontup", None)
+            constants = {name: value for name, value in compiled.params.items() if value is not None}
+            known = _Prepared(str(compiled), None if order is None else tuple(order), constants)
+            self._prepared[statement] = known
+        return known

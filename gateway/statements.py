@@ -1,0 +1,89 @@
+"""Every statement of the gateway. Each means the same on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+from sqlalchemy import ColumnElement, Insert, Select, Table, Update, bindparam, func, insert, select, update
+
+from gateway.records import EXECUTION_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS
+from gateway.tables import events, executions, files, policies, postures, reviews, tasks
+
+_Query: TypeAlias = Select[tuple[object, ...]]
+
+
+def _is(column: ColumnElement[object], name: str | None = None) -> ColumnElement[bool]:
+    """The column equals the parameter of that name, or of its own."""
+    return column == bindparam(name or str(column.key))
+
+
+def _changing(table: Table, key: str, *names: str) -> Update:
+    """An update of these columns of the row whose key is the parameter `this`."""
+    return update(table).where(_is(table.c[key], "this")).values({name: bindparam(name) for name in names})
+
+
+def _whole(table: Table, columns: Iterable[str]) -> _Query:
+    return select(*(table.c[name] for name in columns))
+
+
+_TASK: Final[_Query] = select(tasks.c.id, tasks.c.head, tasks.c.body)
+TASK: Final = _TASK.where(_is(tasks.c.id))
+TASK_NAMED: Final = _TASK.where(_is(tasks.c.tenant), _is(tasks.c.task_id))
+ANONYMOUS_IN_REVIEW: Final = _TASK.where(
+    _is(tasks.c.tenant), _is(tasks.c.caller), tasks.c.anonymous.is_(True), tasks.c.state == "in_review"
+).limit(1)
+ADD_TASK: Final[Insert] = insert(tasks)
+MOVE_TASK: Final = _changing(tasks, "id", "state", "seq", "head", "body").where(_is(tasks.c.seq, "seq_before"))
+
+LOG: Final = (
+    _whole(events, ("seq", "at", "type", "data", "prev_hash", "hash")).where(_is(events.c.task)).order_by(events.c.seq)
+)
+ADD_EVENTS: Final[Insert] = insert(events)
+
+_EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
+EXECUTION: Final = _EXECUTION.where(_is(executions.c.id))
+EXECUTION_KEYED: Final = _EXECUTION.where(
+    _is(executions.c.tenant), _is(executions.c.caller), _is(executions.c.idempotency_key)
+)
+EXECUTION_HEADS: Final[_Query] = (
+    select(executions.c.id, executions.c.status, executions.c.submitted_at, executions.c.answered_at)
+    .where(_is(executions.c.task))
+    .order_by(executions.c.id.desc())
+    .limit(bindparam("limit"))
+)
+UNANSWERED: Final = _EXECUTION.where(executions.c.answered_at.is_(None)).order_by(executions.c.id)
+ADD_EXECUTION: Final[Insert] = insert(executions)
+ANSWER_EXECUTION: Final = _changing(
+    executions, "id", "status", "answer_source", "repeats", "answer", "answered_at"
+).where(executions.c.answered_at.is_(None))
+
+FILE: Final[_Query] = select(files.c.content).where(_is(files.c.execution), _is(files.c.path))
+ADD_FILES: Final[Insert] = insert(files)
+
+NEWEST_IDS: Final[tuple[_Query, ...]] = tuple(select(func.max(table.c.id)) for table in (tasks, executions, reviews))
+
+_REVIEW: Final = _whole(reviews, REVIEW_COLUMNS)
+REVIEW: Final = _REVIEW.where(_is(reviews.c.id))
+REVIEWS_DUE: Final = _REVIEW.where(reviews.c.state == "open", reviews.c.expires_at <= bindparam("at"))
+OPEN_REVIEWS: Final = select(func.count()).select_from(reviews).where(reviews.c.state == "open")
+ADD_REVIEW: Final[Insert] = insert(reviews)
+END_REVIEW: Final = _changing(reviews, "id", *(column.name for column in reviews.c if column.name != "id"))
+
+
+def _page(*, state: bool, after: bool) -> _Query:
+    """A page of reviews: of one state or of all, from the beginning or after an id."""
+    query = _REVIEW.where(_is(reviews.c.tenant)).order_by(reviews.c.id).limit(bindparam("limit"))
+    query = query.where(_is(reviews.c.state)) if state else query
+    return query.where(reviews.c.id > bindparam("after")) if after else query
+
+
+REVIEWS: Final = {(state, after): _page(state=state, after=after) for state in (False, True) for after in (False, True)}
+
+POLICY: Final[_Query] = select(policies.c.document).where(_is(policies.c.digest))
+POLICY_KEPT: Final[_Query] = select(policies.c.digest).where(_is(policies.c.digest))
+ADD_POLICY: Final[Insert] = insert(policies)
+
+POSTURE: Final = _whole(postures, POSTURE_COLUMNS).where(_is(postures.c.digest))
+ADD_POSTURE: Final[Insert] = insert(postures)
+TEST_POSTURE: Final = _changing(postures, "digest", "trials", "tested_at")
