@@ -37,16 +37,16 @@ async def test_every_copy_is_a_log_that_the_gateway_itself_could_have_written(se
         tasks = [str(row[0]) for row in database.execute("SELECT id FROM tasks")]
     assert len(tasks) == COPIES + 1
 
-    async def check(reader: Reader) -> None:
+    def check(reader: Reader) -> None:
         for task in tasks:
-            stored, head, log = await reader.task(task), "", await reader.log_of(task)
+            stored, head, log = reader.task(task), "", reader.log_of(task)
             for line in log:
                 assert line.prev_hash == head
                 head = chain(head, line.seq, line.at, *encode(line.event))
                 assert line.hash == head
             assert stored is not None
             assert (stored.head, stored.task) == (head, fold(line.event for line in log))
-            execution = await reader.execution(stored.task.latest or "")
+            execution = reader.execution(stored.task.latest or "")
             assert execution is not None
             assert (execution.task, execution.tenant) == (task, stored.task.tenant)
 
