@@ -91,7 +91,7 @@ class Engine(_Closed):
     """The container engine, shared by everybody."""
 
     boxes: Count = 8
-    spares: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
+    spares: Annotated[int, Field(strict=True, ge=0, le=100)] = 2
 
 
 class Ceilings(_Closed):
