@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -252,6 +253,15 @@ async def get_posture(service: Port, caller: Anyone, digest: Digest) -> Response
     return _json(await service.posture(digest))
 
 
+telemetry = APIRouter(route_class=_GuardedRoute, dependencies=_KEYED)
+
+
+@telemetry.get("/metrics", responses=openapi.METRICS, summary="What Prometheus reads", response_class=PlainTextResponse)
+async def metrics(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # counts tell of every tenant
+    """Answer with the metrics in Prometheus' text format."""
+    return Response(service.metrics(), media_type=openapi.METRICS_TEXT)
+
+
 health = APIRouter()
 
 
@@ -299,6 +309,7 @@ def create_app(
     app.state.limiter = limiter
     app.include_router(submissions)
     app.include_router(router)
+    app.include_router(telemetry)
     app.include_router(health)
     return Ingress(app)
 

@@ -67,6 +67,7 @@ class Checker:
         self._guest_python = guest_python
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checks")
         self._reports: OrderedDict[_Key, Report] = OrderedDict()
+        self.remembered = self.judged = 0  # how many programs, each way
 
     async def check(self, request: ExecutionRequest, profile: Profile) -> Report:
         """Judge a program; what was judged lately under the same policy is remembered."""
@@ -74,7 +75,9 @@ class Checker:
         known = self._reports.get(key)
         if known is not None:
             self._reports.move_to_end(key)
+            self.remembered += 1
             return known
+        self.judged += 1
         report, lasting = await self._judge(request, profile)
         if lasting:
             self._reports[key] = report

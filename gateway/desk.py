@@ -18,6 +18,7 @@ from gateway.events import Submitted
 from gateway.isolation import Isolation
 from gateway.lifecycle import Execution, Rules, State
 from gateway.limiter import Limiter
+from gateway.metrics import Metrics
 from gateway.policy import LimitsRequest, Policy, Profile, limits_for
 from gateway.readiness import Readiness
 from gateway.recording import require_open
@@ -70,6 +71,7 @@ class Desk:
         reviews: Reviews,
         readiness: Readiness,
         isolation: Isolation,
+        metrics: Metrics,
         limiter: Limiter,
     ) -> None:
         self._policy = policy
@@ -79,6 +81,7 @@ class Desk:
         self._reviews = reviews
         self._readiness = readiness
         self._isolation = isolation
+        self._metrics = metrics
         self._limiter = limiter
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
@@ -278,6 +281,10 @@ class Desk:
     async def prove_isolation(self) -> IsolationView:
         """See `service.Service.prove_isolation`."""
         return await self._isolation.prove()
+
+    def metrics(self) -> str:
+        """See `service.Service.metrics`."""
+        return self._metrics.text()
 
     async def posture(self, digest: str) -> PostureView:
         """See `service.Service.posture`."""

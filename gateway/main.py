@@ -22,6 +22,7 @@ from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
+from gateway.metrics import Metrics
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.policy_file import read_policy
 from gateway.readiness import Readiness
@@ -144,6 +145,7 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
+        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor),
         limiter=limiter,
     )
     return Gateway(

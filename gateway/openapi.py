@@ -29,6 +29,7 @@ _Responses: TypeAlias = dict[int | str, dict[str, object]]
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
+METRICS_TEXT: Final = "text/plain; version=1.0.0; charset=utf-8"
 KEYS: Final = "A key of the policy. On a loopback address without any keys, agents need none."
 PREFER: Final = (
     "RFC 7240. `wait=N` (0 to 600 seconds): 202 when the program takes longer. `respond-async`: as `wait=0`."
@@ -293,6 +294,10 @@ ISOLATION: Final[_Responses] = {
     **_ALWAYS,
 }
 POSTURE: Final[_Responses] = {200: _answer(PostureView, "The posture.", box=_POSTURE), **_FOUND}
+METRICS: Final[_Responses] = {
+    200: {"description": "The metrics.", "content": {METRICS_TEXT: {"schema": {"type": "string"}}}},
+    **_ALWAYS,
+}
 HEALTH: Final[_Responses] = {
     200: {"description": "It is.", "content": {JSON: {"example": {"live": True}}}},
     503: {"description": "It is not.", "content": {JSON: {"example": {"live": False}}}},

@@ -78,6 +78,10 @@ class Service(Protocol):
         """Try every forbidden thing again, and wait for what comes of it."""
         ...
 
+    def metrics(self) -> str:
+        """What Prometheus reads, in its text format."""
+        ...
+
     async def posture(self, digest: str) -> PostureView:
         """What was in force at some time."""
         ...

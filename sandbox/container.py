@@ -207,6 +207,7 @@ class ContainerDriver:
         """Run the job in a box that waited; None if its program was never started there."""
         run.box = box
         run.phase_ends("acquire")
+        self.supply.acquisitions.add(run.phases["acquire"])
         conversation = Conversation(run.job, box.attachment)
         outcome = await self._converse(run, place, box, conversation)
         if conversation.unheard:
@@ -218,11 +219,13 @@ class ContainerDriver:
     async def _use_new(self, run: _Run, place: Place) -> Outcome:
         box, options = self.supply.begin(place)
         run.box = box
+        began = time.monotonic()
         try:
             await self.supply.create(box, options)
             run.phase_ends("create")
             conversation = Conversation(run.job, box.attachment)
             await box.start()
+            self.supply.acquisitions.add(time.monotonic() - began)
         except ImageMissingError:
             self.supply.fitness.forget_image(run.job.image)
             raise

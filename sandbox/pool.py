@@ -20,7 +20,9 @@ from sandbox.job import Limits
 SPARE_SECONDS: Final = 600.0  # that a kind which nobody asks for is kept, and that one box waits at most
 TROUBLE_SECONDS: Final = 2.0  # before the next try, after the engine refused one
 REFILLS_AT_ONCE: Final = 2
-REFILL_PAUSE_SECONDS: Final = 0.1  # after a box was taken: to make one is more work than most programs are, which run now
+REFILL_PAUSE_SECONDS: Final = (
+    0.1  # after a box was taken: to make one is more work than most programs are, which run now
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +41,25 @@ class Kind:
 
 
 @dataclass(slots=True)
+class Tally:
+    """How often something was done, and how long it took in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count it once more."""
+        self.count += 1
+        self.seconds += seconds
+
+
+@dataclass(slots=True)
 class Figures:
-    """What the pool did. `refill_seconds` are those of the latest refills."""
+    """What the pool did."""
 
     hits: int = 0
     misses: int = 0
-    refill_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    refills: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True)
@@ -171,7 +186,7 @@ class Pool:
             await asyncio.sleep(TROUBLE_SECONDS)
         else:
             shelf.boxes.append((time.monotonic(), box))
-            self.figures.refill_seconds.append(time.monotonic() - began)
+            self.figures.refills.add(time.monotonic() - began)
         finally:
             shelf.making -= 1
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 import secrets
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final, Protocol
 
 from sandbox import guest
@@ -20,7 +22,7 @@ from sandbox.driver import UnfitError
 from sandbox.engine import Description, Engine, Image
 from sandbox.fitness import Fitness
 from sandbox.job import Cell, Job, Limits
-from sandbox.pool import Kind, Pool
+from sandbox.pool import Kind, Pool, Tally
 from sandbox.profile import CELL, SPARE, ContainerOptions, EngineFacts, container_options
 
 ABANDONED_SECONDS: Final = 60.0  # past every other limit; then nobody can be waiting for a box
@@ -37,6 +39,14 @@ class Hardening(Protocol):
         ...
 
 
+class Source(StrEnum):
+    """Where a job's box came from."""
+
+    CELL = "cell"
+    SPARE = "spare"
+    NEW = "new"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """The kind of box that a job wants: on which image, in which engine."""
@@ -49,7 +59,8 @@ class Place:
 class Supply:
     """The boxes of one gateway (`instance`) on one engine.
 
-    `boxes` cells rest at most, `spares` boxes wait besides; `harden` decides what a box may be.
+    `boxes` cells rest at most, `spares` boxes wait besides; `harden` decides what a box may be. `sources` counts where
+    boxes came from, `acquisitions` how long jobs waited for them.
     """
 
     def __init__(
@@ -63,6 +74,8 @@ class Supply:
         self._instance = instance
         self._harden = harden
         self._guest = inspect.getsource(guest)
+        self.sources: Counter[Source] = Counter(dict.fromkeys(Source, 0))
+        self.acquisitions = Tally()
         self._owned: set[tuple[str, int]] = set()
         self._creating = 0
 
@@ -81,12 +94,17 @@ class Supply:
         """A started box, if one waits: the owner's cell, else a spare one unless it has to be `fresh`."""
         kind = kind_of(place)
         claim = _claim(place)
-        box = None if claim is None else self.cells.take(claim)
-        return box if box is not None or fresh else self.pool.take(kind)
+        if claim is not None and (cell := self.cells.take(claim)) is not None:
+            self.sources[Source.CELL] += 1
+            return cell
+        spare = None if fresh else self.pool.take(kind)
+        self.sources[Source.SPARE] += spare is not None
+        return spare
 
     def begin(self, place: Place) -> tuple[Box, ContainerOptions]:
         """A box that is still to be created, and with what. A cell outlives the execution that it is made for."""
         job = place.job
+        self.sources[Source.NEW] += 1
         if job.cell is not None:
             job = _outliving(replace(job, image=place.image.identity), CELL)
             return self._box(job), self._options(job, place.engine)

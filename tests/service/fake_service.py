@@ -272,6 +272,9 @@ class FakeService:
         self.proofs += 1
         return await self.isolation()
 
+    def metrics(self) -> str:
+        return "# HELP airlock_boxes_spare Boxes that wait.\n"
+
     async def posture(self, digest: str) -> PostureView:
         if digest != POSTURE:
             raise NotFound("There was no such posture.")

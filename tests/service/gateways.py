@@ -25,7 +25,9 @@ def policy(keys: Mapping[str, tuple[str, str]] | None = None, defaults: str = QU
         f" tenant: {tenant}, profile: default, roles: [{role}]}}\n"
         for name, (tenant, role) in (keys or {}).items()
     ]
-    return f"version: 1\nengine: {{spares: 0}}\ndefaults: {{{defaults}}}\n" + ("keys:\n" + "".join(lines) if lines else "")
+    return f"version: 1\nengine: {{spares: 0}}\ndefaults: {{{defaults}}}\n" + (
+        "keys:\n" + "".join(lines) if lines else ""
+    )
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:

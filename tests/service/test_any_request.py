@@ -55,6 +55,7 @@ OPERATIONS: Final = (
     "GET /v1/isolation/{digest}",
     "GET /healthz",
     "GET /readyz",
+    "GET /metrics",
 )
 # A schema cannot say that a limit is above the policy's, or which fields belong to which ruling.
 NARROWER_THAN_THE_SCHEMA: Final = {"POST /v1/executions", "POST /v1/reviews/{review}/rulings"}
@@ -64,6 +65,7 @@ NOTHING_TO_FORBID: Final = {
     "POST /v1/isolation/proofs",
     "GET /healthz",
     "GET /readyz",
+    "GET /metrics",
 }
 
 

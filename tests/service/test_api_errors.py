@@ -341,6 +341,7 @@ GUARDED = [
     ("GET", "/v1/isolation"),
     ("POST", "/v1/isolation/proofs"),
     ("GET", "/v1/isolation/" + "e" * 64),
+    ("GET", "/metrics"),
 ]
 
 
