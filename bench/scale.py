@@ -53,9 +53,9 @@ LONG: Final = Scale(
     raw_levels=(1, 2, 4, 8),
     boxes=16,
     rows=1_000_000,
-    store_rounds=40,
-    store_batch=15,
-    store_boxes=1,
+    store_rounds=20,
+    store_batch=30,
+    store_boxes=3,
     starts=5,
 )
 SHORT: Final = Scale(
