@@ -50,7 +50,7 @@ async def test_every_copy_is_a_log_that_the_gateway_itself_could_have_written(se
             assert execution is not None
             assert (execution.task, execution.tenant) == (task, stored.task.tenant)
 
-    store = Store(f"sqlite+aiosqlite:///{server.data / 'airlock.db'}")
+    store = Store(f"sqlite:///{server.data / 'airlock.db'}")
     try:
         await store.read(check)
     finally:
