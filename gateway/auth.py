@@ -12,6 +12,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from gateway.callers import Caller, KnownKey, Role, digest_of, identify
@@ -118,8 +119,12 @@ def _existing_key(path: Path) -> str:
 
 def _refuse_foreign_names(headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Where no key is needed, a web page could point its own name at this machine and call through the browser."""
-    hosts = [_HOST.fullmatch(value.decode("latin-1")) for name, value in headers if name == b"host"]
-    match hosts:
-        case [re.Match() as host] if Address(host[1] or host[2], 0).loopback:
-            return
-    raise Forbidden("Without keys, the Host header must be a loopback name such as localhost or 127.0.0.1.")
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1 or not _is_loopback(hosts[0]):
+        raise Forbidden("Without keys, the Host header must be a loopback name such as localhost or 127.0.0.1.")
+
+
+@lru_cache(64)
+def _is_loopback(host: bytes) -> bool:
+    match = _HOST.fullmatch(host.decode("latin-1"))
+    return match is not None and Address(match[1] or match[2], 0).loopback

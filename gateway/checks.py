@@ -221,15 +221,13 @@ def _why_not_monty(
 
 
 def _holds_float(value: JsonValue) -> bool:
-    match value:
-        case bool() | float():  # a bool is equal to a number as a float is, and as a key it can take its place
-            return True
-        case list():
-            return any(_holds_float(item) for item in value)
-        case dict():
-            return any(_holds_float(item) for item in value.values())
-        case _:
-            return False
+    if isinstance(
+        value, (bool, float)
+    ):  # a bool is equal to a number as a float is, and as a key it can take its place
+        return True
+    if isinstance(value, dict):
+        return any(map(_holds_float, value.values()))
+    return isinstance(value, list) and any(map(_holds_float, value))
 
 
 def _findings(diagnostics: Sequence[Diagnostic]) -> Iterator[Finding]:

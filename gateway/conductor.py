@@ -93,8 +93,8 @@ class Conductor:
             events = tuple(work.pending)
             recorded = await self._write(work, events)
             if not work.recorded or work.kept is not None:
-                work.kept = recorded
-            work.task, work.recorded = recorded.task.id, True
+                work.kept = Recorded(recorded.task, replace(recorded.execution, request=""))
+            work.task, work.recorded, work.written = recorded.task.id, True, None
             del work.pending[: len(events)]
         self._changes.notify(recorded.task.id)
 

@@ -168,7 +168,7 @@ class Writer(Reader):
 
     def keep_policy(self, digest: str, document: str, at: datetime) -> None:
         """Keep a resolved policy that decided something; the second time is free."""
-        if self.policy_document(digest) is None:
+        if self._session.one(statements.POLICY_KEPT, str, digest=digest) is None:
             row = {"digest": digest, "document": document, "first_used_at": stamp(at)}
             self._session.change(statements.ADD_POLICY, row)
 

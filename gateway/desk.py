@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Literal
 
 from gateway.callers import Caller
@@ -39,10 +40,21 @@ from gateway.wire import (
     ReviewView,
     TaskView,
 )
-from gateway.work import Work, program_digest, request_digest
+from gateway.work import Work, Written, written
 from sandbox.job import Limits
 
 _SHOWN_EXECUTIONS = 50  # of a task, newest first
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request with what it is judged by."""
+
+    caller: Caller
+    request: ExecutionRequest
+    written: Written
+    profile: Profile
+    limits: Limits
 
 
 class Desk:
@@ -68,7 +80,8 @@ class Desk:
         self._readiness = readiness
         self._isolation = isolation
         self._limiter = limiter
-        self._keyed: dict[tuple[str, str, str], Work] = {}
+        self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
+        self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
 
     async def submit(
@@ -76,50 +89,59 @@ class Desk:
     ) -> ExecutionView:
         """Take a program: see `service.Service.submit`."""
         profile = self._policy.resolve(caller.profile)
-        limits = _limits_or_refuse(profile, request.limits)
+        limits = self._limits(profile, request.limits)
         _require_room(request, limits)
+        asked = _Asked(caller, request, written(request), profile, limits)
         if idempotency_key is None:
-            execution = (await self._take(caller, request, profile, limits, None)).id
+            execution = (await self._take(asked, None)).id
         else:
-            execution = await self._take_once(caller, request, profile, limits, idempotency_key)
+            execution = await self._take_once(asked, idempotency_key)
         return await self._answer_of(caller, execution, wait_seconds)
 
-    async def _take_once(
-        self, caller: Caller, request: ExecutionRequest, profile: Profile, limits: Limits, key: str
-    ) -> str:
+    def _limits(self, profile: Profile, asked: LimitsRequest | None) -> Limits:
+        usual = self._usual.get(profile.name) if asked is None else None
+        if usual is not None:
+            return usual
+        limits = limits_for(profile, asked)
+        if not isinstance(limits, Limits):
+            raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
+        if asked is None:
+            self._usual[profile.name] = limits
+        return limits
+
+    async def _take_once(self, asked: _Asked, key: str) -> str:
         """The execution that the key stands for: the one there is, or a new one. One at a time, so never two."""
-        name = (caller.tenant, caller.name, key)
+        name = (asked.caller.tenant, asked.caller.name, key)
         async with self._keying:
             live = self._keyed.get(name)
             if live is not None:
-                execution, digest = live.id, request_digest(live.request)
+                execution, digest = live
             elif row := await self._store.read(lambda reader: reader.execution_keyed(*name)):
                 execution, digest = row.id, row.request_digest
             else:
-                work = await self._take(caller, request, profile, limits, key)
-                self._keyed[name] = work
+                work = await self._take(asked, key)
+                self._keyed[name] = (work.id, asked.written.digest)
                 self._runner(work.id).add_done_callback(lambda _: self._keyed.pop(name, None))
                 return work.id
-        if digest != request_digest(request):
+        if digest != asked.written.digest:
             raise IdempotencyMismatch(
                 fields=(("Idempotency-Key", "was used for a request with another body"),),
                 extra={"execution": execution},
             )
         return execution
 
-    async def _take(
-        self, caller: Caller, request: ExecutionRequest, profile: Profile, limits: Limits, key: str | None
-    ) -> Work:
-        at = now()
-        task_id, stored = await self._task_for(caller, request.task_id, profile)
+    async def _take(self, asked: _Asked, key: str | None) -> Work:
+        at, caller, profile = now(), asked.caller, asked.profile
+        task_id, stored = await self._task_for(caller, asked.request.task_id, profile)
         if stored is not None:
             require_open(stored.task)
         execution = new_id("exe")
-        event = Submitted(execution, program_digest(request), limits, caller.name)
+        event = Submitted(execution, asked.written.program, asked.limits, caller.name)
         anonymous = task_id.startswith(ANONYMOUS)
         work = Work(
-            execution=Execution(execution, State.RECEIVED, event.digest, limits, caller.name, "agent"),
-            request=request,
+            execution=Execution(execution, State.RECEIVED, event.digest, asked.limits, caller.name, "agent"),
+            request=asked.request,
+            written=asked.written,
             profile=profile,
             rules=rules_of(profile, anonymous=anonymous),
             tenant=caller.tenant,
@@ -277,13 +299,6 @@ def _owned(reader: Reader, caller: Caller, execution: str) -> tuple[StoredExecut
     if row is None or stored is None:
         raise NotFound("There is no such execution.")
     return row, stored
-
-
-def _limits_or_refuse(profile: Profile, asked: LimitsRequest | None) -> Limits:
-    limits = limits_for(profile, asked)
-    if isinstance(limits, Limits):
-        return limits
-    raise InvalidRequest(fields=tuple((f"limits.{violation.field}", violation.message) for violation in limits))
 
 
 def _require_room(request: ExecutionRequest, limits: Limits) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict, TypeVar
 
 from gateway.events import (
     Admitted,
@@ -114,7 +114,7 @@ class Attempt:
     ending: Ending | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: see `_with`
 class Execution:
     """One submitted program on its way to its answer."""
 
@@ -157,7 +157,7 @@ class Failure:
     fingerprint: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Task:
     """What an agent is trying to do, and what it has left to try with.
 
@@ -206,6 +206,17 @@ class Task:
         return max(0, rules.failures_total + self.total_granted - self.total)
 
 
+_Kind = TypeVar("_Kind", Task, Execution)
+
+
+def _with(old: _Kind, changes: Mapping[str, object], **more: object) -> _Kind:
+    """`dataclasses.replace` in a tenth of its time, for what changes with every event: neither kind has an `__init__` of its own."""
+    new = object.__new__(type(old))
+    new.__dict__.update(old.__dict__)
+    new.__dict__.update(changes, **more)
+    return new
+
+
 def begin(event: Opened) -> Task:
     """The task that its first event makes."""
     return Task(tenant=event.tenant, task_id=event.task_id, by=event.by, anonymous=event.anonymous)
@@ -225,7 +236,7 @@ def fold(events: Iterable[Event]) -> Task:
 def apply(task: Task, event: Event) -> Task:
     """The task after `event`; raises `IllegalEvent`, and changes nothing, where the tables do not have it."""
     changes = _on_execution(task, event) if isinstance(event, _OF_EXECUTION) else _on_task(task, event)
-    return replace(task, **changes, seq=task.seq + 1)
+    return _with(task, changes, seq=task.seq + 1)
 
 
 _OF_EXECUTION = (Checked, Admitted, Started, Finished, Answered)
@@ -326,21 +337,24 @@ def advance(execution: Execution, event: Event) -> Execution:
         raise IllegalEvent(f"{type(event).__name__} while {execution.state}") from None
     match event:
         case Checked(verdict=verdict, lane=lane):
-            return replace(execution, state=state, verdict=verdict, lane=lane)
+            return _with(execution, {"state": state, "verdict": verdict, "lane": lane})
         case Admitted(lane=lane, limits=limits):
-            return replace(execution, state=state, lane=lane, limits=limits)
+            return _with(execution, {"state": state, "lane": lane, "limits": limits})
         case Started(attempt=number, lane=lane):
             if number != len(execution.attempts) + 1:
                 raise IllegalEvent(f"attempt {number} after {len(execution.attempts)}")
             attempts = (*execution.attempts, Attempt(number, lane, execution.limits))
-            return replace(execution, state=state, attempts=attempts)
+            return _with(execution, {"state": state, "attempts": attempts})
         case Finished(attempt=number, ending=ending):
             if number != len(execution.attempts):
                 raise IllegalEvent(f"attempt {number} finished, but {len(execution.attempts)} is running")
             attempts = (*execution.attempts[:-1], replace(execution.attempts[-1], ending=ending))
-            return replace(execution, state=state, attempts=attempts, fault=event.fault, fingerprint=event.fingerprint)
+            return _with(
+                execution,
+                {"state": state, "attempts": attempts, "fault": event.fault, "fingerprint": event.fingerprint},
+            )
         case _:
-            return replace(execution, state=state)
+            return _with(execution, {"state": state})
 
 
 def _answered(task: Task, execution: Execution, event: Answered) -> _Changes:

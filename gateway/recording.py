@@ -18,7 +18,7 @@ from gateway.records import Recorded, StoredExecution, StoredReview, StoredTask
 from gateway.steps import escalation
 from gateway.times import new_id, stamp
 from gateway.wire import Answer
-from gateway.work import Work, canonical, request_digest
+from gateway.work import Work, Written
 
 
 def require_open(task: Task) -> None:
@@ -103,7 +103,8 @@ def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
 
 
 def stored_execution(work: Work, task: str, final: Answered | None, at: datetime) -> StoredExecution:
-    """The row of an execution; `final` is its answer's event, if it has one."""
+    """The row of an execution; `final` is its answer's event, if it has one. What is recorded of its request is left out."""
+    request = work.written or Written("", "", "")
     return StoredExecution(
         id=work.id,
         task=task,
@@ -114,8 +115,8 @@ def stored_execution(work: Work, task: str, final: Answered | None, at: datetime
         source=work.execution.source,
         of=work.of,
         idempotency_key=work.idempotency_key,
-        request_digest=request_digest(work.request),
-        request=canonical(work.request),
+        request_digest=request.digest,
+        request=request.text,
         submitted_at=stamp(work.submitted_at),
         status=final.status.value if final else None,
         answer_source=final.source if final else None,

@@ -53,6 +53,7 @@ def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | None:
     return Work(
         execution=execution,
         request=ExecutionRequest.model_validate_json(row.request),
+        written=None,
         profile=profile,
         rules=rules_of(profile, anonymous=stored.task.anonymous),
         tenant=row.tenant,

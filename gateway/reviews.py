@@ -27,7 +27,7 @@ from gateway.store import Store
 from gateway.times import new_id, now, stamp
 from gateway.views import review_summary, review_view
 from gateway.wire import ReviewList, ReviewView
-from gateway.work import Work, program_digest
+from gateway.work import Work, written
 from sandbox.job import Limits
 
 _SHOWN_TRIES = 20  # of the reviewed task, the newest
@@ -152,7 +152,7 @@ class Reviews:
             work.answer = from_person(ruling.result)
             work.happened(Answered(work.id, Status.SUCCEEDED, 0, by=work.caller, source="human"))
         record_work(writer, work, tuple(work.pending), at)
-        work.task, work.recorded = stored.id, True
+        work.task, work.recorded, work.written = stored.id, True, None
         work.pending.clear()
 
     def withdraw(self, writer: Writer, stored: StoredTask, by: str, at: datetime) -> None:
@@ -273,10 +273,12 @@ def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at
     if ruling.code is not None:
         request = request.model_copy(update={"code": ruling.code})
     execution = new_id("exe")
-    event = Submitted(execution, program_digest(request), limits, caller.name, "reviewer", case.reviewed.id)
+    kept = written(request)
+    event = Submitted(execution, kept.program, limits, caller.name, "reviewer", case.reviewed.id)
     work = Work(
         execution=Execution(execution, State.RECEIVED, event.digest, limits, caller.name, "reviewer"),
         request=request,
+        written=kept,
         profile=case.profile,
         rules=case.rules,
         tenant=case.reviewed.tenant,

@@ -81,6 +81,7 @@ def _page(*, state: bool, after: bool) -> _Query:
 REVIEWS: Final = {(state, after): _page(state=state, after=after) for state in (False, True) for after in (False, True)}
 
 POLICY: Final[_Query] = select(policies.c.document).where(_is(policies.c.digest))
+POLICY_KEPT: Final[_Query] = select(policies.c.digest).where(_is(policies.c.digest))
 ADD_POLICY: Final[Insert] = insert(policies)
 
 POSTURE: Final = _whole(postures, POSTURE_COLUMNS).where(_is(postures.c.digest))

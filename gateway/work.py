@@ -22,12 +22,26 @@ from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.outcome import Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A request as it is kept.
+
+    `digest` covers all that was asked: it is what an idempotency key stands for. `program` covers all that the
+    program's behaviour depends on: it is what it means to send the same program again. Both are SHA-256.
+    """
+
+    text: str
+    digest: str
+    program: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Work:
     """Mutable, and owned by one conductor task; `lock` guards its commits."""
 
     execution: Execution
     request: ExecutionRequest
+    written: Written | None  # None once it is recorded
     profile: Profile
     rules: Rules
     tenant: str
@@ -87,17 +101,15 @@ class Work:
         )
 
 
-def canonical(request: ExecutionRequest, *, without: frozenset[str] = frozenset()) -> str:
-    """The request as canonical JSON: equal requests have equal text."""
-    data = request.model_dump(mode="json", exclude=set(without), exclude_defaults=True)
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def written(request: ExecutionRequest) -> Written:
+    """The request as canonical JSON (equal requests have equal text), and what it stands for."""
+    data = request.model_dump(mode="json", exclude_defaults=True)
+    text = _CANONICAL.encode(data)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if request.task_id is None:
+        return Written(text, digest, digest)
+    del data["task_id"]
+    return Written(text, digest, hashlib.sha256(_CANONICAL.encode(data).encode()).hexdigest())
 
 
-def request_digest(request: ExecutionRequest) -> str:
-    """SHA-256 of all that was asked: what an idempotency key stands for."""
-    return hashlib.sha256(canonical(request).encode()).hexdigest()
-
-
-def program_digest(request: ExecutionRequest) -> str:
-    """SHA-256 of all that the program's behaviour depends on: what it means to send the same program again."""
-    return hashlib.sha256(canonical(request, without=frozenset({"task_id"})).encode()).hexdigest()
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
