@@ -7,6 +7,7 @@ because its way costs several times what SQLite needs. Columns are plain (`table
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -46,6 +47,13 @@ class Session:
     def say(self, words: str) -> None:
         """Begin, divide or end a transaction."""
         self._cursor.execute(words)
+
+    def end(self) -> None:
+        """Undo what is not committed and let go of the connection: a lock could outlive it."""
+        with suppress(Exception):  # there may be no transaction, or no connection any more
+            self._cursor.execute("ROLLBACK")
+        with suppress(Exception):
+            self._cursor.close()
 
     def every(self, statement: ClauseElement, make: Callable[..., T], **values: Value) -> list[T]:
         """What `make` makes of each row that a query finds."""

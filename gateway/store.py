@@ -219,6 +219,8 @@ class _Link:
 
     def drop(self) -> None:
         """Close the connection; what it had not committed is undone."""
+        if self._session is not None:
+            self._session.end()
         if self._connection is not None:
             self._connection.invalidate()
         self._connection = self._session = None

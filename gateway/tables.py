@@ -81,9 +81,10 @@ executions = Table(
     Column("submitted_at", String(32), nullable=False),
     Column("answered_at", String(32), nullable=True),
     UniqueConstraint("tenant", "caller", "idempotency_key"),
-    Index(None, "task", "submitted_at"),
-    Index(None, "answered_at"),
+    Index(None, "task", "id"),
 )
+_WAITS = executions.c.answered_at.is_(None)
+Index("ix_executions_unanswered", executions.c.id, sqlite_where=_WAITS, postgresql_where=_WAITS)
 
 files = Table(
     "files",
@@ -109,6 +110,7 @@ reviews = Table(
     Column("message", Text, nullable=True),
     Column("decided_by", String(128), nullable=True),
     Column("decided_at", String(32), nullable=True),
+    Index(None, "tenant", "id"),
     Index(None, "tenant", "state", "id"),
     Index(None, "state", "expires_at"),
 )

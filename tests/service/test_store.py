@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 from gateway.connection import Writer
 from gateway.errors import Unavailable
@@ -27,12 +30,13 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     migrate(url)
     opened = Store(url)
     await opened.open()
+    await opened.write(lambda _: None)  # its connection is there
     yield opened
     await opened.close()
 
 
-async def open_task(store: Store, name: str) -> StoredTask:
-    event = Opened("t", name, "agent")
+async def open_task(store: Store, name: str, caller: str = "agent") -> StoredTask:
+    event = Opened("t", name, caller)
     return await store.write(lambda writer: writer.open_task(f"tsk_{name}", begin(event), event, now()))
 
 
@@ -95,6 +99,133 @@ async def test_what_raises_writes_nothing_and_harms_nobody_in_the_same_transacti
     assert stored is not None
     assert stored.task.total == 2
     assert await store.read(lambda reader: reader.task("tsk_half")) is None
+
+
+class Held:
+    """Another process's lock on the database: what is handed to the store meanwhile becomes one group after the first."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None)
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.execute("ROLLBACK")
+        self._connection.close()
+
+
+def logged(path: Path) -> dict[str, int]:
+    """How many events each task has, as another process sees it."""
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        return dict(other.execute("select task, count(*) from events group by task").fetchall())
+
+
+async def begun(store: Store, count: int) -> list[asyncio.Task[StoredTask]]:
+    """Writes of as many new tasks, all of them handed to the store."""
+    writes = [asyncio.create_task(open_task(store, f"n{number}")) for number in range(count)]
+    await asyncio.sleep(0.2)
+    return writes
+
+
+async def test_nobody_is_told_before_the_commit_and_everybody_after_it(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "airlock.db"
+    with Held(path):
+        writes = await begun(store, 20)
+        assert not any(write.done() for write in writes)
+        assert not logged(path)
+    for write in asyncio.as_completed(writes):
+        stored = await write
+        assert logged(path)[stored.id] == 1, "what is told is there for everybody"
+
+
+async def test_of_a_group_only_what_raises_is_undone(store: Store, tmp_path: Path) -> None:
+    def bad(writer: Writer) -> None:
+        event = Opened("t", "half", "agent")
+        writer.open_task("tsk_half", begin(event), event, now())
+        raise IllegalEvent("no")
+
+    with Held(tmp_path / "airlock.db"):
+        before = await begun(store, 2)
+        failing = asyncio.create_task(store.write(bad))
+        after = asyncio.create_task(open_task(store, "after"))
+        await asyncio.sleep(0.2)
+    await asyncio.gather(*before, after)
+    with pytest.raises(IllegalEvent):
+        await failing
+    assert set(logged(tmp_path / "airlock.db")) == {"tsk_n0", "tsk_n1", "tsk_after"}
+    assert store.recent.task("t", "half") is None
+
+
+async def test_who_does_not_wait_any_more_is_not_written_and_harms_nobody(store: Store, tmp_path: Path) -> None:
+    with Held(tmp_path / "airlock.db"):
+        writes = await begun(store, 5)
+        writes[2].cancel()
+        await asyncio.sleep(0.2)
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert isinstance(results[2], asyncio.CancelledError)
+    assert set(logged(tmp_path / "airlock.db")) == {"tsk_n0", "tsk_n1", "tsk_n3", "tsk_n4"}
+
+
+async def test_a_commit_that_fails_is_told_to_everybody_in_it_and_the_next_one_works(
+    store: Store, tmp_path: Path
+) -> None:
+    def breaks_the_commit(writer: Writer) -> None:
+        writer._session.say("PRAGMA defer_foreign_keys=ON")  # noqa: SLF001  # what is wrong is noticed at the commit
+        writer.add_files("exe_none", [("a", b"")])
+
+    with Held(tmp_path / "airlock.db"):
+        first = await begun(store, 1)
+        breaking = asyncio.create_task(store.write(breaks_the_commit))
+        others = [asyncio.create_task(open_task(store, name)) for name in ("a", "b", "c")]
+        await asyncio.sleep(0.2)
+    await asyncio.gather(*first)
+    for write in (breaking, *others):
+        with pytest.raises(Unavailable) as refused:
+            await write
+        assert refused.value.status == 503
+        assert str(tmp_path) not in str(refused.value)
+    assert set(logged(tmp_path / "airlock.db")) == {"tsk_n0"}
+    assert store.recent.task("t", "a") is None
+    await open_task(store, "a")
+    assert set(logged(tmp_path / "airlock.db")) == {"tsk_n0", "tsk_a"}
+
+
+async def test_of_a_group_for_which_the_disk_is_too_small_nothing_is_told_that_is_not_there(
+    store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "airlock.db"
+    await open_task(store, "a")
+    pages = await store.write(lambda writer: writer._session.one(text("PRAGMA page_count"), int))  # noqa: SLF001
+    assert pages is not None
+    await store.write(lambda writer: writer._session.say(f"PRAGMA max_page_count={pages + 8}"))  # noqa: SLF001
+    with Held(path):
+        first = await begun(store, 1)
+        writes = {
+            f"tsk_{size}": asyncio.create_task(open_task(store, f"{size}", caller="x" * size))
+            for size in (1, 2, 500_000, 3, 4)
+        }
+        await asyncio.sleep(0.2)
+    await asyncio.gather(*first)
+    results = dict(zip(writes, await asyncio.gather(*writes.values(), return_exceptions=True), strict=True))
+    assert isinstance(results["tsk_500000"], Unavailable)
+    assert all(isinstance(one, StoredTask | Unavailable) for one in results.values())
+    told = {name for name, one in results.items() if isinstance(one, StoredTask)}
+    assert set(logged(path)) == {"tsk_a", "tsk_n0"} | told
+
+
+async def test_what_was_taken_before_the_end_is_written_and_nothing_is_taken_after(
+    store: Store, tmp_path: Path
+) -> None:
+    with Held(tmp_path / "airlock.db"):
+        writes = await begun(store, 3)
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0.1)
+        with pytest.raises(Unavailable):
+            await open_task(store, "late")
+    await closing
+    await asyncio.gather(*writes)
+    assert set(logged(tmp_path / "airlock.db")) == {"tsk_n0", "tsk_n1", "tsk_n2"}
 
 
 async def test_an_illegal_event_is_refused_and_the_log_stays(store: Store) -> None:
