@@ -6,27 +6,26 @@ No route decides anything. Knows the shapes, the headers and who may ask; must n
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from http import HTTPStatus
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope
+from starlette.types import ASGIApp
 
-from gateway import __version__, openapi, prefer, problems, strict_json
+from gateway import __version__, openapi, prefer, problems
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.events import Status
-from gateway.ingress import CALLER, Ingress
+from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute
+from gateway.ingress import Ingress
 from gateway.limiter import Limiter
 from gateway.requests import TASK_ID, ExecutionRequest, RulingRequest
 from gateway.requests import Path as FilePath
@@ -35,82 +34,6 @@ from gateway.wire import ExecutionView
 
 _RETRY_SECONDS: Final = 5
 _ID: Final = r"^[A-Za-z0-9_-]{1,64}$"
-_KEY: Final = r"^[!-~]+$"
-_LONGEST_KEY: Final = 255
-_IDEMPOTENCY_KEY: Final = re.compile(rf"[!-~]{{1,{_LONGEST_KEY}}}")
-
-_Handler: TypeAlias = Callable[[Request], Coroutine[None, None, Response]]
-
-
-class _GuardedRoute(APIRoute):
-    """Knows the caller before it reads any of the body, and reads the body strictly."""
-
-    def get_route_handler(self) -> _Handler:
-        handle = super().get_route_handler()
-        reads_body = self.body_field is not None
-
-        async def guarded(request: Request) -> Response:
-            _let_in(request)
-            if reads_body:
-                request = _ParsedRequest(request.scope, request.receive, await request.body())
-            return await handle(request)
-
-        return guarded
-
-
-class _SubmitRoute(APIRoute):
-    """The route that everybody waits on: it reads a request that is in order itself, in a fifth of the framework's time.
-
-    What is not in order goes to the framework, which tells what is wrong.
-    """
-
-    def get_route_handler(self) -> _Handler:
-        handle = super().get_route_handler()
-
-        async def submit(request: Request) -> Response:
-            caller = _let_in(request)
-            parsed = _ParsedRequest(request.scope, request.receive, await request.body())
-            keys = request.headers.getlist("Idempotency-Key")
-            try:
-                asked = ExecutionRequest.model_validate(await parsed.json())
-            except ValidationError:
-                return await handle(parsed)
-            if len(keys) > 1 or not all(_IDEMPOTENCY_KEY.fullmatch(key) for key in keys):
-                return await handle(parsed)
-            require(caller, Role.AGENT)
-            service = await _service(request)
-            return await submit_execution(
-                service, caller, asked, keys[0] if keys else None, request.headers.getlist("Prefer")
-            )
-
-        return submit
-
-
-def _let_in(request: Request) -> Caller:
-    """The request's caller; raises for one who is not known, or asks too often."""
-    authenticator: Authenticator = request.app.state.authenticator
-    caller = authenticator.caller(request.scope["headers"])
-    request.state.caller = caller
-    request.app.state.limiter.admit(caller)
-    setattr(request.state, CALLER, caller.name)
-    return caller
-
-
-class _ParsedRequest(Request):
-    """A request whose body is read; its JSON is ours, not the framework's."""
-
-    def __init__(self, scope: Scope, receive: Receive, body: bytes) -> None:
-        super().__init__(scope, receive)
-        self._bytes = body
-        self._value = strict_json.parse(body)
-
-    async def body(self) -> bytes:
-        """Return the bytes that were read already."""
-        return self._bytes
-
-    async def json(self) -> JsonValue:
-        """Return the value that was read strictly."""
-        return self._value
 
 
 async def _service(request: Request) -> Service:
@@ -139,18 +62,20 @@ ReviewId = Annotated[str, Path(pattern=_ID)]
 TaskId = Annotated[str, Path(pattern=TASK_ID)]
 Wait = Annotated[int, Query(ge=0, le=60, description="Seconds to wait for an answer.")]
 
-_KEYED: Final = [Depends(HTTPBearer(auto_error=False, description=openapi.KEYS))]
-router = APIRouter(prefix="/v1", route_class=_GuardedRoute, dependencies=_KEYED)
-submissions = APIRouter(prefix="/v1", route_class=_SubmitRoute, dependencies=_KEYED)
+router = APIRouter(
+    prefix="/v1",
+    route_class=GuardedRoute,
+    dependencies=[Depends(HTTPBearer(auto_error=False, description=openapi.KEYS))],
+)
 
 
-@submissions.post("/executions", responses=openapi.SUBMIT, summary="Run a program")
+@router.post("/executions", responses=openapi.SUBMIT, summary="Run a program")
 async def submit_execution(
     service: Port,
     caller: Agent,
     request: Annotated[ExecutionRequest, Body(openapi_examples=openapi.PROGRAMS)],
     idempotency_key: Annotated[
-        str | None, Header(alias="Idempotency-Key", min_length=1, max_length=_LONGEST_KEY, pattern=_KEY)
+        str | None, Header(alias="Idempotency-Key", min_length=1, max_length=LONGEST_KEY, pattern=KEY)
     ] = None,
     prefer_: Annotated[list[str] | None, Header(alias="Prefer", description=openapi.PREFER)] = None,
 ) -> Response:
@@ -297,10 +222,9 @@ def create_app(
     app.state.service = service
     app.state.authenticator = authenticator
     app.state.limiter = limiter
-    app.include_router(submissions)
     app.include_router(router)
     app.include_router(health)
-    return Ingress(app)
+    return Ingress(Express(app, submit_execution))
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

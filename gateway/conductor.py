@@ -93,7 +93,7 @@ class Conductor:
             events = tuple(work.pending)
             recorded = await self._write(work, events)
             if not work.recorded or work.kept is not None:
-                work.kept = Recorded(recorded.task, replace(recorded.execution, request=""))
+                work.kept = recorded
             work.task, work.recorded, work.written = recorded.task.id, True, None
             del work.pending[: len(events)]
         self._changes.notify(recorded.task.id)
@@ -194,7 +194,9 @@ class Conductor:
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
         mark = fingerprint(outcome, work.request.code) if outcome.fault is Fault.CODE else None
-        detail, evidence = outcome.evidence.detail, replace(outcome.evidence, detail="")
+        detail, evidence = outcome.evidence.detail, outcome.evidence
+        if detail:
+            evidence = replace(evidence, detail="")
         if outcome.ending is Ending.LOST:
             log.warning("%s: attempt %d was lost: %s", work.id, step.attempt, detail)
         work.happened(Finished(work.id, step.attempt, outcome.ending, outcome.fault, mark, detail[:500], evidence))

@@ -7,7 +7,6 @@ Editing a policy never rewrites history, because rulings are recorded like facts
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -179,13 +178,12 @@ _ADAPTERS: dict[str, TypeAdapter[Event]] = {
     kind.__name__: TypeAdapter(kind)
     for kind in (Opened, Submitted, Checked, Admitted, Started, Finished, Answered, Escalated, Ruled, Closed)
 }
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def encode(event: Event) -> tuple[str, str]:
-    """The event as (type name, canonical JSON)."""
+    """The event as (type name, JSON). Fields stand in the order of their definition: equal events have equal text."""
     name = type(event).__name__
-    return name, _CANONICAL.encode(_ADAPTERS[name].dump_python(event, mode="json"))
+    return name, _ADAPTERS[name].dump_json(event).decode()
 
 
 def decode(name: str, data: str) -> Event:

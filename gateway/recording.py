@@ -20,6 +20,8 @@ from gateway.times import new_id, stamp
 from gateway.wire import Answer
 from gateway.work import Work, Written
 
+_KEPT_CHARACTERS = 8 << 10  # of a request, beside the execution as long as it is live: what answers it needs none
+
 
 def require_open(task: Task) -> None:
     """Refuse a submission to a task that waits for somebody else, saying for whom."""
@@ -61,7 +63,7 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     _keep_bodies(writer, work, row)
     if final is not None:
         stored = escalate(writer, stored, work.rules, work.profile, at)
-    return Recorded(stored, row)
+    return Recorded(stored, row if len(row.request) <= _KEPT_CHARACTERS else replace(row, request=""))
 
 
 def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> list[Event]:

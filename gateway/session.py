@@ -75,8 +75,8 @@ class Session:
     def add(self, statement: ClauseElement, rows: Sequence[Mapping[str, Value]]) -> None:
         """Insert rows."""
         prepared = self._prepare(statement)
-        for row in rows:
-            self._cursor.execute(prepared.words, prepared.arguments(row))
+        arguments = [prepared.arguments(row) for row in rows]
+        self._cursor.executemany(prepared.words, arguments)  # type: ignore[arg-type]  # all by place, or all by name
 
     def _prepare(self, statement: ClauseElement) -> _Prepared:
         known = self._prepared.get(statement)

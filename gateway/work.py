@@ -83,8 +83,8 @@ class Work:
     def job(self, attempt: int, lane: Lane, limits: Limits) -> Job:
         """What a lane is asked to do. Monty gets a slice of the time: what needs more is the container's."""
         request = self.request
-        if lane is Lane.MONTY:
-            limits = replace(limits, wall_seconds=min(limits.wall_seconds, self.profile.lanes.monty_time))
+        if lane is Lane.MONTY and limits.wall_seconds > self.profile.lanes.monty_time:
+            limits = replace(limits, wall_seconds=self.profile.lanes.monty_time)
         return Job(
             execution=self.id,
             attempt=attempt,

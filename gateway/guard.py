@@ -1,0 +1,116 @@
+"""The way of a request to its route: the caller is known before any of the body is read, and the body is read strictly.
+
+Must not know what a route does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final, TypeAlias
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import JsonValue, ValidationError
+from starlette.types import Receive, Scope, Send
+
+from gateway import strict_json
+from gateway.auth import Authenticator, require
+from gateway.callers import Caller, Role
+from gateway.ingress import CALLER
+from gateway.requests import ExecutionRequest
+from gateway.service import Service
+
+KEY: Final = r"^[!-~]+$"
+"""What an idempotency key may consist of."""
+
+LONGEST_KEY: Final = 255
+"""How many characters of it there may be."""
+
+_SUBMISSIONS: Final = "/v1/executions"
+_IDEMPOTENCY_KEY: Final = re.compile(rf"[!-~]{{1,{LONGEST_KEY}}}")
+_PARSED: Final = "airlock.parsed"  # where a request stands in its scope that was let in and read before
+
+_Handler: TypeAlias = Callable[[Request], Coroutine[None, None, Response]]
+_Submit: TypeAlias = Callable[[Service, Caller, ExecutionRequest, str | None, list[str] | None], Awaitable[Response]]
+
+
+class GuardedRoute(APIRoute):
+    """Knows the caller before it reads any of the body, and reads the body strictly."""
+
+    def get_route_handler(self) -> _Handler:
+        """Guard what the framework makes of the route. Who came by the express way is let in already."""
+        handle = super().get_route_handler()
+        reads_body = self.body_field is not None
+
+        async def guarded(request: Request) -> Response:
+            if isinstance(request.scope.get(_PARSED), ParsedRequest):
+                return await handle(request.scope[_PARSED])
+            let_in(request, request.app)
+            if reads_body:
+                request = ParsedRequest(request.scope, request.receive, await request.body())
+            return await handle(request)
+
+        return guarded
+
+
+def let_in(request: Request, app: FastAPI) -> Caller:
+    """The request's caller; raises for one who is not known, or asks too often."""
+    authenticator: Authenticator = app.state.authenticator
+    caller = authenticator.caller(request.scope["headers"])
+    request.state.caller = caller
+    app.state.limiter.admit(caller)
+    setattr(request.state, CALLER, caller.name)
+    return caller
+
+
+class ParsedRequest(Request):
+    """A request whose body is read; its JSON is ours, not the framework's."""
+
+    def __init__(self, scope: Scope, receive: Receive, body: bytes) -> None:
+        super().__init__(scope, receive)
+        self._bytes = body
+        self._value = strict_json.parse(body)
+
+    async def body(self) -> bytes:
+        """Return the bytes that were read already."""
+        return self._bytes
+
+    async def json(self) -> JsonValue:
+        """Return the value that was read strictly."""
+        return self._value
+
+
+class Express:
+    """Takes the request that everybody waits for past the framework, in a fifth of its time, where it is in order.
+
+    What is not in order goes on to the framework, which tells what is wrong.
+    """
+
+    def __init__(self, app: FastAPI, submit: _Submit) -> None:
+        self._app = app
+        self._submit = submit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a submission; pass everything else on."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == _SUBMISSIONS:
+            response = await self._answer(scope, receive)
+            if response is not None:
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
+        request = Request(scope, receive)
+        caller = let_in(request, self._app)
+        parsed = scope[_PARSED] = ParsedRequest(scope, receive, await request.body())
+        keys = parsed.headers.getlist("Idempotency-Key")
+        try:
+            asked = ExecutionRequest.model_validate(await parsed.json())
+        except ValidationError:
+            return None
+        if len(keys) > 1 or not all(_IDEMPOTENCY_KEY.fullmatch(key) for key in keys):
+            return None
+        require(caller, Role.AGENT)
+        service: Service = self._app.state.service
+        return await self._submit(service, caller, asked, keys[0] if keys else None, parsed.headers.getlist("Prefer"))
