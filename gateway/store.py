@@ -15,18 +15,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from gateway.connection import Reader, Writer
 from gateway.errors import Unavailable
 from gateway.recent import Recent
 from gateway.records import StoredTask
 from gateway.session import Session
+from gateway.tables import REVISION
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -264,7 +263,23 @@ def _engine(url: str) -> Engine:
 
 def migrate(url: str) -> None:
     """Bring the schema up to date; blocking, and safe to repeat."""
+    if _revision(url) == REVISION:
+        return
+    from alembic import command  # noqa: PLC0415  # a tenth of a start, and nearly every start finds the schema current
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", "gateway:migrations")
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     command.upgrade(config, "head")
+
+
+def _revision(url: str) -> str | None:
+    """The revision of the schema that is there; None where there is none."""
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except (OperationalError, ProgrammingError):  # there is no such table
+        return None
+    return found

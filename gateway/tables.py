@@ -5,6 +5,8 @@ Times are ISO 8601 text in UTC with microseconds: they sort as text, and no driv
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -18,6 +20,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+
+REVISION: Final = "0003"
+"""The latest migration, which makes these tables."""
 
 metadata = MetaData(
     naming_convention={

@@ -17,7 +17,8 @@ from gateway.errors import Unavailable
 from gateway.events import Answered, Event, Opened, Status, Submitted, chain, encode
 from gateway.lifecycle import IllegalEvent, begin, fold
 from gateway.records import StoredTask
-from gateway.store import Store, migrate
+from gateway.store import Store, _revision, migrate
+from gateway.tables import REVISION
 from gateway.times import now
 from sandbox.job import Limits
 
@@ -265,3 +266,16 @@ async def test_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_a_schema_that_is_current_is_told_from_one_that_is_not(tmp_path: Path) -> None:
+    from alembic.config import Config  # noqa: PLC0415  # only here
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", "gateway:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+    assert _revision(url) is None
+    migrate(url)
+    assert _revision(url) == REVISION
