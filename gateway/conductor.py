@@ -54,6 +54,7 @@ class Conductor:
         self._changes = changes
         self._chance = chance
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        self._kept_policies: set[str] = set()  # by their digests; as many as there are profiles
         self._letting_go = False
 
     def start(self, work: Work) -> asyncio.Task[None]:
@@ -91,7 +92,9 @@ class Conductor:
             if not work.pending:
                 return
             events = tuple(work.pending)
+            work.policy_kept = work.profile.digest in self._kept_policies
             recorded = await self._write(work, events)
+            self._kept_policies.add(work.profile.digest)
             if not work.recorded or work.kept is not None:
                 work.kept = recorded
             work.task, work.recorded, work.written = recorded.task.id, True, None

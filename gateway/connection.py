@@ -5,7 +5,7 @@ Nothing is decided here; statements are `statements.py`'s, transactions the stor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pydantic import TypeAdapter
@@ -122,7 +122,7 @@ class Writer(Reader):
             "opened_at": stamp(at),
         }
         self._session.change(statements.ADD_TASK, {**row, **_projection(opened, str(logged["hash"]))})
-        self._session.change(statements.ADD_EVENTS, logged)
+        self._add_events([logged])
         return self._left(StoredTask(id=task, head=str(logged["hash"]), task=opened))
 
     def append(self, stored: StoredTask, events: Sequence[Event], at: datetime) -> StoredTask:
@@ -133,7 +133,7 @@ class Writer(Reader):
             row = _log_row(stored.id, task.seq, when, item, head)
             rows.append(row)
             head = str(row["hash"])
-        self._session.add(statements.ADD_EVENTS, rows)
+        self._add_events(rows)
         place: dict[str, Value] = {"this": stored.id, "seq_before": stored.task.seq}
         if self._session.change(statements.MOVE_TASK, {**place, **_projection(task, head)}) != 1:
             raise Unavailable("The task was changed by another gateway at the same moment.")
@@ -142,6 +142,13 @@ class Writer(Reader):
     def _left(self, stored: StoredTask) -> StoredTask:
         self.changed.append(stored)
         return stored
+
+    def _add_events(self, rows: Sequence[Mapping[str, Value]]) -> None:
+        """As few statements as can be: around each, threads that wait for the interpreter take turns."""
+        for first in range(0, len(rows), statements.MOST_EVENTS):
+            some = rows[first : first + statements.MOST_EVENTS]
+            values = {f"{name}{number}": value for number, row in enumerate(some) for name, value in row.items()}
+            self._session.change(statements.ADD_EVENTS[len(some)], values)
 
     def add_execution(self, execution: StoredExecution) -> None:
         """Keep a submitted program, with its answer if it has one already."""

@@ -96,7 +96,8 @@ def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:
 
 def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
     if not work.recorded:
-        writer.keep_policy(work.profile.digest, work.profile.document, work.submitted_at)
+        if not work.policy_kept:
+            writer.keep_policy(work.profile.digest, work.profile.document, work.submitted_at)
         writer.add_execution(row)
     elif row.answered_at is not None:
         writer.answer_execution(row)

@@ -48,10 +48,14 @@ class Session:
         """Begin, divide or end a transaction."""
         self._cursor.execute(words)
 
+    def undo(self) -> None:
+        """Undo what is not committed. The database may have done so already, and the connection may be gone."""
+        with suppress(Exception):
+            self._cursor.execute("ROLLBACK")
+
     def end(self) -> None:
         """Undo what is not committed and let go of the connection: a lock could outlive it."""
-        with suppress(Exception):  # there may be no transaction, or no connection any more
-            self._cursor.execute("ROLLBACK")
+        self.undo()
         with suppress(Exception):
             self._cursor.close()
 

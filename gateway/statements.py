@@ -39,7 +39,17 @@ MOVE_TASK: Final = _changing(tasks, "id", "state", "seq", "head", "body").where(
 LOG: Final = (
     _whole(events, ("seq", "at", "type", "data", "prev_hash", "hash")).where(_is(events.c.task)).order_by(events.c.seq)
 )
-ADD_EVENTS: Final[Insert] = insert(events)
+EVENT_COLUMNS: Final = tuple(column.name for column in events.c)
+MOST_EVENTS: Final = 8
+"""How many events one statement adds at most."""
+
+
+def _events(count: int) -> Insert:
+    """The parameters of the second event end in 1, and so on."""
+    return insert(events).values([{name: bindparam(f"{name}{n}") for name in EVENT_COLUMNS} for n in range(count)])
+
+
+ADD_EVENTS: Final = {count: _events(count) for count in range(1, MOST_EVENTS + 1)}
 
 _EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
 EXECUTION: Final = _EXECUTION.where(_is(executions.c.id))

@@ -100,7 +100,7 @@ class Store:
         return await _handed(work, self._reads)
 
     async def write(self, work: Callable[[Writer], T]) -> T:
-        """Run `work` all or nothing; it is on disk when this returns.
+        """Run `work` all or nothing; it is on disk when this returns. It may be run twice, and must do nothing but write.
 
         What `work` raises is raised here, and then nothing of it is written. Raises
         `Unavailable` when the database fails.
@@ -166,8 +166,7 @@ class Store:
         """What each part came to; only after the commit may anybody be told."""
         try:
             session = link.session()
-            session.say(self._begin_writing)
-            settled = [self._write_part(session, part) for part in parts]
+            settled = self._write_at_once(session, parts) or self._write_apart(session, parts)
             session.say("COMMIT")
         except self._failures as error:
             link.drop()
@@ -176,23 +175,38 @@ class Store:
             return [_Settled(error=_unavailable()) for _ in parts]
         return settled
 
-    def _write_part(self, session: Session, part: _Part[object]) -> _Settled:
-        """Run one part in a savepoint of its own, so that what it raises undoes it and nothing else."""
-        if part.done.cancelled():
-            return _Settled()
-        session.say("SAVEPOINT part")
-        writer = Writer(session)
+    def _write_at_once(self, session: Session, parts: Sequence[_Part[object]]) -> Sequence[_Settled]:
+        """Run all parts in the hope that none raises; nothing, and nothing is written, where one did."""
+        session.say(self._begin_writing)
         try:
-            result = part.work(writer)
-        except Exception as error:  # noqa: BLE001  # its caller is told
-            session.say("ROLLBACK TO SAVEPOINT part")
+            return [_run(session, part) for part in parts]
+        except Exception:  # noqa: BLE001  # it is raised again where it harms nobody else, and told
+            session.undo()
+            return ()
+
+    def _write_apart(self, session: Session, parts: Sequence[_Part[object]]) -> Sequence[_Settled]:
+        """Run each part again in a savepoint of its own, so that what it raises undoes it and nothing else."""
+        session.say(self._begin_writing)
+        settled = []
+        for part in parts:
+            session.say("SAVEPOINT part")
+            try:
+                settled.append(_run(session, part))
+            except Exception as error:  # noqa: BLE001  # its caller is told
+                session.say("ROLLBACK TO SAVEPOINT part")
+                if isinstance(error, self._failures):
+                    _log(error)
+                settled.append(_Settled(error=_unavailable() if isinstance(error, self._failures) else error))
             session.say("RELEASE SAVEPOINT part")
-            if isinstance(error, self._failures):
-                _log(error)
-                return _Settled(error=_unavailable())
-            return _Settled(error=error)
-        session.say("RELEASE SAVEPOINT part")
-        return _Settled(result, changed=writer.changed)
+        return settled
+
+
+def _run(session: Session, part: _Part[object]) -> _Settled:
+    if part.done.cancelled():
+        return _Settled()
+    writer = Writer(session)
+    result = part.work(writer)
+    return _Settled(result, changed=writer.changed)
 
 
 async def _handed(work: Callable[[Writer], T], to: _Queue) -> T:

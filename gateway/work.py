@@ -55,6 +55,7 @@ class Work:
     of: str | None = None
     task: str | None = None
     recorded: bool = False
+    policy_kept: bool = False  # whether what decides about it is in the store for certain
     kept: Recorded | None = None  # by the latest commit; only of what this gateway took itself
     pending: list[Event] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
