@@ -194,7 +194,9 @@ async def restart(engine: PrivateEngine, *, live_restore: bool) -> None:
     await asyncio.to_thread(engine.start, **{"live-restore": live_restore})
 
 
-POLICY = "version: 1\nengine: {spares: 0}\ndefaults: {lanes: {monty: false}, retries: {attempts: 10, base: 2s, cap: 2s}}\n"
+POLICY = (
+    "version: 1\nengine: {spares: 0}\ndefaults: {lanes: {monty: false}, retries: {attempts: 10, base: 2s, cap: 2s}}\n"
+)
 
 
 @pytest.mark.engine
