@@ -46,20 +46,20 @@ class Metrics(Collector):
             "This gateway, and the digest of its default profile.",
             {"version": __version__, "policy": self._policy.name, "profile": digest},
         )
-        yield _gauge("airlock_executions_live", "Executions without an answer.", len(self._conductor.live_attempts()))
+        yield GaugeMetricFamily(
+            "airlock_executions_live", "Executions without an answer.", len(self._conductor.live_attempts())
+        )
         supply = self._supply
         sources = {source.value: count for source, count in supply.sources.items()}
         yield _counter("airlock_boxes_acquired", "Boxes that programs got, by where they came from.", "source", sources)
         yield _summary("airlock_box_acquire_seconds", "From asking for a box to having one.", supply.acquisitions)
-        yield _gauge("airlock_boxes_spare", "Boxes that wait, started and unused.", supply.pool.spare)
-        yield _summary("airlock_box_refill_seconds", "Making one spare box.", supply.pool.figures.refills)
-        yield _gauge("airlock_cells_resting", "Cells that wait for their tenant's next program.", supply.cells.resting)
+        yield GaugeMetricFamily("airlock_boxes_spare", "Boxes that wait, started and unused.", supply.pool.spare)
+        yield _summary("airlock_box_refill_seconds", "Making one spare box.", supply.pool.refills)
+        yield GaugeMetricFamily(
+            "airlock_cells_resting", "Cells that wait for their tenant's next program.", supply.cells.resting
+        )
         reports = {"remembered": self._checker.remembered, "new": self._checker.judged}
         yield _counter("airlock_checks", "Programs checked, by where the report came from.", "source", reports)
-
-
-def _gauge(name: str, about: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, about, value)
 
 
 def _counter(name: str, about: str, label: str, values: Mapping[str, int]) -> Metric:

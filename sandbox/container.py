@@ -32,6 +32,7 @@ READY_SECONDS: Final = 15.0
 NEIGHBOUR_PORTS: Final = (22, 2375)  # of remote shells and engines; any port of the bridge must be out of reach
 PYTHON_SECONDS: Final = 2.0  # that a check may wait for the guest's version while it is unknown
 REMOVAL_PAUSE_SECONDS: Final = 0.05  # while nobody waits for the slot: the answer goes first, removal is much work
+KINDS_REMEMBERED: Final = 64  # of boxes, by what is in force around them: more than policies have
 PROBE_LIMITS: Final = Limits(
     cpu_cores=1.0, memory_bytes=64 << 20, wall_seconds=5.0, pids=16, disk_bytes=1 << 20, output_bytes=4096
 )
@@ -199,7 +200,8 @@ class ContainerDriver:
         job, image = place.job, place.image.identity
         kind = (image, job.runtime, None if job.cell is None else job.cell.preload, place.engine)
         if kind not in self._postures:
-            self._postures.clear()  # but for another engine or image there would be no new one
+            if len(self._postures) >= KINDS_REMEMBERED:
+                self._postures.clear()
             self._postures[kind] = box_posture(self.supply.options(place).config, place.engine.identity)
         return self._postures[kind]
 

@@ -54,15 +54,6 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Figures:
-    """What the pool did."""
-
-    hits: int = 0
-    misses: int = 0
-    refills: Tally = field(default_factory=Tally)
-
-
-@dataclass(slots=True)
 class _Shelf:
     """The spare boxes of one kind, oldest first, with the time each was made."""
 
@@ -73,12 +64,15 @@ class _Shelf:
 
 
 class Pool:
-    """At most `size` spare boxes of all kinds together; `make` creates and starts one, `idle` says when it may."""
+    """At most `size` spare boxes of all kinds together; `make` creates and starts one, `idle` says when it may.
+
+    `refills` tallies those that were made.
+    """
 
     def __init__(
         self, size: int, make: Callable[[Kind], Awaitable[Box]], idle: Callable[[], bool], removals: Removals
     ) -> None:
-        self.figures = Figures()
+        self.refills = Tally()
         self._size = size
         self._make = make
         self._idle = idle
@@ -94,10 +88,8 @@ class Pool:
         while shelf.boxes:
             made_at, box = shelf.boxes.popleft()
             if box.alive and time.monotonic() - made_at < SPARE_SECONDS:
-                self.figures.hits += 1
                 return box
             self._removals.start(box)
-        self.figures.misses += 1
         shelf.wanted = min(shelf.wanted + 1, self._size)
         return None
 
@@ -186,7 +178,7 @@ class Pool:
             await asyncio.sleep(TROUBLE_SECONDS)
         else:
             shelf.boxes.append((time.monotonic(), box))
-            self.figures.refills.add(time.monotonic() - began)
+            self.refills.add(time.monotonic() - began)
         finally:
             shelf.making -= 1
 

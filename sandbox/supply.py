@@ -92,12 +92,11 @@ class Supply:
 
     def waiting(self, place: Place, *, fresh: bool) -> Box | None:
         """A started box, if one waits: the owner's cell, else a spare one unless it has to be `fresh`."""
-        kind = kind_of(place)
         claim = _claim(place)
         if claim is not None and (cell := self.cells.take(claim)) is not None:
             self.sources[Source.CELL] += 1
             return cell
-        spare = None if fresh else self.pool.take(kind)
+        spare = None if fresh else self.pool.take(kind_of(place))
         self.sources[Source.SPARE] += spare is not None
         return spare
 

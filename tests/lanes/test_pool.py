@@ -16,6 +16,7 @@ from sandbox.engine import Engine
 from sandbox.job import Job
 from sandbox.outcome import Ending
 from sandbox.profile import INSTANCE_LABEL, SPARE
+from sandbox.supply import Source
 from tests.engine_support import IMAGE, LIMITS, SDK_LEAKS, SESSION, Lab, eventually, limited, make_job, open_proxy
 from tests.lanes.contract import DriverContract
 
@@ -85,7 +86,7 @@ async def test_a_program_enters_a_box_that_is_there_already(warm: Warm) -> None:
     assert outcome.stdout.text == "1\n"
     assert "acquire" in phases
     assert "create" not in phases
-    assert warm.driver.supply.pool.figures.hits == 1
+    assert warm.driver.supply.sources[Source.SPARE] == 1
 
 
 async def test_every_program_has_a_box_of_its_own(warm: Warm) -> None:
@@ -93,7 +94,7 @@ async def test_every_program_has_a_box_of_its_own(warm: Warm) -> None:
     for _ in range(3):
         await warm.full()
         assert (await warm.driver.run(make_job(code))).stdout.text == "False\n"
-    assert warm.driver.supply.pool.figures.hits == 3
+    assert warm.driver.supply.sources[Source.SPARE] == 3
 
 
 async def test_what_a_box_is_made_of_must_be_what_the_job_asks_for(warm: Warm) -> None:
