@@ -6,6 +6,7 @@ import asyncio
 import sys
 import sysconfig
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,20 +161,26 @@ def raw_containers(raw: RawEngine, levels: tuple[int, ...], count: int) -> Throu
     return Throughput("raw", described, levels, rate)
 
 
-async def docker_run(raw: RawEngine, batch: int) -> Latency:
-    """`containers.run` of the SDK, which waits and removes."""
+def _timed(call: Callable[[], object], expected: object) -> Callable[[], Awaitable[float]]:
+    """A sample: how many seconds a call of the SDK took that has to say what is expected."""
 
     def run() -> float:
         began = time.perf_counter()
-        said = raw.client.containers.run(IMAGE, ["python3", "-c", PROGRAM], remove=True)
+        said = call()
         seconds = time.perf_counter() - began
-        if said != b"1\n":
-            raise ValueError(f"the container said {said!r}")
+        if said != expected:
+            raise ValueError(f"the engine said {said!r}")
         return seconds
 
     async def once() -> float:
         return await asyncio.to_thread(run)
 
+    return once
+
+
+async def docker_run(raw: RawEngine, batch: int) -> Latency:
+    """`containers.run` of the SDK, which waits and removes."""
+    once = _timed(lambda: raw.client.containers.run(IMAGE, ["python3", "-c", PROGRAM], remove=True), b"1\n")
     isolation = "default container for each: bridge network, writable root, no limits"
     return Latency("docker-run", Described("docker run", isolation, "peer"), batch, once)
 
@@ -184,16 +191,6 @@ async def docker_exec(raw: RawEngine, batch: int) -> Latency:
     container = await asyncio.to_thread(raw.client.containers.run, IMAGE, sleeper, detach=True)
     raw.made.add(str(container.id))
 
-    def run() -> float:
-        began = time.perf_counter()
-        code, said = container.exec_run(["python3", "-c", PROGRAM])
-        seconds = time.perf_counter() - began
-        if (code, said) != (0, b"1\n"):
-            raise ValueError(f"the command said {said!r}")
-        return seconds
-
-    async def once() -> float:
-        return await asyncio.to_thread(run)
-
+    once = _timed(lambda: container.exec_run(["python3", "-c", PROGRAM]), (0, b"1\n"))
     isolation = "none between programs: one default container, reused"
     return Latency("docker-exec", Described("docker exec", isolation, "peer"), batch, once)

@@ -301,9 +301,7 @@ class Program:
                 return  # the program closed it, and another file has the number now
             for start in range(0, len(data), CHUNK_BYTES * 3):
                 part = memoryview(data)[start : start + CHUNK_BYTES * 3]
-                message = memoryview(HEADER.pack(kind, len(part)) + part)
-                while message:
-                    message = message[os.write(self.report, message) :]
+                _write_all(self.report, HEADER.pack(kind, len(part)) + part)
         except OSError:
             return  # closed by the program: then it reports nothing
 
@@ -633,11 +631,10 @@ class Supervisor:
             self.poll.register(descriptor, select.POLLIN)
         self.poll.register(self.stdin_descriptor, select.POLLOUT)
         self.cpu_seconds = cpu_seconds_of_others()
-        its = memoryview(json.dumps({name: order[name] for name in ITS_ORDER}).encode())  # type: ignore[literal-required]
+        its = json.dumps({name: order[name] for name in ITS_ORDER}).encode()  # type: ignore[literal-required]
         self.began = time.monotonic()
         try:
-            while its:
-                its = its[os.write(self.orders_descriptor, its) :]
+            _write_all(self.orders_descriptor, its)
         except BrokenPipeError:
             pass  # it is dead already, and how it died is told as of any program
         os.close(self.orders_descriptor)
@@ -976,9 +973,7 @@ class Collector:
             self._send(SKIPPED, json.dumps({"path": shown, "reason": reason}).encode())
 
     def _send(self, kind: bytes, data: bytes) -> None:
-        message = memoryview(HEADER.pack(kind, len(data)) + data)
-        while message:
-            message = message[os.write(self.pipe, message) :]
+        _write_all(self.pipe, HEADER.pack(kind, len(data)) + data)
 
 
 def _pattern_parts(pattern: str) -> list[str]:
@@ -1130,6 +1125,13 @@ def _bytes(argument: str | int) -> bytes | int:
 
 
 # --- both processes -------------------------------------------------------------------------------
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write to a pipe that blocks, however few bytes it takes at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def serve() -> Program:  # noqa: RET503 - the guest itself exits
