@@ -52,11 +52,15 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the checks say: a verdict, the lane that can tell the truth, and why."""
+    """What the checks say: a verdict, the lane that can tell the truth, and why.
+
+    `imports` is a digest of the packages that an admitted program imports, for what their use of memory says of the next.
+    """
 
     verdict: Verdict
     lane: Lane
     findings: tuple[Finding, ...]
+    imports: str | None = None
 
 
 class Checker:
@@ -195,14 +199,19 @@ def _admitted(
     reasons = list(_why_not_monty(request, profile, gate, tree, types))
     kept = tuple(one for one in types if one.severity == "warning" or request.force)
     if not reasons:
-        return Report(Verdict.ADMIT, Lane.MONTY, kept)
+        return Report(Verdict.ADMIT, Lane.MONTY, kept, _imported(tree))
     notes = tuple(
         Finding(rule="lane.container", severity="info", message=text, line=line) for text, line in reasons[:_SHOWN]
     )
     if request.lane == "monty":
         refused = [note.model_copy(update={"rule": "lane.monty", "severity": "error"}) for note in notes]
         return Report(Verdict.INEXACT, Lane.CONTAINER, (*refused, *kept))
-    return Report(Verdict.ADMIT, Lane.CONTAINER, (*kept, *notes))
+    return Report(Verdict.ADMIT, Lane.CONTAINER, (*kept, *notes), _imported(tree))
+
+
+def _imported(tree: ast.Module) -> str:
+    packages = {one.module.partition(".")[0] for one in imports(tree)}
+    return hashlib.sha256("\n".join(sorted(packages)).encode()).hexdigest()
 
 
 def _why_not_monty(

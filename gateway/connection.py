@@ -20,6 +20,7 @@ from gateway.records import (
     StoredExecution,
     StoredPosture,
     StoredReview,
+    StoredSize,
     StoredTask,
 )
 from gateway.session import Session, Value
@@ -68,6 +69,10 @@ class Reader:
     def unanswered(self) -> list[StoredExecution]:
         """Every execution without an answer, oldest first."""
         return self._session.every(statements.UNANSWERED, StoredExecution)
+
+    def memory_sizes(self, limit: int) -> list[StoredSize]:
+        """What programs were found to need, newest first."""
+        return self._session.every(statements.SIZES, StoredSize, limit=limit)
 
     def file(self, execution: str, path: str) -> bytes | None:
         """A file that an execution left."""
@@ -157,6 +162,18 @@ class Writer(Reader):
     def answer_execution(self, execution: StoredExecution) -> None:
         """Keep the answer of a program that was added without one."""
         self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+
+    def release_key(self, execution: str) -> None:
+        """Let the idempotency key of an execution stand for another one."""
+        self._session.change(statements.RELEASE_KEY, {"this": execution})
+
+    def keep_size(self, size: StoredSize) -> None:
+        """Keep what a program was found to need, in place of what was found before."""
+        found: dict[str, Value] = {"memory_bytes": size.memory_bytes, "found_at": size.found_at}
+        whose: dict[str, Value] = {"this_tenant": size.tenant, "this_imports": size.imports}
+        if not self._session.change(statements.CHANGE_SIZE, {**found, **whose}):
+            row: dict[str, Value] = {"tenant": size.tenant, "imports": size.imports, **found}
+            self._session.change(statements.ADD_SIZE, row)
 
     def add_files(self, execution: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Keep the files that an execution left."""

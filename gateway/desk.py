@@ -14,9 +14,9 @@ from gateway.callers import Caller
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
-from gateway.events import Submitted
+from gateway.events import Status, Submitted
 from gateway.isolation import Isolation
-from gateway.lifecycle import Execution, Rules, State
+from gateway.lifecycle import Rules, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.policy import LimitsRequest, Policy, Profile, limits_for
@@ -25,7 +25,7 @@ from gateway.recording import require_open
 from gateway.records import Recorded, StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.reviews import Reviews
-from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
+from gateway.rules import ANONYMOUS, anonymous_task_id, memory_max_bytes, profile_named, rules_of
 from gateway.store import Store
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
@@ -119,10 +119,10 @@ class Desk:
             live = self._keyed.get(name)
             if live is not None:
                 execution, digest = live
-            elif row := await self._store.read(lambda reader: reader.execution_keyed(*name)):
+            elif (row := await self._store.read(lambda reader: reader.execution_keyed(*name))) and not _failed(row):
                 execution, digest = row.id, row.request_digest
             else:
-                work = await self._take(asked, key)
+                work = await self._take(asked, key, replaces=row)
                 self._keyed[name] = (work.id, asked.written.digest)
                 self._runner(work.id).add_done_callback(lambda _: self._keyed.pop(name, None))
                 return work.id
@@ -133,16 +133,17 @@ class Desk:
             )
         return execution
 
-    async def _take(self, asked: _Asked, key: str | None) -> Work:
+    async def _take(self, asked: _Asked, key: str | None, *, replaces: StoredExecution | None = None) -> Work:
         at, caller, profile = now(), asked.caller, asked.profile
         task_id, stored = await self._task_for(caller, asked.request.task_id, profile)
         if stored is not None:
             require_open(stored.task)
         execution = new_id("exe")
-        event = Submitted(execution, asked.written.program, asked.limits, caller.name)
+        most = memory_max_bytes(profile, asked.request.limits)
+        event = Submitted(execution, asked.written.program, asked.limits, caller.name, memory_max_bytes=most)
         anonymous = task_id.startswith(ANONYMOUS)
         work = Work(
-            execution=Execution(execution, State.RECEIVED, event.digest, asked.limits, caller.name, "agent"),
+            execution=received(event),
             request=asked.request,
             written=asked.written,
             profile=profile,
@@ -154,6 +155,7 @@ class Desk:
             failures=stored.task.failures if stored else {},
             submitted_at=at,
             idempotency_key=key,
+            replaces=replaces.id if replaces else None,
             task=stored.id if stored else None,
         )
         work.happened(event)
@@ -194,7 +196,7 @@ class Desk:
             work, runner = running
             done, _ = await asyncio.wait({runner}, timeout=wait_seconds)
             if not done:
-                await self._conductor.record(work)
+                await self._placed(work, runner)
             elif runner.cancelled():
                 raise Unavailable("The gateway is stopping; send the request again.", retry_after_seconds=5)
             else:
@@ -202,6 +204,15 @@ class Desk:
                 if work.kept is not None and work.kept.execution.answered_at is not None:
                     return self._view(work.kept, work.answer)
         return await self._execution_view(caller, execution)
+
+    async def _placed(self, work: Work, runner: asyncio.Task[None]) -> None:
+        """Record an execution that its caller waits for no longer, once it has a place: what has none is not promised."""
+        placed = asyncio.ensure_future(work.placed.wait())
+        await asyncio.wait({placed, runner}, return_when=asyncio.FIRST_COMPLETED)
+        placed.cancel()
+        if runner.done() and not runner.cancelled():
+            runner.result()
+        await self._conductor.record(work)
 
     async def _execution_view(self, caller: Caller, execution: str) -> ExecutionView:
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
@@ -306,6 +317,11 @@ def _owned(reader: Reader, caller: Caller, execution: str) -> tuple[StoredExecut
     if row is None or stored is None:
         raise NotFound("There is no such execution.")
     return row, stored
+
+
+def _failed(row: StoredExecution) -> bool:
+    """Whether the platform failed it: then its key is free for another try, since nothing came of the first."""
+    return row.status == Status.PLATFORM_ERROR.value
 
 
 def _require_room(request: ExecutionRequest, limits: Limits) -> None:

@@ -25,11 +25,14 @@ from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.policy_file import read_policy
+from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.reviews import Reviews
 from gateway.server import Server, allow_descriptors, configure_logging, server_config
 from gateway.settings import Settings, StartError
+from gateway.sizes import MOST as MOST_SIZES
+from gateway.sizes import Sizes
 from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
@@ -59,6 +62,8 @@ class Gateway:
     store: Store
     monty: Monty
     lanes: dict[Lane, Driver]
+    queue: Queue
+    sizes: Sizes
     conductor: Conductor
     reviews: Reviews
     readiness: Readiness
@@ -77,12 +82,14 @@ class Gateway:
         ]
         try:
             await self._reap()
+            self.sizes.load(reversed(await self.store.read(lambda reader: reader.memory_sizes(MOST_SIZES))))
             await recover(self.store, self.conductor, self.policy)
             yield
         finally:
             for keeper in keepers:
                 keeper.cancel()
             await self.conductor.close(_GRACE_SECONDS)
+            await self.queue.close()
             await asyncio.gather(*keepers, return_exceptions=True)
             await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
             await self.monty.close()
@@ -132,9 +139,23 @@ def compose(settings: Settings) -> Gateway:
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python)
-    conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random)
+    chance = random.SystemRandom().random
+    queue = Queue(
+        Bounds(
+            places=policy.engine.boxes,
+            length=policy.engine.queue,
+            age_seconds=policy.engine.queue_age,
+            retry_share=policy.engine.retry_share,
+        ),
+        memory_bytes=lambda: policy.engine.memory or container.memory_bytes,
+        probe=container.probe,
+    )
+    sizes = Sizes()
+    conductor = Conductor(
+        store=store, checker=checker, lanes=lanes, changes=changes, chance=chance, queue=queue, sizes=sizes
+    )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
-    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
+    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
     limiter = Limiter(policy)
     desk = Desk(
@@ -145,11 +166,24 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor),
+        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor, queue=queue),
         limiter=limiter,
     )
     return Gateway(
-        settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, proofs, limiter, desk
+        settings,
+        policy,
+        authentication,
+        store,
+        monty,
+        lanes,
+        queue,
+        sizes,
+        conductor,
+        reviews,
+        readiness,
+        proofs,
+        limiter,
+        desk,
     )
 
 

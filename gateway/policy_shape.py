@@ -88,10 +88,18 @@ class _Closed(BaseModel):
 
 
 class Engine(_Closed):
-    """The container engine, shared by everybody."""
+    """The container engine, shared by everybody.
+
+    `memory` (bytes) is what the limits of all boxes may add up to; None is four fifths of the engine's machine.
+    `queue` programs wait at most, none longer than `queue_age` seconds. Retries add at most `retry_share` to the load.
+    """
 
     boxes: Count = 8
     spares: Annotated[int, Field(strict=True, ge=0, le=100)] = 2
+    memory: Size | None = None
+    queue: Count = 1000
+    queue_age: Seconds = 300.0
+    retry_share: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.2
 
 
 class Ceilings(_Closed):
@@ -223,11 +231,15 @@ class LimitRanges(_Closed):
 
 
 class Retries(_Closed):
-    """The platform's own tries of one execution (the first included), and the waits between them in seconds."""
+    """The platform's own tries of one execution (the first included), and the waits between them in seconds.
+
+    `memory`: what ran out of it is tried again with more, up to the limit's `max`.
+    """
 
     attempts: Annotated[int, Field(strict=True, ge=1, le=10)] = 3
     base: Seconds = 0.5
     cap: Seconds = 30.0
+    memory: StrictBool = True
 
 
 class Budget(_Closed):

@@ -38,6 +38,7 @@ _AFTER: Mapping[Status, tuple[NextAction, ...]] = MappingProxyType(
         Status.SUCCEEDED: ("continue",),
         Status.CANCELLED: ("resubmit_unchanged", "continue"),
         Status.PLATFORM_ERROR: ("resubmit_unchanged",),
+        Status.EXPIRED: ("resubmit_unchanged",),
     }
 )
 

@@ -10,6 +10,8 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from gateway.breaker import BreakerState
+from gateway.causes import Cause
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState, Turn
 from gateway.requests import Wire
@@ -112,6 +114,7 @@ class AttemptInfo(Wire):
     number: int
     lane: Lane
     ending: Ending | None
+    cause: Cause | None = None
     limits: LimitsInfo
 
 
@@ -133,6 +136,7 @@ class Answer(Wire):
         default=None, description="null: the program ended without a value."
     )
     error: Error | None = None
+    cause: Cause | None = Field(default=None, description="Why there is no result; docs/failures.md has them all.")
     exit_code: int | None = None
     signal: str | None = None
     files: list[FileOut] = Field(default_factory=list)
@@ -286,6 +290,8 @@ class ReadyView(Wire):
     )
     lanes: dict[Lane, LaneInfo]
     live_executions: int
+    breaker: BreakerState = Field(description="Of the engine: programs for a box wait unless it is `closed`.")
+    queued: int = Field(description="Programs that wait for a box.")
     open_reviews: int | None = Field(description="null where the store cannot be read.")
     policy: str
     version: str

@@ -37,13 +37,22 @@ SPARE_CALLS: Final = 4  # for questions and the janitor, beside one call for eac
 
 _FAILURES: Final = (DockerException, requests.RequestException, OSError, ValueError)
 _REMOVAL_GOES_ON: Final = 409
+_LONGEST_RETRY_AFTER: Final = 300.0  # seconds that we let anybody make us wait
 
 
 class EngineError(Exception):
     """The engine failed, refused, or did not answer in time."""
 
 
-class ImageMissingError(EngineError):
+class EngineRefusedError(EngineError):
+    """The engine answered, and refused. `retry_after_seconds` is what it asked for, if it did."""
+
+    def __init__(self, words: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(words)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ImageMissingError(EngineRefusedError):
     """The engine has no such image."""
 
 
@@ -51,7 +60,7 @@ class ImageMissingError(EngineError):
 class Description:
     """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator.
 
-    `facts` are those of its default runtime, `runtimes` the names of all that it has.
+    `facts` are those of its default runtime, `runtimes` the names of all that it has; `memory_bytes` is its machine's.
     """
 
     version: str
@@ -59,6 +68,7 @@ class Description:
     facts: EngineFacts
     runtimes: frozenset[str]
     complaints: tuple[str, ...]
+    memory_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +201,8 @@ class Engine:
             raise ImageMissingError(_words(error)) from error
         except TimeoutError as error:
             raise EngineError(f"the engine did not answer within {seconds:g} s") from error
+        except APIError as error:
+            raise EngineRefusedError(_words(error), _retry_after(error)) from error
         except _FAILURES as error:
             raise EngineError(_words(error)) from error
 
@@ -240,6 +252,12 @@ def _words(error: Exception) -> str:
     return " ".join(str(text).split())[:500] or type(error).__name__
 
 
+def _retry_after(error: APIError) -> float | None:
+    """Seconds that a refusal asks to wait: a number, as engines' proxies send; a date is not read."""
+    said = "" if error.response is None else str(error.response.headers.get("Retry-After", ""))
+    return min(float(said), _LONGEST_RETRY_AFTER) if said.isascii() and said.isdigit() else None
+
+
 def _description(info: Mapping[str, object]) -> Description:
     named = info.get("Runtimes")
     runtimes = {str(name): made_of for name, made_of in named.items()} if isinstance(named, dict) else {}
@@ -270,4 +288,5 @@ def _description(info: Mapping[str, object]) -> Description:
         ),
         runtimes=frozenset(runtimes),
         complaints=tuple(words for words, holds in wanted.items() if not holds),
+        memory_bytes=memory if isinstance(memory := info.get("MemTotal"), int) and memory > 0 else None,
     )
