@@ -28,7 +28,7 @@ from gateway.policy_file import read_policy
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.reviews import Reviews
-from gateway.server import Server, allow_descriptors, configure_logging, server_config
+from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
 from gateway.settings import Settings, StartError
 from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
@@ -208,6 +208,7 @@ def serve(settings: Settings) -> None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
     server = Server(server_config(gateway.app(), settings))
+    spare_the_collector()
     server.run()
     del lock
     if not server.started:
