@@ -68,6 +68,7 @@ class Conductor:
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
         self.late_results = 0  # of attempts that were not current any more; nothing of them counts
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        self._live: Counter[tuple[str, str]] = Counter()  # of them, by tenant and caller
         self._kept_policies: set[str] = set()  # by their digests; as many as there are profiles
         self._letting_go = False
 
@@ -77,8 +78,15 @@ class Conductor:
         work.began = time.monotonic() - waited_before
         runner = asyncio.create_task(self._drive(work), name=work.id)
         self._running[work.id] = (work, runner)
-        runner.add_done_callback(lambda _: self._running.pop(work.id, None))
+        self._live[work.tenant, work.caller] += 1
+        runner.add_done_callback(lambda _: self._ended(work))
         return runner
+
+    def _ended(self, work: Work) -> None:
+        del self._running[work.id]
+        self._live[work.tenant, work.caller] -= 1
+        if not self._live[work.tenant, work.caller]:
+            del self._live[work.tenant, work.caller]
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
         """A live execution and its task."""
@@ -86,7 +94,7 @@ class Conductor:
 
     def live_of(self, tenant: str, caller: str) -> int:
         """How many executions of one caller are live."""
-        return sum((work.tenant, work.caller) == (tenant, caller) for work, _ in self._running.values())
+        return self._live[tenant, caller]
 
     def live_attempts(self) -> frozenset[tuple[str, int]]:
         """The (execution, attempt) pairs that a box may belong to."""

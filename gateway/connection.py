@@ -109,11 +109,19 @@ class Reader:
 
 
 class Writer(Reader):
-    """Finds and writes within one part of a transaction. `changed` are the tasks that it changed, as it left them."""
+    """Finds and writes within one part of a transaction.
 
-    def __init__(self, session: Session) -> None:
+    `changed` are the tasks that it changed, as it left them; `left` those that its connection changed, by id.
+    """
+
+    def __init__(self, session: Session, left: dict[str, StoredTask]) -> None:
         super().__init__(session)
         self.changed: list[StoredTask] = []
+        self._left = left
+
+    def task(self, task: str) -> StoredTask | None:
+        """See `Reader.task`. Moving on what another gateway moved on meanwhile fails, and forgets."""
+        return self._left.get(task) or super().task(task)
 
     def open_task(self, task: str, opened: Task, event: Event, at: datetime) -> StoredTask:
         """Begin a task's log with its first event, which made `opened`."""
@@ -128,7 +136,7 @@ class Writer(Reader):
         }
         self._session.change(statements.ADD_TASK, {**row, **_projection(opened, str(logged["hash"]))})
         self._add_events([logged])
-        return self._left(StoredTask(id=task, head=str(logged["hash"]), task=opened))
+        return self._leave(StoredTask(id=task, head=str(logged["hash"]), task=opened))
 
     def append(self, stored: StoredTask, events: Sequence[Event], at: datetime) -> StoredTask:
         """Append to a log and move its projection on; raises `IllegalEvent` for what cannot happen."""
@@ -142,10 +150,11 @@ class Writer(Reader):
         place: dict[str, Value] = {"this": stored.id, "seq_before": stored.task.seq}
         if self._session.change(statements.MOVE_TASK, {**place, **_projection(task, head)}) != 1:
             raise Unavailable("The task was changed by another gateway at the same moment.")
-        return self._left(StoredTask(id=stored.id, head=head, task=task))
+        return self._leave(StoredTask(id=stored.id, head=head, task=task))
 
-    def _left(self, stored: StoredTask) -> StoredTask:
+    def _leave(self, stored: StoredTask) -> StoredTask:
         self.changed.append(stored)
+        self._left[stored.id] = stored
         return stored
 
     def _add_events(self, rows: Sequence[Mapping[str, Value]]) -> None:

@@ -22,7 +22,7 @@ from gateway.metrics import Metrics
 from gateway.policy import LimitsRequest, Policy, Profile, limits_for
 from gateway.readiness import Readiness
 from gateway.recording import require_open
-from gateway.records import Recorded, StoredExecution, StoredTask
+from gateway.records import StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, memory_max_bytes, profile_named, rules_of
@@ -31,7 +31,6 @@ from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
 from gateway.wire import (
-    Answer,
     ExecutionView,
     IsolationView,
     PolicyView,
@@ -201,8 +200,10 @@ class Desk:
                 raise Unavailable("The gateway is stopping; send the request again.", retry_after_seconds=5)
             else:
                 runner.result()
-                if work.kept is not None and work.kept.execution.answered_at is not None:
-                    return self._view(work.kept, work.answer)
+                kept = work.kept
+                if kept is not None and kept.execution.answered_at is not None:
+                    # what reading it again would show: it was committed a moment ago
+                    return execution_view(kept.execution, kept.task.task, work.rules, work.answer)
         return await self._execution_view(caller, execution)
 
     async def _placed(self, work: Work, runner: asyncio.Task[None]) -> None:
@@ -217,11 +218,6 @@ class Desk:
     async def _execution_view(self, caller: Caller, execution: str) -> ExecutionView:
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
         return execution_view(row, stored.task, self._rules(row, stored))
-
-    def _view(self, kept: Recorded, answer: Answer | None) -> ExecutionView:
-        """What reading it again would show: it was committed a moment ago."""
-        row, stored = kept.execution, kept.task
-        return execution_view(row, stored.task, self._rules(row, stored), answer)
 
     def _rules(self, row: StoredExecution, stored: StoredTask) -> Rules:
         return rules_of(profile_named(self._policy, row.profile), anonymous=stored.task.anonymous)

@@ -29,7 +29,7 @@ from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.reviews import Reviews
-from gateway.server import Server, allow_descriptors, configure_logging, server_config
+from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
 from gateway.settings import Settings, StartError
 from gateway.sizes import MOST as MOST_SIZES
 from gateway.sizes import Sizes
@@ -242,6 +242,7 @@ def serve(settings: Settings) -> None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
     server = Server(server_config(gateway.app(), settings))
+    spare_the_collector()
     server.run()
     del lock
     if not server.started:

@@ -89,9 +89,8 @@ def execution_view(row: StoredExecution, task: Task, rules: Rules, answer: Answe
     status = _status(row, task)
     if answer is None:
         answer = Answer.model_validate_json(row.answer) if row.answer else _live_answer(row, task)
-    parts = {name: getattr(answer, name) for name in Answer.model_fields}
-    return ExecutionView.model_construct(
-        **parts,
+    return ExecutionView(
+        **vars(answer),
         id=row.id,
         status=status,
         source=row.answer_source,
