@@ -206,11 +206,6 @@ class Program:
         self.report_identity = os.fstat(report).st_ino
         self.process = os.getpid()
         self.streams = (sys.stdout, sys.stderr)
-        self.main: ModuleType = type(sys)("__main__")
-        self.names = self.main.__dict__
-        self.names.update({"__builtins__": sys.modules["builtins"], "__file__": SOURCE, "__cached__": None})
-        if sys.version_info < (3, 14):
-            self.names["__annotations__"] = {}
         self.set_aside()
 
     def set_aside(self) -> None:
@@ -219,9 +214,14 @@ class Program:
         self.frozen = gc.get_freeze_count()
 
     def take(self, order: Order) -> None:
-        """Take on what is to be run."""
+        """Take on what is to be run. Its names are new, so that the collector finds them at the interpreter's end."""
         self.source = order["code"].removeprefix("\ufeff")
         self.output_bytes = order["output_bytes"]
+        self.main: ModuleType = type(sys)("__main__")
+        self.names = self.main.__dict__
+        self.names.update({"__builtins__": sys.modules["builtins"], "__file__": SOURCE, "__cached__": None})
+        if sys.version_info < (3, 14):
+            self.names["__annotations__"] = {}
         self.names.update(order["inputs"])
 
     def compile(self) -> tuple[CodeType, CodeType | None]:
@@ -251,6 +251,9 @@ class Program:
     def succeed(self, value: object) -> None:
         """Report the value of the last expression."""
         if os.getpid() == self.process:
+            if value is None and self.output_bytes >= len("null"):  # as most programs end
+                self._send(RESULT_JSON, b"null")
+                return
             need("value")
             form, text = encode_result(value, self.output_bytes)
             self._send(RESULT_JSON if form == "json" else RESULT_REPR, text.encode())
@@ -369,7 +372,6 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     sys.path.insert(0, HOME)
     sys.setrecursionlimit(sys.getrecursionlimit() + 1)  # one frame of the guest stays below the program
     program = Program(own)
-    sys.modules["__main__"] = program.main
     order = _await_order(orders, program)
     if order["env"]:
         os.environ.update(order["env"])
@@ -378,6 +380,7 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = ["python3", *sys.argv]
     program.take(order)
+    sys.modules["__main__"] = program.main
     return program
 
 

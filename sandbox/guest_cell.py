@@ -12,7 +12,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
-from sandbox.guest import CGROUP, HOME, PR_SET_DUMPABLE, TOLD_DESCRIPTOR, type_name
+from sandbox.guest import CGROUP, HOME, PR_SET_DUMPABLE, TOLD_DESCRIPTOR, get_ready, need, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,8 @@ class Cell:
         self.maps = [(f"/proc/self/{name}", text.encode()) for name, text in maps]
         self.mounts = [tuple(None if one is None else _bytes(one) for one in mount) for mount in _mounts(terms)]
         self.filter = _filter(*self.numbers)
+        get_ready()
+        need("files")
         for name in terms["preload"]:
             try:
                 __import__(name)
