@@ -31,7 +31,10 @@ def functions(code: CodeType) -> dict[str, tuple[list[tuple[str, object]], tuple
 def _operations(code: CodeType) -> list[tuple[str, object]]:
     """But for what depends on the place of a docstring, and on whether a module was imported."""
     return [
-        (one.opname.replace("METHOD", "ATTR"), None if one.opcode in dis.hasjrel or isinstance(one.argval, CodeType) else one.argval)
+        (
+            one.opname.replace("METHOD", "ATTR"),
+            None if one.opcode in dis.hasjrel or isinstance(one.argval, CodeType) else one.argval,
+        )
         for one in dis.get_instructions(code)
         if one.opname not in {"NOP", "PUSH_NULL"}
     ]

@@ -6,7 +6,6 @@ import ast
 import json
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import pytest
