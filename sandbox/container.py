@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sandbox import janitor
-from sandbox.attach import EngineAddress
 from sandbox.box import Box
+from sandbox.calls import EngineAddress
 from sandbox.conversation import Conversation, Silence
 from sandbox.driver import Readiness, UnfitError
 from sandbox.engine import REMOVE_SECONDS, Engine, EngineError, EngineRefusedError, Image, ImageMissingError

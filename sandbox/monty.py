@@ -36,7 +36,7 @@ from pydantic_monty import (
 
 from sandbox.diagnostics import Diagnostic, read_diagnostics
 from sandbox.driver import Readiness
-from sandbox.guest import encode_result
+from sandbox.guest_value import encode_result
 from sandbox.job import Job, JsonValue, Lane
 from sandbox.monty_text import MontySource, UnfitError, faithful, monty_source, unfit_inputs
 from sandbox.outcome import Ending, Evidence, Outcome, Output, Result, Usage
