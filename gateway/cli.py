@@ -101,6 +101,10 @@ def run(  # noqa: PLR0913  # the options of a program
     outputs: Annotated[Pairs, typer.Option("--output", metavar="GLOB", help="Files to bring back.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to put them.")] = None,
     stdin_file: Annotated[Path | None, typer.Option(help="What the program reads from stdin.")] = None,
+    schema: Annotated[Path | None, typer.Option(metavar="FILE", help="A JSON Schema that the result keeps.")] = None,
+    expect: Annotated[
+        Pairs, typer.Option(metavar="NAME=VALUE", help='As max_stdout_bytes=99, files=["a.csv"].')
+    ] = None,
     lane: Annotated[LaneChoice, typer.Option(help="Where to run.")] = LaneChoice.AUTO,
     force: Annotated[bool, typer.Option("--force", help="Run it although a name surely does not exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
@@ -120,6 +124,9 @@ def run(  # noqa: PLR0913  # the options of a program
         request["stdin"] = arguments.text_of(str(stdin_file))
     if limits:
         request["limits"] = arguments.values(limits)
+    if schema or expect:
+        promised = {"result_schema": arguments.json_value(arguments.text_of(str(schema)))} if schema else {}
+        request["expect"] = {**promised, **arguments.values(expect or ())}
     with _gateway() as client:
         with output.spinner():
             view = _submit(client, request)

@@ -18,11 +18,13 @@ from gateway.changes import Changes
 from gateway.checks import Checker, error_of
 from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status
+from gateway.expectations import Expectations
 from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
 from gateway.recording import record_work
 from gateway.records import Recorded
 from gateway.retries import backoff_seconds
+from gateway.schemas import Schemas
 from gateway.steps import Check, Run, Step, next_step
 from gateway.store import Store
 from gateway.times import now
@@ -40,19 +42,21 @@ _STORE_RETRY_SECONDS = 1.0
 class Conductor:
     """Runs executions to their answers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts that it stands on
         self,
         store: Store,
         checker: Checker,
         lanes: Mapping[Lane, Driver],
         changes: Changes,
         chance: Callable[[], float],
+        expectations: Expectations | None = None,
     ) -> None:
         self._store = store
         self._checker = checker
         self._lanes = lanes
         self._changes = changes
         self._chance = chance
+        self._expectations = expectations or Expectations(Schemas())
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
         self._kept_policies: set[str] = set()  # by their digests; as many as there are profiles
         self._letting_go = False
@@ -193,7 +197,7 @@ class Conductor:
         if step.lane is Lane.CONTAINER:
             await self.record(work)
         outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
-        work.outcome = outcome
+        work.outcome = outcome = await self._expectations.judged(work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
         mark = fingerprint(outcome, work.request.code) if outcome.fault is Fault.CODE else None

@@ -15,6 +15,7 @@ from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Submitted
+from gateway.expectations import Expectations
 from gateway.isolation import Isolation
 from gateway.lifecycle import Execution, Rules, State
 from gateway.limiter import Limiter
@@ -73,6 +74,7 @@ class Desk:
         isolation: Isolation,
         metrics: Metrics,
         limiter: Limiter,
+        expectations: Expectations,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -83,6 +85,7 @@ class Desk:
         self._isolation = isolation
         self._metrics = metrics
         self._limiter = limiter
+        self._expectations = expectations
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -94,6 +97,7 @@ class Desk:
         profile = self._policy.resolve(caller.profile)
         limits = self._limits(profile, request.limits)
         _require_room(request, limits)
+        await self._expectations.require_sound(request.expect)
         asked = _Asked(caller, request, written(request), profile, limits)
         if idempotency_key is None:
             execution = (await self._take(asked, None)).id

@@ -20,6 +20,7 @@ from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.desk import Desk
 from gateway.errors import Unavailable
+from gateway.expectations import Expectations
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
@@ -28,6 +29,7 @@ from gateway.policy_file import read_policy
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.reviews import Reviews
+from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config
 from gateway.settings import Settings, StartError
 from gateway.source import ignore_warnings
@@ -64,6 +66,7 @@ class Gateway:
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
+    expectations: Expectations
     desk: Desk
 
     @asynccontextmanager
@@ -86,6 +89,7 @@ class Gateway:
             await asyncio.gather(*keepers, return_exceptions=True)
             await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
             await self.monty.close()
+            await self.expectations.close()
             await self.store.close()
 
     async def _prove(self) -> None:
@@ -132,7 +136,8 @@ def compose(settings: Settings) -> Gateway:
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python)
-    conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random)
+    expectations = Expectations(Schemas())
+    conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random, expectations)
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
@@ -147,9 +152,22 @@ def compose(settings: Settings) -> Gateway:
         isolation=Isolation(proven, proofs, kinds),
         metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor),
         limiter=limiter,
+        expectations=expectations,
     )
     return Gateway(
-        settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, proofs, limiter, desk
+        settings=settings,
+        policy=policy,
+        authenticator=authentication,
+        store=store,
+        monty=monty,
+        lanes=lanes,
+        conductor=conductor,
+        reviews=reviews,
+        readiness=readiness,
+        proofs=proofs,
+        limiter=limiter,
+        expectations=expectations,
+        desk=desk,
     )
 
 

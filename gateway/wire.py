@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState, Turn
-from gateway.requests import Wire
+from gateway.requests import Expect, Wire
 from sandbox.job import Lane
 from sandbox.outcome import Ending, LimitName
 
@@ -209,6 +209,7 @@ class TryView(Wire):
 
     execution: ExecutionView
     code: str
+    expect: Expect | None = Field(default=None, description="What the run has to come to besides its success.")
     diff: str = Field(
         description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
     )
