@@ -23,6 +23,7 @@ from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
 from gateway.recording import record_work
 from gateway.records import Recorded
+from gateway.resources import effective
 from gateway.retries import backoff_seconds
 from gateway.schemas import Schemas
 from gateway.steps import Check, Run, Step, next_step
@@ -184,7 +185,7 @@ class Conductor:
 
     async def _check(self, work: Work) -> None:
         began = time.perf_counter()
-        report = await self._checker.check(work.request, work.profile)
+        report = await self._checker.check(work.request, work.profile, ruled=work.execution.source == "reviewer")
         work.timings["checks"] = time.perf_counter() - began
         work.findings = report.findings
         work.happened(Checked(work.id, report.verdict, report.lane))
@@ -222,6 +223,7 @@ class Conductor:
             update={
                 "findings": list(work.findings),
                 "attempts": attempts_info(work.execution.attempts),
+                "limits": effective(work.profile, work.request, work.execution.limits),
                 "timings": {**timings, "total": round(time.monotonic() - work.began, 6)},
             }
         )

@@ -20,13 +20,15 @@ from gateway.isolation import Isolation
 from gateway.lifecycle import Execution, Rules, State
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
-from gateway.policy import LimitsRequest, Policy, Profile, limits_for
+from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import Recorded, StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.resources import limits_of
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
+from gateway.script_block import may_declare
 from gateway.store import Store
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
@@ -95,7 +97,7 @@ class Desk:
     ) -> ExecutionView:
         """Take a program: see `service.Service.submit`."""
         profile = self._policy.resolve(caller.profile)
-        limits = self._limits(profile, request.limits)
+        limits = self._limits(profile, request)
         _require_room(request, limits)
         await self._expectations.require_sound(request.expect)
         asked = _Asked(caller, request, written(request), profile, limits)
@@ -105,14 +107,15 @@ class Desk:
             execution = await self._take_once(asked, idempotency_key)
         return await self._answer_of(caller, execution, wait_seconds)
 
-    def _limits(self, profile: Profile, asked: LimitsRequest | None) -> Limits:
-        usual = self._usual.get(profile.name) if asked is None else None
+    def _limits(self, profile: Profile, request: ExecutionRequest) -> Limits:
+        silent = request.limits is None and not may_declare(request.code)
+        usual = self._usual.get(profile.name) if silent else None
         if usual is not None:
             return usual
-        limits = limits_for(profile, asked)
+        limits = limits_of(profile, request)
         if not isinstance(limits, Limits):
             raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
-        if asked is None:
+        if silent:
             self._usual[profile.name] = limits
         return limits
 

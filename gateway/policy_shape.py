@@ -78,6 +78,11 @@ _Sha256 = Annotated[
     _matching("[0-9a-f]{64}", "the SHA-256 of a key (64 hexadecimal digits, lower case)", secret=True),
     AfterValidator(_of_something),
 ]
+_Package = Annotated[
+    StrictStr,
+    _matching(r"[A-Za-z0-9]([\w.-]{0,62}[A-Za-z0-9])?(==[\w.!+-]{1,64})?", "a package (write numpy or numpy==2.1.0)"),
+]
+_Packages = Annotated[tuple[_Package, ...], AfterValidator(_sorted)]
 _Modules = Annotated[tuple[_Module, ...], AfterValidator(_sorted)]
 
 
@@ -157,11 +162,15 @@ class IsolationMode(StrEnum):
 
 
 class Isolation(_Closed):
-    """The box. `runtime` None is the engine's default; `preload` are modules that a cell imports before any program."""
+    """The box. `runtime` None is the engine's default; `preload` are modules that a cell imports before any program.
+
+    `packages` are the distributions that the image has besides the standard library, with or without their version.
+    """
 
     mode: IsolationMode = IsolationMode.CONTAINER
     preload: _Modules = ()
     image: _Image = "airlock-guest:latest"
+    packages: _Packages = ()
     runtime: _Runtime | None = None
 
     def cell(self, owner: str) -> Cell | None:
@@ -251,10 +260,14 @@ class Costs(_Closed):
 
 
 class ReviewRules(_Closed):
-    """How often people may let one task go on, and how long (seconds) a review stays open."""
+    """How often people may let one task go on, and how long (seconds) a review stays open.
+
+    `above_default`: a program that asks for more than a limit's default is first shown to a person.
+    """
 
     grants_per_task: Annotated[int, Field(strict=True, ge=0, le=1000)] = 2
     expires: Seconds = 86400.0
+    above_default: StrictBool = False
 
 
 class Rates(_Closed):

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from gateway.events import Admitted, Answered, EscalationReason, RulingKind, Status, Verdict
-from gateway.lifecycle import Execution, Failure, Rules, State, Task, TaskState
+from gateway.lifecycle import HELD, Execution, Failure, Rules, State, Task, TaskState
 from sandbox.job import Lane, Limits
 from sandbox.outcome import Ending, Fault
 
@@ -81,6 +81,8 @@ def _rule_on_checks(execution: Execution, rules: Rules) -> Admitted | Answered:
             return Admitted(execution.id, execution.lane or Lane.CONTAINER, execution.limits)
         case Verdict.DENIED:
             return Answered(execution.id, Status.DENIED, rules.cost_denied, fingerprint="denied")
+        case Verdict.HELD:
+            return Answered(execution.id, Status.DENIED, 0, fingerprint=HELD)
         case verdict:
             return Answered(execution.id, Status.REJECTED, 1, fingerprint=f"rejected:{verdict}")
 
@@ -99,7 +101,11 @@ def _rule_on_outcome(execution: Execution, rules: Rules) -> Admitted | Answered:
 
 def escalation(task: Task, rules: Rules) -> EscalationReason | None:
     """Why a person has to look at the task now, if so. Asked after every answer."""
-    if task.state is not TaskState.OPEN or task.last_failure is None or not task.in_a_row:
+    if task.state is not TaskState.OPEN or task.last_failure is None:
+        return None
+    if task.last_failure.reason is EscalationReason.ABOVE_DEFAULT_LIMITS:
+        return EscalationReason.ABOVE_DEFAULT_LIMITS
+    if not task.in_a_row:
         return None
     if max(task.fingerprints.values(), default=0) >= rules.same_failure:
         return EscalationReason.STUCK

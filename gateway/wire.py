@@ -106,6 +106,15 @@ class LimitsInfo(Wire):
     output_bytes: int
 
 
+LimitSource: TypeAlias = Literal["default", "request", "code", "reviewer"]
+
+
+class EffectiveLimits(LimitsInfo):
+    """What an execution may use, and who said so."""
+
+    sources: dict[Literal["cpu", "memory", "time", "pids", "disk", "output"], LimitSource]
+
+
 class AttemptInfo(Wire):
     """One try by the gateway; `ending` is null while it runs."""
 
@@ -141,6 +150,9 @@ class Answer(Wire):
     usage: UsageInfo | None = None
     timings: dict[str, float] = Field(default_factory=dict, description="Seconds by phase.")
     attempts: list[AttemptInfo] = Field(default_factory=list)
+    limits: EffectiveLimits | None = Field(
+        default=None, description="What it may use, and where each limit comes from. null: it is not answered yet."
+    )
     python: str | None = None
     posture: str | None = Field(
         default=None, description="Digest of all that isolated the program; `/v1/isolation/{digest}` has it whole."
