@@ -20,12 +20,13 @@ from typing import Protocol, TypeAlias, TypeVar
 from pydantic import JsonValue
 
 from gateway.events import Verdict
-from gateway.policy import Imports, LimitsRequest, Profile, TypeCheck
+from gateway.policy import CacheScope, Imports, LimitsRequest, Profile, TypeCheck
 from gateway.requests import ExecutionRequest
 from gateway.resources import held, lane_of, wrong_with_declaration
 from gateway.script_block import declared, may_declare
 from gateway.source import HOST_PYTHON, Unreadable, imports, nesting, parse
 from gateway.wire import Error, Finding
+from sandbox.determinism import deterministic
 from sandbox.diagnostics import Diagnostic, DiagnosticKind
 from sandbox.exactness import inexact
 from sandbox.job import Lane
@@ -59,6 +60,7 @@ class Report:
     verdict: Verdict
     lane: Lane
     findings: tuple[Finding, ...]
+    deterministic: bool = False  # where the policy has a cache: whether it comes to the same each time
 
 
 class Checker:
@@ -224,7 +226,8 @@ def _admitted(
     reasons = list(_why_not_monty(request, profile, gate, tree, types))
     kept = tuple(one for one in types if one.severity == "warning" or request.force)
     if not reasons:
-        return Report(Verdict.ADMIT, Lane.MONTY, kept)
+        caches = profile.cache.scope is not CacheScope.NONE
+        return Report(Verdict.ADMIT, Lane.MONTY, kept, caches and deterministic(tree))
     notes = tuple(
         Finding(rule="lane.container", severity="info", message=text, line=line) for text, line in reasons[:_SHOWN]
     )

@@ -107,6 +107,7 @@ def run(  # noqa: PLR0913  # the options of a program
     ] = None,
     lane: Annotated[LaneChoice, typer.Option(help="Where to run.")] = LaneChoice.AUTO,
     force: Annotated[bool, typer.Option("--force", help="Run it although a name surely does not exist.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run it although its result may be known.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Run a program, print what it prints, and exit as it does."""
@@ -129,7 +130,7 @@ def run(  # noqa: PLR0913  # the options of a program
         request["expect"] = {**promised, **arguments.values(expect or ())}
     with _gateway() as client:
         with output.spinner():
-            view = _submit(client, request)
+            view = _submit(client, request, fresh=fresh)
         if as_json:
             typer.echo(json.dumps(json.loads(view.model_dump_json()), indent=2))
         else:
@@ -273,9 +274,9 @@ def _reviewer_key(path: Path) -> str | None:
         return None
 
 
-def _submit(client: Client, request: dict[str, JsonValue]) -> ExecutionView:
+def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool) -> ExecutionView:
     try:
-        return client.submit(request)
+        return client.submit(request, fresh=fresh)
     except RefusedError as error:
         if error.execution is None:
             raise

@@ -56,6 +56,10 @@ class Reader:
             statements.EXECUTION_KEYED, StoredExecution, tenant=tenant, caller=caller, idempotency_key=key
         )
 
+    def result(self, key: str) -> StoredExecution | None:
+        """The execution whose record answers all of its kind."""
+        return self._session.one(statements.RESULT, StoredExecution, key=key)
+
     def execution_heads(self, task: str, limit: int) -> list[ExecutionHead]:
         """A task's executions without their bodies, newest first: ids sort by time, also where the clock was set back."""
         return self._session.every(statements.EXECUTION_HEADS, ExecutionHead, task=task, limit=limit)
@@ -157,6 +161,11 @@ class Writer(Reader):
     def answer_execution(self, execution: StoredExecution) -> None:
         """Keep the answer of a program that was added without one."""
         self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+
+    def keep_result(self, key: str, execution: str) -> None:
+        """From now on this execution's record answers all of its kind."""
+        if not self._session.change(statements.MOVE_RESULT, {"execution": execution, "this": key}):
+            self._session.change(statements.ADD_RESULT, {"key": key, "execution": execution})
 
     def add_files(self, execution: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Keep the files that an execution left."""

@@ -59,6 +59,7 @@ class _Asked:
     written: Written
     profile: Profile
     limits: Limits
+    fresh: bool
 
 
 class Desk:
@@ -93,14 +94,20 @@ class Desk:
         self._keying = asyncio.Lock()
 
     async def submit(
-        self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
+        self,
+        caller: Caller,
+        request: ExecutionRequest,
+        *,
+        idempotency_key: str | None,
+        wait_seconds: float | None,
+        fresh: bool = False,
     ) -> ExecutionView:
         """Take a program: see `service.Service.submit`."""
         profile = self._policy.resolve(caller.profile)
         limits = self._limits(profile, request)
         _require_room(request, limits)
         await self._expectations.require_sound(request.expect)
-        asked = _Asked(caller, request, written(request), profile, limits)
+        asked = _Asked(caller, request, written(request), profile, limits, fresh)
         if idempotency_key is None:
             execution = (await self._take(asked, None)).id
         else:
@@ -162,6 +169,7 @@ class Desk:
             submitted_at=at,
             idempotency_key=key,
             task=stored.id if stored else None,
+            fresh=asked.fresh,
         )
         work.happened(event)
         self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))

@@ -278,6 +278,20 @@ class Rates(_Closed):
     executions: Count = 256
 
 
+class CacheScope(StrEnum):
+    """Whose earlier result may answer a program that comes to the same each time."""
+
+    NONE = "none"  # nobody's
+    TENANT = "tenant"  # its own tenant's
+    SHARED = "shared"  # that of any tenant with an equal profile
+
+
+class Cache(_Closed):
+    """Whether results are used again."""
+
+    scope: CacheScope = CacheScope.NONE
+
+
 class ProfileBody(_Closed):
     """The sections of a profile. In the file every one of them, and every key in them, may be left out."""
 
@@ -290,6 +304,7 @@ class ProfileBody(_Closed):
     costs: Costs = Costs()
     review: ReviewRules = ReviewRules()
     rates: Rates = Rates()
+    cache: Cache = Cache()
 
 
 class ProfileEntry(ProfileBody):

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -24,7 +25,9 @@ LIMITS: Final[Mapping[str, Literal["cpu", "memory", "time"]]] = {"cpu": "cpu", "
 _MARK: Final = "# /// script"
 _START: Final = re.compile(r"# /// ([a-zA-Z0-9-]+)")
 _END: Final = "# ///"
-_LARGEST: Final = 4 << 10  # characters of TOML, whose reader can take time that grows with the square of them
+_LARGEST: Final = 2 << 10  # characters of TOML, whose reader can take time that grows with the square of them: 15 ms
+_REMEMBERED: Final = 64  # programs: each is asked about several times on its way
+_REMEMBERED_CHARACTERS: Final = 32 << 10
 _LONGEST: Final = 200  # characters of one requirement
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _NO_LIMITS: Final = LimitsRequest()
@@ -77,6 +80,10 @@ def declared(code: str) -> Declared:
     """What the program's block says; `NOTHING` where it has none."""
     if not may_declare(code):
         return NOTHING
+    return _remembered(code) if len(code) <= _REMEMBERED_CHARACTERS else _declared(code)
+
+
+def _declared(code: str) -> Declared:
     found = [(line, content) for kind, line, content in blocks(code) if kind == "script"]
     if not found:
         return NOTHING
@@ -95,6 +102,9 @@ def declared(code: str) -> Declared:
     except (RecursionError, ValueError):  # nested or numbered beyond what the reader bears
         return _wrong(first, "this TOML cannot be read")
     return _read(table, _Places(content, first))
+
+
+_remembered = lru_cache(_REMEMBERED)(_declared)
 
 
 def blocks(code: str) -> Iterator[tuple[str, int, str]]:

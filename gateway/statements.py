@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import ColumnElement, Insert, Select, Table, Update, bindparam, func, insert, select, update
 
 from gateway.records import EXECUTION_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS
-from gateway.tables import events, executions, files, policies, postures, reviews, tasks
+from gateway.tables import events, executions, files, policies, postures, results, reviews, tasks
 
 _Query: TypeAlias = Select[tuple[object, ...]]
 
@@ -67,6 +67,10 @@ ADD_EXECUTION: Final[Insert] = insert(executions)
 ANSWER_EXECUTION: Final = _changing(
     executions, "id", "status", "answer_source", "repeats", "answer", "answered_at"
 ).where(executions.c.answered_at.is_(None))
+
+RESULT: Final = _EXECUTION.join(results, results.c.execution == executions.c.id).where(_is(results.c.key))
+ADD_RESULT: Final[Insert] = insert(results)
+MOVE_RESULT: Final = _changing(results, "key", "execution")
 
 FILE: Final[_Query] = select(files.c.content).where(_is(files.c.execution), _is(files.c.path))
 ADD_FILES: Final[Insert] = insert(files)

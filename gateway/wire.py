@@ -153,6 +153,10 @@ class Answer(Wire):
     limits: EffectiveLimits | None = Field(
         default=None, description="What it may use, and where each limit comes from. null: it is not answered yet."
     )
+    cached: bool = Field(
+        default=False,
+        description="It was not run: one of its kind was, and comes to the same each time. Costs nothing.",
+    )
     python: str | None = None
     posture: str | None = Field(
         default=None, description="Digest of all that isolated the program; `/v1/isolation/{digest}` has it whole."
@@ -171,7 +175,10 @@ class ExecutionView(Answer, _Named):
 
     source: Literal["program", "human", "record"] | None = None
     of: str | None = Field(default=None, description="The reviewed execution that this one was made from.")
-    repeats: str | None = Field(default=None, description="The failed execution whose record answered this one.")
+    repeats: str | None = Field(
+        default=None,
+        description="The earlier execution whose record answered this one: one that failed, or with `cached` one that succeeded.",
+    )
     retryable: bool = False
     submitted_at: datetime
     answered_at: datetime | None = None

@@ -120,6 +120,7 @@ CHANGED = {
     "rates.requests": "60001",
     "rates.burst": "2001",
     "rates.executions": "257",
+    "cache.scope": "tenant",
 }
 
 
