@@ -88,7 +88,7 @@ def _error(outcome: Outcome, limits: Limits) -> Error | None:
             type=error.type,
             message=error.message,
             line=error.line,
-            traceback=error.traceback,
+            traceback=error.traceback or None,
             hint=hint,
         )
     if outcome.signal is not None:

@@ -21,9 +21,11 @@ class Cause(StrEnum):
     TOO_COMPLEX = "too_complex"
     FIX_FIRST = "fix_first"
     INEXACT = "inexact"
+    HELD = "held"
     EXCEPTION = "exception"
     EXIT_CODE = "exit_code"
     SIGNAL = "signal"
+    BAD_RESULT = "bad_result"
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
     OUTPUT_LIMIT_EXCEEDED = "output_limit_exceeded"
@@ -44,7 +46,7 @@ class Cause(StrEnum):
 
 Family: TypeAlias = Literal["semantic", "policy", "infrastructure", "lane", "caller"]
 Charge: TypeAlias = Literal["1", "costs.policy_denied", "nothing"]
-Again: TypeAlias = Literal["agent", "gateway", "nobody"]
+Again: TypeAlias = Literal["agent", "gateway", "reviewer", "nobody"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,11 @@ KINDS: Mapping[Cause, Kind] = MappingProxyType(
         Cause.TOO_COMPLEX: _code("a bound of the checks: size, nesting, or Monty's watchdog"),
         Cause.FIX_FIRST: _code("a check is certain: a name or member that does not exist"),
         Cause.INEXACT: _code("the request asks for Monty alone, and the exactness guard names what differs"),
+        Cause.HELD: Kind("policy", Fault.NONE, "nothing", "reviewer", "it asks for more than the policy gives without a person"),
         Cause.EXCEPTION: _code("an uncaught exception, as the guest reports it; also one of laying out what the request sends"),
         Cause.EXIT_CODE: _code("an exit code other than 0, from the kernel's status of the process"),
         Cause.SIGNAL: _code("a signal ended the process, from the kernel's status; neither we nor the kernel's memory limit sent it"),
+        Cause.BAD_RESULT: _code("it ended well, and what came of it is not what the request expects"),
         Cause.TIMED_OUT: _code("the kill for the wall-clock limit, which is noted before it is sent"),
         Cause.OUT_OF_MEMORY: _code("the cgroup's counter of kills, or the engine's flag, at the most memory that it may have"),
         Cause.OUTPUT_LIMIT_EXCEEDED: _code("the guest's count of bytes, or its kill for them"),
@@ -124,6 +128,8 @@ def cause_of(outcome: Outcome, *, more_memory: bool) -> Cause | None:
         return Cause.MEMORY_SHORT
     if ending is Ending.LOST and loss is not None:
         return _OF_LOSS[loss]
+    if ending is Ending.FAILED and outcome.exit_code == 0:
+        return Cause.BAD_RESULT
     if ending is Ending.FAILED and outcome.error is None:
         return Cause.EXIT_CODE if outcome.signal is None else Cause.SIGNAL
     return _OF_ENDING[ending]

@@ -16,16 +16,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused
+from gateway.cache import key_of, recalled
 from gateway.causes import KINDS, Cause, cause_of
 from gateway.changes import Changes
 from gateway.checks import Checker, error_of
 from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status
+from gateway.expectations import Expectations
 from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
 from gateway.queue import Queue, TooLong
 from gateway.recording import record_work
 from gateway.records import Recorded
+from gateway.resources import effective
 from gateway.retries import backoff_seconds
 from gateway.sizes import Sizes
 from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_started
@@ -56,6 +59,7 @@ class Conductor:
         chance: Callable[[], float],
         queue: Queue,
         sizes: Sizes,
+        expectations: Expectations,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -64,6 +68,7 @@ class Conductor:
         self._chance = chance
         self._queue = queue
         self._sizes = sizes
+        self._expectations = expectations
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
         self.late_results = 0  # of attempts that were not current any more; nothing of them counts
@@ -210,11 +215,27 @@ class Conductor:
 
     async def _check(self, work: Work) -> None:
         began = time.perf_counter()
-        report = await self._checker.check(work.request, work.profile)
+        report = await self._checker.check(work.request, work.profile, ruled=work.execution.source == "reviewer")
         work.timings["checks"] = time.perf_counter() - began
         work.findings, work.imports = report.findings, report.imports
         found = self._sizes.of(work.tenant, report.imports)
         work.happened(Checked(work.id, report.verdict, report.lane, found))
+        work.cache_key = key_of(work, report)
+        if work.cache_key is not None and not work.fresh:
+            await self._recall(work, work.cache_key)
+
+    async def _recall(self, work: Work, key: str) -> None:
+        """Answer what is certain to come to what is known already. Another tenant's execution stays unnamed."""
+        try:
+            known = await self._store.read(lambda reader: reader.result(key))
+        except Unavailable:
+            return
+        answer = recalled(known) if known else None
+        if known is None or answer is None:
+            return
+        work.answer = self._complete(work, answer)
+        repeats = known.id if known.tenant == work.tenant else None
+        work.happened(Answered(work.id, Status.SUCCEEDED, 0, source="record", repeats=repeats))
 
     async def _run(self, work: Work, step: Run) -> None:
         """An attempt. In Monty nothing can be seen outside before the answer, so its events wait for one commit."""
@@ -266,7 +287,7 @@ class Conductor:
         if step.lane is Lane.CONTAINER:
             await self.record(work)
         outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
-        work.outcome = outcome
+        work.outcome = outcome = await self._expectations.judged(work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
         work.happened(self._finished(work, step, outcome))
@@ -303,12 +324,18 @@ class Conductor:
             answer = refused(work.findings, error_of(work.findings))
         else:
             answer = from_outcome(work.id, work.outcome, work.execution.limits)
+        return self._complete(work, answer, ruling.cause)
+
+    @staticmethod
+    def _complete(work: Work, answer: Answer, cause: Cause | None = None) -> Answer:
+        """The answer with what the gateway knows of the execution."""
         timings = {name: round(seconds, 6) for name, seconds in work.timings.items()}
         return answer.model_copy(
             update={
-                "cause": ruling.cause,
+                "cause": cause,
                 "findings": list(work.findings),
                 "attempts": attempts_info(work.execution.attempts),
+                "limits": effective(work.profile, work.request, work.execution.limits, source=work.execution.source),
                 "timings": {**timings, "total": round(time.monotonic() - work.began, 6)},
             }
         )

@@ -57,6 +57,10 @@ class Reader:
             statements.EXECUTION_KEYED, StoredExecution, tenant=tenant, caller=caller, idempotency_key=key
         )
 
+    def result(self, key: str) -> StoredExecution | None:
+        """The execution whose record answers all of its kind."""
+        return self._session.one(statements.RESULT, StoredExecution, key=key)
+
     def execution_heads(self, task: str, limit: int) -> list[ExecutionHead]:
         """A task's executions without their bodies, newest first: ids sort by time, also where the clock was set back."""
         return self._session.every(statements.EXECUTION_HEADS, ExecutionHead, task=task, limit=limit)
@@ -183,6 +187,11 @@ class Writer(Reader):
         if not self._session.change(statements.CHANGE_SIZE, {**found, **whose}):
             row: dict[str, Value] = {"tenant": size.tenant, "imports": size.imports, **found}
             self._session.change(statements.ADD_SIZE, row)
+
+    def keep_result(self, key: str, execution: str) -> None:
+        """From now on this execution's record answers all of its kind."""
+        if not self._session.change(statements.MOVE_RESULT, {"execution": execution, "this": key}):
+            self._session.change(statements.ADD_RESULT, {"key": key, "execution": execution})
 
     def add_files(self, execution: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Keep the files that an execution left."""

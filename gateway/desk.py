@@ -15,17 +15,20 @@ from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Status, Submitted
+from gateway.expectations import Expectations
 from gateway.isolation import Isolation
 from gateway.lifecycle import Rules, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
-from gateway.policy import LimitsRequest, Policy, Profile, limits_for
+from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.resources import limits_of, memory_max_bytes
 from gateway.reviews import Reviews
-from gateway.rules import ANONYMOUS, anonymous_task_id, memory_max_bytes, profile_named, rules_of
+from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
+from gateway.script_block import may_declare
 from gateway.store import Store
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
@@ -55,6 +58,7 @@ class _Asked:
     written: Written
     profile: Profile
     limits: Limits
+    fresh: bool
 
 
 class Desk:
@@ -72,6 +76,7 @@ class Desk:
         isolation: Isolation,
         metrics: Metrics,
         limiter: Limiter,
+        expectations: Expectations,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -82,32 +87,41 @@ class Desk:
         self._isolation = isolation
         self._metrics = metrics
         self._limiter = limiter
+        self._expectations = expectations
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
 
     async def submit(
-        self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
+        self,
+        caller: Caller,
+        request: ExecutionRequest,
+        *,
+        idempotency_key: str | None,
+        wait_seconds: float | None,
+        fresh: bool = False,
     ) -> ExecutionView:
         """Take a program: see `service.Service.submit`."""
         profile = self._policy.resolve(caller.profile)
-        limits = self._limits(profile, request.limits)
+        limits = self._limits(profile, request)
         _require_room(request, limits)
-        asked = _Asked(caller, request, written(request), profile, limits)
+        await self._expectations.require_sound(request.expect)
+        asked = _Asked(caller, request, written(request), profile, limits, fresh)
         if idempotency_key is None:
             execution = (await self._take(asked, None)).id
         else:
             execution = await self._take_once(asked, idempotency_key)
         return await self._answer_of(caller, execution, wait_seconds)
 
-    def _limits(self, profile: Profile, asked: LimitsRequest | None) -> Limits:
-        usual = self._usual.get(profile.name) if asked is None else None
+    def _limits(self, profile: Profile, request: ExecutionRequest) -> Limits:
+        silent = request.limits is None and not may_declare(request.code)
+        usual = self._usual.get(profile.name) if silent else None
         if usual is not None:
             return usual
-        limits = limits_for(profile, asked)
+        limits = limits_of(profile, request)
         if not isinstance(limits, Limits):
             raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
-        if asked is None:
+        if silent:
             self._usual[profile.name] = limits
         return limits
 
@@ -138,7 +152,7 @@ class Desk:
         if stored is not None:
             require_open(stored.task)
         execution = new_id("exe")
-        most = memory_max_bytes(profile, asked.request.limits)
+        most = memory_max_bytes(profile, asked.request)
         event = Submitted(execution, asked.written.program, asked.limits, caller.name, memory_max_bytes=most)
         anonymous = task_id.startswith(ANONYMOUS)
         work = Work(
@@ -156,6 +170,7 @@ class Desk:
             idempotency_key=key,
             replaces=replaces.id if replaces else None,
             task=stored.id if stored else None,
+            fresh=asked.fresh,
         )
         work.happened(event)
         self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))

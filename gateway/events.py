@@ -43,6 +43,7 @@ class Verdict(StrEnum):
     DENIED = "denied"  # the policy forbids something in it
     TOO_COMPLEX = "too_complex"  # cannot be checked within bounds
     FIX_FIRST = "fix_first"  # a name or member that certainly does not exist
+    HELD = "held"  # asks for more than the policy gives without a person
     INEXACT = "inexact"  # asked for Monty alone, which cannot tell the truth about it
 
 
@@ -62,6 +63,7 @@ class EscalationReason(StrEnum):
 
     BUDGET_EXHAUSTED = "budget_exhausted"
     STUCK = "stuck"
+    ABOVE_DEFAULT_LIMITS = "above_default_limits"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,9 @@ _IDEMPOTENCY_KEY: Final = re.compile(rf"[!-~]{{1,{LONGEST_KEY}}}")
 _PARSED: Final = "airlock.parsed"  # where a request stands in its scope that was let in and read before
 
 _Handler: TypeAlias = Callable[[Request], Coroutine[None, None, Response]]
-_Submit: TypeAlias = Callable[[Service, Caller, ExecutionRequest, str | None, list[str] | None], Awaitable[Response]]
+_Submit: TypeAlias = Callable[
+    [Service, Caller, ExecutionRequest, str | None, list[str] | None, list[str] | None], Awaitable[Response]
+]
 
 
 class GuardedRoute(APIRoute):
@@ -117,7 +119,8 @@ class Express:
             return None
         require(caller, Role.AGENT)
         service: Service = self._app.state.service
-        return await self._submit(service, caller, asked, keys[0] if keys else None, _header(scope, b"prefer"))
+        told = _header(scope, b"prefer"), _header(scope, b"cache-control")
+        return await self._submit(service, caller, asked, keys[0] if keys else None, *told)
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -43,7 +43,9 @@ _LINGER_SECONDS: Final = 0.5
 _LINGER_BYTES: Final = 16 << 20
 _CLIENT_GONE: Final = 499
 _LOOKS: Final = frozenset({"GET", "HEAD"})  # they change nothing, so that they can be left off at any point
-_PROCESS: Final = secrets.token_hex(4)  # a request's id is this and a number: it tells requests apart, and keeps no secret
+_PROCESS: Final = secrets.token_hex(
+    4
+)  # a request's id is this and a number: it tells requests apart, and keeps no secret
 _requests: Final = itertools.count(1)
 _log = logging.getLogger("airlock.http")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, TypeAlias, TypedDict, TypeVar
+from typing import Final, Literal, TypeAlias, TypedDict, TypeVar
 
 from gateway.causes import Cause, cause_of_ending
 from gateway.events import (
@@ -87,6 +87,10 @@ LIVE_STATUS: Mapping[State, Status] = MappingProxyType(
         State.FINISHED: Status.RUNNING,
     }
 )
+
+
+HELD: Final = "held"
+"""The fingerprint of an answer that is no failure: a person decides about the program first."""
 
 
 class IllegalEvent(Exception):
@@ -278,7 +282,8 @@ def _on_task(task: Task, event: Event) -> _Changes:
             seen = task.last_failure
             if seen is None or seen.execution != execution:
                 raise IllegalEvent("a review of what did not fail last")
-            return {"state": state, "review": replace(seen, id=review, reason=reason)}
+            asked = replace(seen, reason=EscalationReason.BUDGET_EXHAUSTED)  # once about one
+            return {"state": state, "review": replace(seen, id=review, reason=reason), "last_failure": asked}
         case Ruled():
             return {"state": state, **_ruled(task, event)}
         case Closed(reason=reason, message=message):
@@ -375,17 +380,22 @@ def _answered(task: Task, execution: Execution, event: Answered) -> _Changes:
     rest: _Changes = {"executions": {key: value for key, value in task.executions.items() if key != execution.id}}
     if event.status is Status.SUCCEEDED:
         return {**rest, "in_a_row": 0, "row_granted": None, "fingerprints": {}}
+    agent = execution.by if execution.source == "agent" else task.by
+    if event.fingerprint == HELD and task.state is TaskState.OPEN:
+        return {**rest, "last_failure": _seen(execution, agent, EscalationReason.ABOVE_DEFAULT_LIMITS)}
     if not event.charge:
         return rest
     fingerprint = event.fingerprint or event.status.value
-    agent = execution.by if execution.source == "agent" else task.by
     return {
         **rest,
         "in_a_row": task.in_a_row + event.charge,
         "total": task.total + event.charge,
         "fingerprints": {**task.fingerprints, fingerprint: task.fingerprints.get(fingerprint, 0) + 1},
         "failures": {**task.failures, execution.digest: Failure(execution.id, event.status, event.fingerprint)},
-        "last_failure": OpenReview(
-            "", execution.id, execution.digest, execution.limits, agent, EscalationReason.BUDGET_EXHAUSTED
-        ),
+        "last_failure": _seen(execution, agent, EscalationReason.BUDGET_EXHAUSTED),
     }
+
+
+def _seen(execution: Execution, agent: str, reason: EscalationReason) -> OpenReview:
+    """What a person would look at, if one is asked."""
+    return OpenReview("", execution.id, execution.digest, execution.limits, agent, reason)

@@ -20,6 +20,7 @@ from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.desk import Desk
 from gateway.errors import Unavailable
+from gateway.expectations import Expectations
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
@@ -29,6 +30,7 @@ from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.reviews import Reviews
+from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
 from gateway.settings import Settings, StartError
 from gateway.sizes import MOST as MOST_SIZES
@@ -69,6 +71,7 @@ class Gateway:
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
+    expectations: Expectations
     desk: Desk
 
     @asynccontextmanager
@@ -93,6 +96,7 @@ class Gateway:
             await asyncio.gather(*keepers, return_exceptions=True)
             await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
             await self.monty.close()
+            await self.expectations.close()
             await self.store.close()
 
     async def _prove(self) -> None:
@@ -139,7 +143,7 @@ def compose(settings: Settings) -> Gateway:
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python)
-    chance = random.SystemRandom().random
+    expectations = Expectations(Schemas())
     queue = Queue(
         Bounds(
             places=policy.engine.boxes,
@@ -152,7 +156,14 @@ def compose(settings: Settings) -> Gateway:
     )
     sizes = Sizes()
     conductor = Conductor(
-        store=store, checker=checker, lanes=lanes, changes=changes, chance=chance, queue=queue, sizes=sizes
+        store=store,
+        checker=checker,
+        lanes=lanes,
+        changes=changes,
+        chance=random.SystemRandom().random,
+        queue=queue,
+        sizes=sizes,
+        expectations=expectations,
     )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
@@ -168,22 +179,24 @@ def compose(settings: Settings) -> Gateway:
         isolation=Isolation(proven, proofs, kinds),
         metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor, queue=queue),
         limiter=limiter,
+        expectations=expectations,
     )
     return Gateway(
-        settings,
-        policy,
-        authentication,
-        store,
-        monty,
-        lanes,
-        queue,
-        sizes,
-        conductor,
-        reviews,
-        readiness,
-        proofs,
-        limiter,
-        desk,
+        settings=settings,
+        policy=policy,
+        authenticator=authentication,
+        store=store,
+        monty=monty,
+        lanes=lanes,
+        queue=queue,
+        sizes=sizes,
+        conductor=conductor,
+        reviews=reviews,
+        readiness=readiness,
+        proofs=proofs,
+        limiter=limiter,
+        expectations=expectations,
+        desk=desk,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gateway.cache import worth_keeping
 from gateway.causes import Cause
 from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
@@ -65,6 +66,8 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     row = stored_execution(work, stored.id, final, at)
     _keep_bodies(writer, work, row)
     if final is not None:
+        if work.cache_key is not None and worth_keeping(work):
+            writer.keep_result(work.cache_key, work.id)
         stored = escalate(writer, stored, work.rules, work.profile, at)
     return Recorded(stored, row if len(row.request) <= _KEPT_CHARACTERS else replace(row, request=""))
 

@@ -21,7 +21,8 @@ from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
 from gateway.recording import cancel_live, record_work
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
-from gateway.rules import memory_max_bytes, profile_named, rules_of
+from gateway.resources import memory_max_bytes
+from gateway.rules import profile_named, rules_of
 from gateway.steps import Refusal, refusal, review_token
 from gateway.store import Store
 from gateway.times import new_id, now, stamp
@@ -274,7 +275,7 @@ def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at
         request = request.model_copy(update={"code": ruling.code})
     execution = new_id("exe")
     kept = written(request)
-    most = memory_max_bytes(case.profile, ruling.limits, request.limits)
+    most = memory_max_bytes(case.profile, request, ruling.limits)
     event = Submitted(execution, kept.program, limits, caller.name, "reviewer", case.reviewed.id, most)
     work = Work(
         execution=received(event),

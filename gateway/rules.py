@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gateway.lifecycle import Rules
-from gateway.policy import DEFAULT_PROFILE, LimitsRequest, Policy, Profile
+from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 
 ANONYMOUS = "anonymous-"
 
@@ -21,13 +21,6 @@ def rules_of(profile: Profile, *, anonymous: bool) -> Rules:
         platform_attempts=profile.retries.attempts,
         grants=profile.review.grants_per_task,
     )
-
-
-def memory_max_bytes(profile: Profile, *asked: LimitsRequest | None) -> int | None:
-    """How far the platform may raise a program's memory by itself: not at all where its caller said how much."""
-    if not profile.retries.memory or any(one is not None and one.memory is not None for one in asked):
-        return None
-    return profile.limits.memory.max
 
 
 def anonymous_task_id(caller: str, profile: Profile, at: datetime) -> str:

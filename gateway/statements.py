@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import ColumnElement, Insert, Select, Table, Update, bindparam, func, insert, select, update
 
 from gateway.records import EXECUTION_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
-from gateway.tables import events, executions, files, memory_sizes, policies, postures, reviews, tasks
+from gateway.tables import events, executions, files, memory_sizes, policies, postures, results, reviews, tasks
 
 _Query: TypeAlias = Select[tuple[object, ...]]
 
@@ -77,6 +77,9 @@ CHANGE_SIZE: Final = (
     .where(_is(memory_sizes.c.tenant, "this_tenant"), _is(memory_sizes.c.imports, "this_imports"))
     .values(memory_bytes=bindparam("memory_bytes"), found_at=bindparam("found_at"))
 )
+RESULT: Final = _EXECUTION.join(results, results.c.execution == executions.c.id).where(_is(results.c.key))
+ADD_RESULT: Final[Insert] = insert(results)
+MOVE_RESULT: Final = _changing(results, "key", "execution")
 
 FILE: Final[_Query] = select(files.c.content).where(_is(files.c.execution), _is(files.c.path))
 ADD_FILES: Final[Insert] = insert(files)

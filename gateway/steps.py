@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from gateway.causes import KINDS, Cause
 from gateway.events import Admitted, Answered, EscalationReason, RulingKind, Status, Verdict
-from gateway.lifecycle import Execution, Failure, Rules, State, Task, TaskState
+from gateway.lifecycle import HELD, Execution, Failure, Rules, State, Task, TaskState
 from sandbox.job import Lane, Limits
 
 STATUS_OF: Mapping[Cause, Status] = MappingProxyType(
@@ -25,6 +25,8 @@ STATUS_OF: Mapping[Cause, Status] = MappingProxyType(
         Cause.FIX_FIRST: Status.REJECTED,
         Cause.INEXACT: Status.REJECTED,
         Cause.DENIED: Status.DENIED,
+        Cause.HELD: Status.DENIED,
+        Cause.BAD_RESULT: Status.FAILED,
         Cause.EXCEPTION: Status.FAILED,
         Cause.EXIT_CODE: Status.FAILED,
         Cause.SIGNAL: Status.FAILED,
@@ -99,6 +101,8 @@ def _rule_on_checks(execution: Execution, rules: Rules) -> Admitted | Answered:
             return _admitted(execution, execution.lane or Lane.CONTAINER)
         case None:
             raise ValueError(f"{execution.id} was checked without a verdict")
+        case Verdict.HELD:
+            return _failed(execution, Cause.HELD, rules, HELD)
         case verdict:
             fingerprint = "denied" if verdict is Verdict.DENIED else f"rejected:{verdict}"
             return _failed(execution, Cause(verdict.value), rules, fingerprint)
@@ -149,7 +153,11 @@ def _failed(execution: Execution, cause: Cause, rules: Rules, fingerprint: str |
 
 def escalation(task: Task, rules: Rules) -> EscalationReason | None:
     """Why a person has to look at the task now, if so. Asked after every answer."""
-    if task.state is not TaskState.OPEN or task.last_failure is None or not task.in_a_row:
+    if task.state is not TaskState.OPEN or task.last_failure is None:
+        return None
+    if task.last_failure.reason is EscalationReason.ABOVE_DEFAULT_LIMITS:
+        return EscalationReason.ABOVE_DEFAULT_LIMITS
+    if not task.in_a_row:
         return None
     if max(task.fingerprints.values(), default=0) >= rules.same_failure:
         return EscalationReason.STUCK

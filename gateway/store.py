@@ -70,7 +70,9 @@ class Store:
         self._writer: threading.Thread | None = None
         self._readers: list[threading.Thread] = []
         self._closing = False
-        self._left: dict[str, StoredTask] = {}  # tasks as the writer's thread left them, by id; nothing of what was undone
+        self._left: dict[
+            str, StoredTask
+        ] = {}  # tasks as the writer's thread left them, by id; nothing of what was undone
 
     @property
     def writing(self) -> bool:

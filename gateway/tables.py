@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0004"
+REVISION: Final = "0005"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -98,6 +98,14 @@ files = Table(
     Column("execution", String(64), ForeignKey("executions.id"), primary_key=True),
     Column("path", String(512), primary_key=True),
     Column("content", LargeBinary, nullable=False),
+)
+
+# Which execution's record answers all of its kind. Its key is a digest; the execution may be gone.
+results = Table(
+    "results",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("execution", String(64), nullable=False),
 )
 
 reviews = Table(

@@ -197,9 +197,11 @@ def _tries(rows: Sequence[StoredExecution], task: Task, rules: Rules) -> list[Tr
     tries: list[TryView] = []
     before = None
     for row in rows:
-        code = ExecutionRequest.model_validate_json(row.request).code
+        request = ExecutionRequest.model_validate_json(row.request)
+        code = request.code
         diff = _diff(before, code, row.id) if before is not None else ""
-        tries.append(TryView(execution=execution_view(row, task, rules), code=code, diff=diff))
+        shown = execution_view(row, task, rules)
+        tries.append(TryView(execution=shown, code=code, expect=request.expect, diff=diff))
         before = code
     return tries
 

@@ -14,7 +14,7 @@ from gateway.breaker import BreakerState
 from gateway.causes import Cause
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState, Turn
-from gateway.requests import Wire
+from gateway.requests import Expect, Wire
 from sandbox.job import Lane
 from sandbox.outcome import Ending, LimitName
 
@@ -108,6 +108,15 @@ class LimitsInfo(Wire):
     output_bytes: int
 
 
+LimitSource: TypeAlias = Literal["default", "request", "code", "reviewer", "platform"]
+
+
+class EffectiveLimits(LimitsInfo):
+    """What an execution may use, and who said so."""
+
+    sources: dict[Literal["cpu", "memory", "time", "pids", "disk", "output"], LimitSource]
+
+
 class AttemptInfo(Wire):
     """One try by the gateway; `ending` is null while it runs."""
 
@@ -145,6 +154,13 @@ class Answer(Wire):
     usage: UsageInfo | None = None
     timings: dict[str, float] = Field(default_factory=dict, description="Seconds by phase.")
     attempts: list[AttemptInfo] = Field(default_factory=list)
+    limits: EffectiveLimits | None = Field(
+        default=None, description="What it may use, and where each limit comes from. null: it is not answered yet."
+    )
+    cached: bool = Field(
+        default=False,
+        description="It was not run: one of its kind was, and comes to the same each time. Costs nothing.",
+    )
     python: str | None = None
     posture: str | None = Field(
         default=None, description="Digest of all that isolated the program; `/v1/isolation/{digest}` has it whole."
@@ -163,7 +179,10 @@ class ExecutionView(Answer, _Named):
 
     source: Literal["program", "human", "record"] | None = None
     of: str | None = Field(default=None, description="The reviewed execution that this one was made from.")
-    repeats: str | None = Field(default=None, description="The failed execution whose record answered this one.")
+    repeats: str | None = Field(
+        default=None,
+        description="The earlier execution whose record answered this one: one that failed, or with `cached` one that succeeded.",
+    )
     retryable: bool = False
     submitted_at: datetime
     answered_at: datetime | None = None
@@ -213,6 +232,7 @@ class TryView(Wire):
 
     execution: ExecutionView
     code: str
+    expect: Expect | None = Field(default=None, description="What the run has to come to besides its success.")
     diff: str = Field(
         description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
     )

@@ -65,6 +65,8 @@ class Work:
     timings: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None
     answer: Answer | None = None
+    fresh: bool = False  # it is run although its result is known
+    cache_key: str | None = None  # of all that must come to the same
     cancelled_by: str | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     placed: asyncio.Event = field(default_factory=asyncio.Event)  # it has a place in a lane, or in the queue before it

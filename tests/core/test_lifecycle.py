@@ -16,6 +16,7 @@ from gateway.events import (
     Checked,
     Closed,
     Escalated,
+    EscalationReason,
     Event,
     Finished,
     Opened,
@@ -101,6 +102,8 @@ def steps(task: Task, execution: Execution) -> Iterator[list[Event]]:
         case Check():
             for verdict in (Verdict.DENIED, Verdict.INVALID):
                 yield [Checked(execution.id, verdict, Lane.CONTAINER)]
+            if execution.id == "e1":  # of one only: it bounds the walk, and no ruling's program is ever held
+                yield [Checked(execution.id, Verdict.HELD, Lane.CONTAINER)]
             for lane in Lane:
                 yield [Checked(execution.id, Verdict.ADMIT, lane)]
         case Run(attempt=number, lane=lane):
@@ -238,7 +241,10 @@ def test_nobody_is_asked_while_there_is_budget_and_somebody_is_when_there_is_non
     for task in walk[0].values():
         if task.state is TaskState.OPEN and task.in_a_row and not task.row_left(RULES):
             assert escalation(task, RULES) is not None
-        if not task.in_a_row:
+        held = task.last_failure is not None and task.last_failure.reason is EscalationReason.ABOVE_DEFAULT_LIMITS
+        if task.state is TaskState.OPEN and held:
+            assert escalation(task, RULES) is EscalationReason.ABOVE_DEFAULT_LIMITS
+        elif not task.in_a_row:
             assert escalation(task, RULES) is None
 
 
@@ -373,3 +379,24 @@ def test_an_agent_cannot_rule_on_its_own_program() -> None:
 def test_a_changed_event_breaks_the_chain() -> None:
     first = chain("", 1, "now", *encode(OPENED))
     assert chain("", 1, "now", *encode(replace(OPENED, by="mallory"))) != first
+
+
+def test_a_program_that_is_held_is_shown_to_a_person_once_and_costs_nothing() -> None:
+    held = fold([OPENED, submitted(1, "big"), Checked("e1", Verdict.HELD, Lane.MONTY)])
+    answer = next_step(held.executions["e1"], {}, RULES)
+    assert answer == Answered("e1", Status.DENIED, 0, fingerprint="held")
+    answered = apply(held, answer)
+    assert escalation(answered, RULES) is EscalationReason.ABOVE_DEFAULT_LIMITS
+    asked = apply(answered, Escalated("r1", "e1", EscalationReason.ABOVE_DEFAULT_LIMITS))
+    assert (asked.total, asked.failures, asked.review and asked.review.execution) == (0, {}, "e1")
+    ruled = apply(asked, Ruled("r1", RulingKind.APPROVE, "ann"))
+    assert escalation(ruled, RULES) is None
+
+
+def test_a_program_that_is_held_while_a_person_looks_at_another_asks_nobody() -> None:
+    events = [*run_to_failure(1, "a"), *run_to_failure(2, "b")]
+    task = fold([OPENED, *events[:6], submitted(3, "big"), *events[6:]])
+    asked = apply(task, Escalated("r1", "e2", EscalationReason.BUDGET_EXHAUSTED))
+    held = apply(apply(asked, Checked("e3", Verdict.HELD, Lane.MONTY)), Answered("e3", Status.DENIED, 0, "held"))
+    ruled = apply(held, Ruled("r1", RulingKind.GRANT, "ann", failures=1))
+    assert escalation(ruled, RULES) is None

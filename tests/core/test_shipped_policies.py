@@ -95,6 +95,7 @@ CHANGED = {
     "isolation.mode": "cell",
     "isolation.preload": "[json]\n    mode: cell",  # it is for cells
     "isolation.image": "python:3.13",
+    "isolation.packages": "[numpy]",
     "isolation.runtime": "runsc",
     "limits.cpu.default": "2",
     "limits.cpu.max": "3",
@@ -120,9 +121,11 @@ CHANGED = {
     "costs.policy_denied": "3",
     "review.grants_per_task": "1",
     "review.expires": "25h",
+    "review.above_default": "true",
     "rates.requests": "60001",
     "rates.burst": "2001",
     "rates.executions": "257",
+    "cache.scope": "tenant",
 }
 
 

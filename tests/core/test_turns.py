@@ -120,7 +120,9 @@ def test_the_age_is_that_of_the_one_who_waits_longest() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(("low", "normal", "high")), st.integers(1, 9))))
 def test_everybody_is_served_once_and_never_beyond_places_or_bytes(drawn: list[tuple[str, Priority, int]]) -> None:
-    turns, running, done = Turns(3), {}, []
+    turns = Turns(3)
+    running: dict[str, Ticket] = {}
+    done: list[str] = []
     for number, (tenant, priority, mib) in enumerate(drawn):
         turns.draw(ticket(str(number), tenant, priority, mib))
     while len(done) < len(drawn):

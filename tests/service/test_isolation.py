@@ -15,9 +15,11 @@ import pytest
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.expectations import Expectations
 from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
+from gateway.schemas import Schemas
 from gateway.settings import Settings
 from gateway.sizes import Sizes
 from gateway.store import Store, migrate
@@ -113,6 +115,7 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         chance=random.random,
         queue=queue,
         sizes=Sizes(),
+        expectations=Expectations(Schemas()),
     )
     policy = read_policy(settings.policy)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
