@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from gateway.answers import attempts_info, from_outcome, platform_error, refused
 from gateway.changes import Changes
@@ -30,6 +31,7 @@ from gateway.wire import Answer
 from gateway.work import Work
 from sandbox.driver import Driver
 from sandbox.job import Lane
+from sandbox.live import Live
 from sandbox.outcome import Ending, Fault
 
 log = logging.getLogger(__name__)
@@ -63,8 +65,12 @@ class Conductor:
         work.began = time.monotonic() - waited_before
         runner = asyncio.create_task(self._drive(work), name=work.id)
         self._running[work.id] = (work, runner)
-        runner.add_done_callback(lambda _: self._running.pop(work.id, None))
+        runner.add_done_callback(lambda _: self._ended(work))
         return runner
+
+    def _ended(self, work: Work) -> None:
+        self._running.pop(work.id, None)
+        self._changes.notify(work.id)
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
         """A live execution and its task."""
@@ -100,6 +106,7 @@ class Conductor:
             work.task, work.recorded, work.written = recorded.task.id, True, None
             del work.pending[: len(events)]
         self._changes.notify(recorded.task.id)
+        self._changes.notify(work.id)
 
     async def _write(self, work: Work, events: Sequence[Event]) -> Recorded:
         """Write once for what nobody was told of; keep trying for what was acknowledged, or it would be lost."""
@@ -120,6 +127,7 @@ class Conductor:
         work, runner = found
         if work.cancelled_by is None:  # a second one would interrupt the recording of the first
             work.cancelled_by = by
+            await asyncio.sleep(0)  # a task that is cancelled before its first step would end without an answer
             runner.cancel()
         await asyncio.wait({runner})
         return True
@@ -192,6 +200,7 @@ class Conductor:
         work.happened(Started(work.id, step.attempt, step.lane))
         if step.lane is Lane.CONTAINER:
             await self.record(work)
+            work.live = Live(step.attempt, partial(self._changes.notify, work.id))
         outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
         work.outcome = outcome
         for phase, seconds in outcome.timings:

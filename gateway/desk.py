@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,9 +28,11 @@ from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
 from gateway.store import Store
+from gateway.stream import Position
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
+from gateway.watching import Watching
 from gateway.wire import (
     Answer,
     ExecutionView,
@@ -73,6 +76,7 @@ class Desk:
         isolation: Isolation,
         metrics: Metrics,
         limiter: Limiter,
+        watching: Watching,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -83,6 +87,7 @@ class Desk:
         self._isolation = isolation
         self._metrics = metrics
         self._limiter = limiter
+        self._watching = watching
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -221,6 +226,12 @@ class Desk:
         if row.answered_at is None and wait_seconds > 0:
             return await self._answer_of(caller, execution, wait_seconds)
         return execution_view(row, stored.task, self._rules(row, stored))
+
+    async def events(
+        self, caller: Caller, execution: str, after: Position | None
+    ) -> AsyncGenerator[bytes, None] | None:
+        """See `service.Service.events`."""
+        return await self._watching.events(caller, execution, after)
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
         """See `service.Service.file`."""

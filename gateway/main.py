@@ -34,6 +34,7 @@ from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
+from gateway.watching import Watching
 from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.engine import Engine, EngineError
@@ -49,7 +50,7 @@ _EXPIRY_SECONDS = 5.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Gateway:
     """All parts of one gateway."""
 
@@ -64,6 +65,7 @@ class Gateway:
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
+    watching: Watching
     desk: Desk
 
     @asynccontextmanager
@@ -137,6 +139,7 @@ def compose(settings: Settings) -> Gateway:
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
     limiter = Limiter(policy)
+    watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
     desk = Desk(
         policy=policy,
         store=store,
@@ -147,9 +150,22 @@ def compose(settings: Settings) -> Gateway:
         isolation=Isolation(proven, proofs, kinds),
         metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor),
         limiter=limiter,
+        watching=watching,
     )
     return Gateway(
-        settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, proofs, limiter, desk
+        settings=settings,
+        policy=policy,
+        authenticator=authentication,
+        store=store,
+        monty=monty,
+        lanes=lanes,
+        conductor=conductor,
+        reviews=reviews,
+        readiness=readiness,
+        proofs=proofs,
+        limiter=limiter,
+        watching=watching,
+        desk=desk,
     )
 
 
@@ -207,7 +223,7 @@ def serve(settings: Settings) -> None:
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings))
+    server = Server(server_config(gateway.app(), settings), stopping=gateway.watching.stop)
     server.run()
     del lock
     if not server.started:

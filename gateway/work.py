@@ -19,6 +19,7 @@ from gateway.records import Recorded
 from gateway.requests import ExecutionRequest
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
+from sandbox.live import Live
 from sandbox.outcome import Outcome
 
 
@@ -62,6 +63,7 @@ class Work:
     timings: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None
     answer: Answer | None = None
+    live: Live | None = None  # the output of the latest attempt whose start is on disk
     cancelled_by: str | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -100,6 +102,7 @@ class Work:
             env=request.env,
             files=tuple(InputFile(file.path, file.data()) for file in request.files),
             outputs=tuple(request.outputs),
+            live=self.live,
         )
 
 
