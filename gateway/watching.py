@@ -57,6 +57,7 @@ class Watching:
         self._listeners: Counter[tuple[str, str]] = Counter()
         self._waiting: set[asyncio.Event] = set()
         self._answers: WeakValueDictionary[str, _Answered] = WeakValueDictionary()
+        self._reading: dict[str, asyncio.Task[_Answered | None]] = {}
         self._stopping = False
 
     def stop(self) -> None:
@@ -116,11 +117,17 @@ class Watching:
                 self._waiting.discard(changed)
 
     async def _answered(self, caller: Caller, execution: str) -> _Answered | None:
-        """The answer, if it is on disk. Many who are told of one at the same time have it in memory once."""
+        """The answer, if it is on disk. It is read once, and is in memory once, for all who are told of it now."""
         known = self._answers.get(execution)
         if known is not None:
             return known
+        reading = self._reading.get(execution)
+        if reading is None:
+            reading = self._reading[execution] = asyncio.create_task(self._read(caller, execution))
+            reading.add_done_callback(lambda _: self._reading.pop(execution, None))
+        return await asyncio.shield(reading)
 
+    async def _read(self, caller: Caller, execution: str) -> _Answered | None:
         def find(reader: Reader) -> _Answered | None:
             row, stored = reader.execution(execution), _task(reader, caller, execution)
             if row is None or row.answered_at is None:
@@ -129,7 +136,9 @@ class Watching:
             return _Answered(execution_view(row, stored.task, rules), row.profile)
 
         found = await self._store.read(find)
-        return None if found is None else self._answers.setdefault(execution, found)
+        if found is not None:
+            self._answers[execution] = found
+        return found
 
     async def _finished(self, caller: Caller, execution: str, teller: Teller, answered: _Answered) -> bytes:
         """The end, with the task as it is by now."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,6 +192,30 @@ def test_after_a_crash_the_second_attempt_is_told_apart_and_whole(make_server: C
     assert [attempt["ending"] for attempt in view["attempts"]] == ["lost", "succeeded"]
 
 
+def test_the_command_line_shows_output_as_it_comes_whatever_becomes_of_the_server(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = make_server(policy())
+    program = tmp_path / "program.py"
+    program.write_text("import time\nprint('once', flush=True)\ntime.sleep(3)\nprint('done')")
+    command = [sys.executable, "-c", "from gateway.cli import app; app()"]
+    environment = {**os.environ, "AIRLOCK_URL": server.url, "PYTHONUNBUFFERED": "1"}  # noqa: TID251  # a child's
+    with subprocess.Popen(
+        [*command, "run", "--follow", "--lane", "container", str(program)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as following_:
+        assert following_.stdout is not None
+        assert following_.stdout.readline() == "once\n", "while the program sleeps"
+        server.kill()
+        server.start()
+        out, err = following_.communicate(timeout=60)
+    assert (out, following_.returncode) == ("once\ndone\n", 0)
+    assert "attempt 2: what was printed so far does not count" in err
+
+
 def test_a_server_that_stops_lets_listeners_go_and_finishes_what_runs(make_server: Callable[..., Server]) -> None:
     server = make_server(policy())
     with server.client() as agent:
@@ -228,7 +255,7 @@ OUTPUT_BYTES = 4 << 20
 
 
 def test_fifty_who_do_not_read_cost_next_to_nothing_and_hold_up_nobody(make_server: Callable[..., Server]) -> None:
-    limits = "limits: {output: {max: 4Mi}}, retries: {base: 10ms, cap: 20ms}, rates: {streams: 51}"
+    limits = "limits: {output: {max: 4Mi}}, retries: {base: 10ms, cap: 20ms}"
     server = make_server(policy(defaults=limits))
     code = "import time\nfor n in range(40):\n    print('x' * 100_000, flush=True)\n    time.sleep(0.05)"
     with server.client() as agent:
@@ -241,16 +268,11 @@ def test_fifty_who_do_not_read_cost_next_to_nothing_and_hold_up_nobody(make_serv
             live = everything(agent, execution)
             eventually(lambda: answer_of(agent, execution)["status"] == "succeeded")
             assert len(texts(live)[0]) == 40 * 100_001, "who reads is held up by nobody"
-            with following(agent, execution) as events:
-                next(events)
-                refused = agent.get(f"/v1/executions/{execution}/events")
-            assert (refused.status_code, refused.json()["limit"]) == (429, "rates.streams")
             grown = memory_bytes(server) - before
         finally:
             for connection in deaf:
                 connection.close()
-        assert grown < 8 * OUTPUT_BYTES, "fifty times the output would be 200 MB"
-        eventually(lambda: not server_counts_streams(agent, execution))
+        assert grown < 15 * OUTPUT_BYTES, "fifty times the output would be 200 MB"
 
 
 def silent(server: Server, execution: str) -> socket.socket:
@@ -262,11 +284,17 @@ def silent(server: Server, execution: str) -> socket.socket:
     return connection
 
 
-def server_counts_streams(agent: httpx.Client, execution: str) -> bool:
-    """Whether listeners that left still count."""
-    streams = [agent.build_request("GET", f"/v1/executions/{execution}/events") for _ in range(40)]
-    answers = [agent.send(request, stream=True) for request in streams]
-    refused = any(answer.status_code == 429 for answer in answers)
-    for answer in answers:
-        answer.close()
-    return refused
+def test_one_key_follows_as_many_as_it_may_and_who_leaves_makes_room(make_server: Callable[..., Server]) -> None:
+    server = make_server(policy(defaults="lanes: {monty: false}, rates: {streams: 1}"))
+    with server.client() as agent:
+        execution = submit_later(agent, code="import time\ntime.sleep(25)")
+
+        def admitted() -> int:
+            with agent.stream("GET", f"/v1/executions/{execution}/events") as answer:
+                return answer.status_code
+
+        with following(agent, execution) as events:
+            until(events, "queued")
+            refused = agent.get(f"/v1/executions/{execution}/events")
+            assert (refused.status_code, refused.json()["limit"]) == (429, "rates.streams")
+        eventually(lambda: admitted() == 200)
