@@ -20,10 +20,11 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from gateway import __version__, openapi, prefer, problems
+from gateway import __version__, openapi, prefer, problems, stream
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
 from gateway.errors import GatewayError, Unauthorized, Unavailable
+from gateway.event_stream import EventStream
 from gateway.events import Status
 from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute
 from gateway.ingress import Ingress
@@ -97,6 +98,22 @@ async def submit_execution(  # noqa: PLR0913, PLR0917  # the parts of a request
 async def get_execution(service: Port, caller: Anyone, execution: ExecutionId, wait: Wait = 0) -> Response:
     """Answer as soon as the execution is answered, or the wait is over."""
     return _json(await service.execution(caller, execution, wait_seconds=wait))
+
+
+@router.get(
+    "/executions/{execution}/events", responses=openapi.EVENTS, summary="Follow an execution", response_class=Response
+)
+async def get_events(
+    service: Port,
+    caller: Anyone,
+    execution: ExecutionId,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", pattern=stream.ID, description=openapi.LAST_EVENT_ID)
+    ] = None,
+) -> Response:
+    """Answer with what happens as it happens (`text/event-stream`), from the beginning or after an event, to the end."""
+    pieces = await service.events(caller, execution, stream.position_of(last_event_id) if last_event_id else None)
+    return Response(status_code=HTTPStatus.NO_CONTENT) if pieces is None else EventStream(pieces)
 
 
 @router.get(
@@ -243,7 +260,9 @@ def create_app(
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:
-    headers = {"Preference-Applied": preference.applied} if preference.applied else {}
+    live = view.status in {Status.QUEUED, Status.RUNNING}
+    applied = preference.applied(accepted=live)
+    headers = {"Preference-Applied": applied} if applied else {}
     match view.status:
         case Status.PLATFORM_ERROR:
             raise Unavailable(

@@ -51,6 +51,10 @@ class Reader:
         """An execution by its id."""
         return self._session.one(statements.EXECUTION, StoredExecution, id=execution)
 
+    def execution_task(self, execution: str) -> str | None:
+        """The internal id of an execution's task."""
+        return self._session.one(statements.EXECUTION_TASK, str, id=execution)
+
     def execution_keyed(self, tenant: str, caller: str, key: str) -> StoredExecution | None:
         """The execution that a caller submitted under an idempotency key."""
         return self._session.one(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,9 +31,11 @@ from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
 from gateway.script_block import may_declare
 from gateway.store import Store
+from gateway.stream import Position
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
+from gateway.watching import Watching
 from gateway.wire import (
     ExecutionView,
     IsolationView,
@@ -77,6 +80,7 @@ class Desk:
         metrics: Metrics,
         limiter: Limiter,
         expectations: Expectations,
+        watching: Watching,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -88,6 +92,7 @@ class Desk:
         self._metrics = metrics
         self._limiter = limiter
         self._expectations = expectations
+        self._watching = watching
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -223,6 +228,8 @@ class Desk:
 
     async def _placed(self, work: Work, runner: asyncio.Task[None]) -> None:
         """Record an execution that its caller waits for no longer, once it has a place: what has none is not promised."""
+        if work.recorded:
+            return
         placed = asyncio.ensure_future(work.placed.wait())
         await asyncio.wait({placed, runner}, return_when=asyncio.FIRST_COMPLETED)
         placed.cancel()
@@ -243,6 +250,12 @@ class Desk:
         if row.answered_at is None and wait_seconds > 0:
             return await self._answer_of(caller, execution, wait_seconds)
         return execution_view(row, stored.task, self._rules(row, stored))
+
+    async def events(
+        self, caller: Caller, execution: str, after: Position | None
+    ) -> AsyncGenerator[bytes, None] | None:
+        """See `service.Service.events`."""
+        return await self._watching.events(caller, execution, after)
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
         """See `service.Service.file`."""

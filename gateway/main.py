@@ -39,6 +39,7 @@ from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
+from gateway.watching import Watching
 from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.engine import Engine, EngineError
@@ -54,7 +55,7 @@ _EXPIRY_SECONDS = 5.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Gateway:
     """All parts of one gateway."""
 
@@ -72,6 +73,7 @@ class Gateway:
     proofs: Proofs
     limiter: Limiter
     expectations: Expectations
+    watching: Watching
     desk: Desk
 
     @asynccontextmanager
@@ -169,6 +171,7 @@ def compose(settings: Settings) -> Gateway:
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
     limiter = Limiter(policy)
+    watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
     desk = Desk(
         policy=policy,
         store=store,
@@ -180,6 +183,7 @@ def compose(settings: Settings) -> Gateway:
         metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor, queue=queue),
         limiter=limiter,
         expectations=expectations,
+        watching=watching,
     )
     return Gateway(
         settings=settings,
@@ -196,6 +200,7 @@ def compose(settings: Settings) -> Gateway:
         proofs=proofs,
         limiter=limiter,
         expectations=expectations,
+        watching=watching,
         desk=desk,
     )
 
@@ -254,7 +259,7 @@ def serve(settings: Settings) -> None:
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings))
+    server = Server(server_config(gateway.app(), settings), stopping=gateway.watching.stop)
     spare_the_collector()
     server.run()
     del lock

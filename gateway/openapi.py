@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, JsonValue
 
+from gateway.event_stream import MEDIA_TYPE as EVENT_STREAM
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
 from gateway.wire import (
     ExecutionView,
@@ -32,10 +33,11 @@ BYTES: Final = "application/octet-stream"
 METRICS_TEXT: Final = "text/plain; version=1.0.0; charset=utf-8"
 KEYS: Final = "A key of the policy. On a loopback address without any keys, agents need none."
 PREFER: Final = (
-    "RFC 7240. `wait=N` (0 to 600 seconds): 202 when the program takes longer. `respond-async`: as `wait=0`."
-    " Without it, the answer is waited for."
+    "RFC 7240. `wait=N` (0 to 600 seconds): 202 when the program takes longer. `respond-async`: 202 as soon as the"
+    " program is recorded; together with `wait=N`, after that time. Without any, the answer is waited for."
 )
 CACHE: Final = "RFC 9111. `no-cache`: run it, although its result may be known."
+LAST_EVENT_ID: Final = "The `id` of the last event that was received; what comes after it is told."
 
 _DIGEST: Final = "9f1c5a4b0e6f4a8e8b4c0f0f5b7d2a6e3c1d9e8f7a6b5c4d3e2f1a0b9c8d7e6f"
 _EXECUTION: Final = "exe_019aa3f5c7e2b41c6d0f9a8e7d6c5b4"
@@ -266,6 +268,19 @@ SUBMIT: Final[_Responses] = {
     **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
 }
 EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}
+_EVENTS: Final = (
+    "id: 0.0.0.0\nevent: queued\ndata: {}\n\n"
+    'id: 1.1.0.0\nevent: started\ndata: {"attempt": 1, "lane": "container"}\n\n'
+    'id: 1.1.7.0\nevent: stdout\ndata: {"attempt": 1, "text": "2 rows\\n"}\n\n'
+)
+EVENTS: Final[_Responses] = {
+    200: {
+        "description": "Events: queued, started, stdout, stderr, result, finished.",
+        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EVENTS}},
+    },
+    204: {"description": "Everything was told: the last event was `finished`."},
+    **_FOUND,
+}
 FILE: Final[_Responses] = {
     200: {"description": "The bytes.", "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}},
     **_FOUND,

@@ -283,11 +283,12 @@ class ReviewRules(_Closed):
 
 
 class Rates(_Closed):
-    """What one key may do: requests a minute, how many at once above that pace, and executions at the same time."""
+    """What one key may do: requests a minute, how many at once above that pace; executions and streams at the same time."""
 
     requests: Count = 60_000
     burst: Count = 2_000
     executions: Count = 256
+    streams: Count = 256
 
 
 class CacheScope(StrEnum):

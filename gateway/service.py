@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.stream import Position
 from gateway.wire import (
     ExecutionView,
     IsolationView,
@@ -38,6 +40,12 @@ class Service(Protocol):
 
     async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:
         """An execution of the caller's tenant, as soon as it is answered or the wait is over."""
+        ...
+
+    async def events(
+        self, caller: Caller, execution: str, after: Position | None
+    ) -> AsyncGenerator[bytes, None] | None:
+        """What happens to an execution of the caller's tenant as it happens, up to its end; None after the end."""
         ...
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:

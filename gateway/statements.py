@@ -53,6 +53,7 @@ ADD_EVENTS: Final = {count: _events(count) for count in range(1, MOST_EVENTS + 1
 
 _EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
 EXECUTION: Final = _EXECUTION.where(_is(executions.c.id))
+EXECUTION_TASK: Final[_Query] = select(executions.c.task).where(_is(executions.c.id))
 EXECUTION_KEYED: Final = _EXECUTION.where(
     _is(executions.c.tenant), _is(executions.c.caller), _is(executions.c.idempotency_key)
 )

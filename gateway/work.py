@@ -20,6 +20,7 @@ from gateway.records import Recorded
 from gateway.requests import ExecutionRequest
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
+from sandbox.live import Live
 from sandbox.outcome import Ending, Outcome
 
 
@@ -67,6 +68,7 @@ class Work:
     answer: Answer | None = None
     fresh: bool = False  # it is run although its result is known
     cache_key: str | None = None  # of all that must come to the same
+    live: Live | None = None  # the output of the latest attempt whose start is on disk
     cancelled_by: str | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     placed: asyncio.Event = field(default_factory=asyncio.Event)  # it has a place in a lane, or in the queue before it
@@ -115,6 +117,7 @@ class Work:
             env=request.env,
             files=tuple(InputFile(file.path, file.data()) for file in request.files),
             outputs=tuple(request.outputs),
+            live=self.live,
         )
 
 

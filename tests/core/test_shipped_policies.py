@@ -125,6 +125,7 @@ CHANGED = {
     "rates.requests": "60001",
     "rates.burst": "2001",
     "rates.executions": "257",
+    "rates.streams": "257",
     "cache.scope": "tenant",
 }
 

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -27,6 +28,7 @@ from gateway.errors import (
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire import (
     Budget,
     ExecutionSummary,
@@ -56,6 +58,7 @@ LIMITS = LimitsInfo(
     cpu_cores=1, memory_bytes=1 << 28, wall_seconds=30, pids=64, disk_bytes=1 << 26, output_bytes=1 << 18
 )
 _AT = datetime(2025, 11, 21, 9, 30, tzinfo=UTC)
+_CLOCK = 0.01  # seconds that a sleep may end early by
 _INLINE = 100  # bytes of a file that come with the answer
 
 
@@ -142,7 +145,7 @@ class FakeService:
         return self.kept[name]
 
     def _view(self, kept: Kept) -> ExecutionView:
-        if kept.due > _now():
+        if kept.due > _now() + _CLOCK:
             return kept.view.model_copy(
                 update={"status": Status.QUEUED, "answered_at": None, "stdout": "", "next_actions": ["wait"]}
             )
@@ -176,6 +179,22 @@ class FakeService:
         kept = self._mine(caller, execution)
         await asyncio.sleep(max(0, min(wait_seconds, kept.due - _now())))
         return self._view(kept)
+
+    async def events(
+        self, caller: Caller, execution: str, after: Position | None
+    ) -> AsyncGenerator[bytes, None] | None:
+        kept = self._mine(caller, execution)
+        return None if after is not None and after.over else self._told(kept, Teller(after or BEGINNING))
+
+    async def _told(self, kept: Kept, teller: Teller) -> AsyncGenerator[bytes, None]:
+        yield OPENING
+        for piece in teller.queued():
+            yield piece
+        await asyncio.sleep(max(0, kept.due - _now()))
+        view = self._view(kept)
+        for piece in teller.answered(view, json.dumps(view.result)):
+            yield piece
+        yield teller.finished(view, view.task)
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
         files = self._mine(caller, execution).files

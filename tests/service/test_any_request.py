@@ -43,6 +43,7 @@ OPERATIONS: Final = (
     "POST /v1/executions",
     "GET /v1/executions/{execution}",
     "DELETE /v1/executions/{execution}",
+    "GET /v1/executions/{execution}/events",
     "GET /v1/executions/{execution}/files/{path}",
     "GET /v1/tasks/{task_id}",
     "DELETE /v1/tasks/{task_id}",

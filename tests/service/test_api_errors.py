@@ -330,6 +330,7 @@ async def test_another_tenants_things_do_not_exist(service: FakeService) -> None
 GUARDED = [
     ("POST", "/v1/executions"),
     ("GET", "/v1/executions/exe_0000"),
+    ("GET", "/v1/executions/exe_0000/events"),
     ("GET", "/v1/executions/exe_0000/files/a"),
     ("DELETE", "/v1/executions/exe_0000"),
     ("GET", "/v1/tasks/t"),
