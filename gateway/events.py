@@ -74,7 +74,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A program arrived. `digest` covers code, inputs, files and limits; `of` is the reviewed execution."""
+    """A program arrived. `digest` covers code, inputs, files and limits; `of` is the reviewed execution.
+
+    `record` binds what stands beside the log alone, see `bodies.record_digest`; logs of earlier versions have none.
+    """
 
     execution: str
     digest: str
@@ -82,6 +85,7 @@ class Submitted:
     by: str
     source: Literal["agent", "reviewer"] = "agent"
     of: str | None = None
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ class Answered:
     """The execution has its one final answer. `charge` is what it costs the task's repair budget.
 
     `repeats` names the execution whose record answered this one; `source` is who made the result.
+    `remains` and `output` bind the two parts of the answer's body, see `bodies.sealed`; logs of earlier versions have none.
     """
 
     execution: str
@@ -139,6 +144,8 @@ class Answered:
     by: str = "policy"
     source: Literal["program", "human", "record"] = "program"
     repeats: str | None = None
+    remains: str | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

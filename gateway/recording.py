@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gateway.bodies import Sealed, bound, kept, sealed
 from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
 from gateway.events import Answered, Escalated, Event, Opened, Status, Submitted
@@ -57,9 +58,10 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     stored = _task_of(writer, work, at)
     if isinstance(events[0], Submitted):
         require_open(stored.task)
-    stored = writer.append(stored, events, at)
     final = next((event for event in events if isinstance(event, Answered)), None)
-    row = stored_execution(work, stored.id, final, at)
+    answer = sealed(work.answer) if final and work.answer else None
+    row = stored_execution(work, stored.id, final, answer, at)
+    stored = writer.append(stored, [bound(event, row, answer) for event in events], at)
     _keep_bodies(writer, work, row)
     if final is not None:
         stored = escalate(writer, stored, work.rules, work.profile, at)
@@ -71,6 +73,7 @@ def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> li
 
     The conductor has to be told afterwards, so that it lets go of the programs.
     """
+    answer = sealed(Answer())
     for execution in stored.task.executions:
         row = writer.execution(execution)
         if row is not None:
@@ -79,11 +82,15 @@ def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> li
                     row,
                     status=Status.CANCELLED.value,
                     answer_source="program",
-                    answer=Answer().model_dump_json(exclude_defaults=True),
+                    answer=answer.text,
                     answered_at=stamp(at),
+                    kept=kept(answered=True, files=False, key=row.idempotency_key is not None),
                 )
             )
-    return [Answered(execution, Status.CANCELLED, 0, by=by) for execution in stored.task.executions]
+    return [
+        Answered(execution, Status.CANCELLED, 0, by=by, remains=answer.remains, output=answer.output)
+        for execution in stored.task.executions
+    ]
 
 
 def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:
@@ -101,11 +108,18 @@ def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
         writer.add_execution(row)
     elif row.answered_at is not None:
         writer.answer_execution(row)
-    if row.answered_at is not None and work.answer is not None and work.answer.files and work.outcome is not None:
+    if row.answered_at is not None and work.outcome is not None and _leaves_files(work):
         writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
 
 
-def stored_execution(work: Work, task: str, final: Answered | None, at: datetime) -> StoredExecution:
+def _leaves_files(work: Work) -> bool:
+    """Whether files of its own stand beside the answer; those of a repeated answer are the first one's."""
+    return work.outcome is not None and work.answer is not None and bool(work.answer.files)
+
+
+def stored_execution(
+    work: Work, task: str, final: Answered | None, answer: Sealed | None, at: datetime
+) -> StoredExecution:
     """The row of an execution; `final` is its answer's event, if it has one. What is recorded of its request is left out."""
     request = work.written or Written("", "", "")
     return StoredExecution(
@@ -124,8 +138,9 @@ def stored_execution(work: Work, task: str, final: Answered | None, at: datetime
         status=final.status.value if final else None,
         answer_source=final.source if final else None,
         repeats=final.repeats if final else None,
-        answer=work.answer.model_dump_json(exclude_defaults=True) if final and work.answer else None,
+        answer=answer.text if answer else None,
         answered_at=stamp(at) if final else None,
+        kept=kept(final is not None, files=_leaves_files(work), key=work.idempotency_key is not None),
     )
 
 

@@ -40,7 +40,10 @@ class StoredPosture:
 
 @dataclass(frozen=True, slots=True)
 class StoredExecution:
-    """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered."""
+    """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered.
+
+    `kept` has a bit for each body that retention may still delete (`bodies.BIT`), none before the answer.
+    """
 
     id: str
     task: str
@@ -59,8 +62,12 @@ class StoredExecution:
     repeats: str | None = None
     answer: str | None = None
     answered_at: str | None = None
+    kept: int = 0
+    code_deleted_at: str | None = None
+    output_deleted_at: str | None = None
+    files_deleted_at: str | None = None
 
-    def row(self) -> dict[str, str | None]:
+    def row(self) -> dict[str, str | int | None]:
         """The columns."""
         return {name: getattr(self, name) for name in EXECUTION_COLUMNS}
 

@@ -65,7 +65,7 @@ EXECUTION_HEADS: Final[_Query] = (
 UNANSWERED: Final = _EXECUTION.where(executions.c.answered_at.is_(None)).order_by(executions.c.id)
 ADD_EXECUTION: Final[Insert] = insert(executions)
 ANSWER_EXECUTION: Final = _changing(
-    executions, "id", "status", "answer_source", "repeats", "answer", "answered_at"
+    executions, "id", "status", "answer_source", "repeats", "answer", "answered_at", "kept"
 ).where(executions.c.answered_at.is_(None))
 
 FILE: Final[_Query] = select(files.c.content).where(_is(files.c.execution), _is(files.c.path))
