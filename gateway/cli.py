@@ -221,6 +221,21 @@ def isolation(
         raise typer.Exit(1)
 
 
+@app.command()
+def prune(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is due, and delete nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
+) -> None:
+    """Delete now what retention allows to; the gateway does so by itself as well. Takes an operator's key."""
+    with _gateway(reviewer=True) as client:
+        view = client.retention() if dry_run else client.prune()
+    if as_json:
+        typer.echo(view.model_dump_json(indent=2))
+    else:
+        terminal.show_retention(output.console(sys.stdout), view)
+
+
 @policy_app.command("check")
 def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
     """Say what is wrong with a policy file, and where."""

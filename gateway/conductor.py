@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from gateway.answers import attempts_info, from_outcome, platform_error, refused
+from gateway.answers import attempts_info, from_outcome, platform_error, refused, remembered
 from gateway.changes import Changes
 from gateway.checks import Checker, error_of
 from gateway.errors import GatewayError, Unavailable
@@ -226,7 +226,7 @@ class Conductor:
         found = await self._store.read(lambda reader: reader.execution(execution))
         if found is None or found.answer is None:
             raise IllegalEvent(f"{execution} failed, but its answer is not recorded")
-        return Answer.model_validate_json(found.answer).model_copy(update={"timings": {}})
+        return remembered(found)
 
     async def _answer_cancelled(self, work: Work) -> None:
         """The program may have run; nothing of it counts."""

@@ -16,6 +16,7 @@ from gateway.events import Event, chain, decode, encode
 from gateway.lifecycle import Task, apply
 from gateway.records import (
     ExecutionHead,
+    Keeping,
     LoggedEvent,
     StoredExecution,
     StoredPosture,
@@ -68,6 +69,19 @@ class Reader:
     def unanswered(self) -> list[StoredExecution]:
         """Every execution without an answer, oldest first."""
         return self._session.every(statements.UNANSWERED, StoredExecution)
+
+    def keeping(self, profile: str, upto: Mapping[int, str], after: tuple[str, str], limit: int) -> list[Keeping]:
+        """Answered executions of which a body is due, oldest answer first, those after `after` (its time, its id).
+
+        `upto` has for each bit of `kept` the youngest answer that is due; empty where it is kept for ever.
+        """
+        cutoffs = {f"upto_{bit}": at for bit, at in upto.items()}
+        place = {"upto": max(upto.values()), "after": after[0], "after_id": after[1]}
+        return self._session.every(statements.KEEPING, Keeping, profile=profile, limit=limit, **cutoffs, **place)
+
+    def profile_after(self, name: str) -> str | None:
+        """The next profile by name, of those whose executions keep something."""
+        return self._session.one(statements.NEXT_PROFILE, _text_or_nothing, after=name)
 
     def file(self, execution: str, path: str) -> bytes | None:
         """A file that an execution left."""
@@ -158,6 +172,24 @@ class Writer(Reader):
         """Keep the answer of a program that was added without one."""
         self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
 
+    def delete_bodies(self, execution: StoredExecution) -> None:
+        """Leave of an execution's bodies what the row says."""
+        self._session.change(statements.DELETE_BODIES, {**execution.row(), "this": execution.id})
+
+    def delete_files(self, execution: str) -> int:
+        """Delete the files that an execution left; returns their bytes."""
+        size = self._session.one(statements.FILE_BYTES, _count, execution=execution) or 0
+        self._session.change(statements.DELETE_FILES, {"this": execution})
+        return size
+
+    def touch(self) -> None:
+        """Write something that changes nothing, to see whether it can be done."""
+        self._session.touch()
+
+    def give_back(self, pages: int) -> bool:
+        """Return up to so many unused pages to the file system; False where there are none to return."""
+        return self._session.give_back(pages)
+
     def add_files(self, execution: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Keep the files that an execution left."""
         rows: list[dict[str, Value]] = [
@@ -193,6 +225,14 @@ def _task(task: str, head: str, body: str) -> StoredTask:
 
 def _logged(seq: int, at: str, name: str, data: str, previous: str, digest: str) -> LoggedEvent:  # noqa: PLR0913, PLR0917  # a row
     return LoggedEvent(seq, at, decode(name, data), previous, digest)
+
+
+def _text_or_nothing(text: str | None) -> str | None:
+    return text
+
+
+def _count(number: int | None) -> int:
+    return number or 0
 
 
 def _id_or_nothing(newest: str | None) -> str:

@@ -16,7 +16,7 @@ from gateway.connection import Reader
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Submitted
 from gateway.isolation import Isolation
-from gateway.lifecycle import Execution, Rules, State
+from gateway.lifecycle import Execution, State
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.policy import LimitsRequest, Policy, Profile, limits_for
@@ -24,6 +24,7 @@ from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import Recorded, StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
 from gateway.store import Store
@@ -37,6 +38,7 @@ from gateway.wire import (
     PolicyView,
     PostureView,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewView,
     TaskView,
@@ -73,6 +75,7 @@ class Desk:
         isolation: Isolation,
         metrics: Metrics,
         limiter: Limiter,
+        pruner: Pruner,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -83,6 +86,7 @@ class Desk:
         self._isolation = isolation
         self._metrics = metrics
         self._limiter = limiter
+        self._pruner = pruner
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -205,31 +209,31 @@ class Desk:
 
     async def _execution_view(self, caller: Caller, execution: str) -> ExecutionView:
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
-        return execution_view(row, stored.task, self._rules(row, stored))
+        return self._view(Recorded(stored, row))
 
-    def _view(self, kept: Recorded, answer: Answer | None) -> ExecutionView:
-        """What reading it again would show: it was committed a moment ago."""
-        row, stored = kept.execution, kept.task
-        return execution_view(row, stored.task, self._rules(row, stored), answer)
-
-    def _rules(self, row: StoredExecution, stored: StoredTask) -> Rules:
-        return rules_of(profile_named(self._policy, row.profile), anonymous=stored.task.anonymous)
+    def _view(self, found: Recorded, answer: Answer | None = None) -> ExecutionView:
+        """An execution as its caller sees it; `answer` is the row's, where it was committed a moment ago."""
+        row, task = found.execution, found.task.task
+        profile = profile_named(self._policy, row.profile)
+        return execution_view(row, task, rules_of(profile, anonymous=task.anonymous), profile.retention, answer)
 
     async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:
         """See `service.Service.execution`."""
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
         if row.answered_at is None and wait_seconds > 0:
             return await self._answer_of(caller, execution, wait_seconds)
-        return execution_view(row, stored.task, self._rules(row, stored))
+        return self._view(Recorded(stored, row))
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
         """See `service.Service.file`."""
 
-        def find(reader: Reader) -> bytes | None:
-            _owned(reader, caller, execution)
-            return reader.file(execution, path)
+        def find(reader: Reader) -> tuple[StoredExecution, bytes | None]:
+            row, _ = _owned(reader, caller, execution)
+            return row, reader.file(execution, path)
 
-        content = await self._store.read(find)
+        row, content = await self._store.read(find)
+        if content is None and row.files_deleted_at is not None:
+            raise NotFound(f"The files of this execution were deleted by retention at {row.files_deleted_at}.")
         if content is None:
             raise NotFound("The execution left no such file.")
         return content
@@ -281,6 +285,14 @@ class Desk:
     async def prove_isolation(self) -> IsolationView:
         """See `service.Service.prove_isolation`."""
         return await self._isolation.prove()
+
+    async def retention(self) -> RetentionView:
+        """See `service.Service.retention`."""
+        return await self._pruner.view()
+
+    async def prune(self) -> RetentionView:
+        """See `service.Service.prune`."""
+        return await self._pruner.prune_now()
 
     def metrics(self) -> str:
         """See `service.Service.metrics`."""

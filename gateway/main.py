@@ -27,6 +27,7 @@ from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.policy_file import read_policy
 from gateway.readiness import Readiness
 from gateway.recovery import recover
+from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.server import Server, allow_descriptors, configure_logging, server_config
 from gateway.settings import Settings, StartError
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
 _EXPIRY_SECONDS = 5.0
+_RETENTION_SECONDS = 30.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
 
@@ -64,6 +66,7 @@ class Gateway:
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
+    pruner: Pruner
     desk: Desk
 
     @asynccontextmanager
@@ -73,6 +76,7 @@ class Gateway:
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+            asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
         ]
         try:
@@ -82,6 +86,7 @@ class Gateway:
         finally:
             for keeper in keepers:
                 keeper.cancel()
+            await self.pruner.close()
             await self.conductor.close(_GRACE_SECONDS)
             await asyncio.gather(*keepers, return_exceptions=True)
             await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
@@ -136,7 +141,7 @@ def compose(settings: Settings) -> Gateway:
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter = Limiter(policy)
+    limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
     desk = Desk(
         policy=policy,
         store=store,
@@ -145,11 +150,31 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor),
+        metrics=Metrics(
+            policy=policy,
+            supply=container.supply,
+            checker=checker,
+            conductor=conductor,
+            pruner=pruner,
+            store=store,
+        ),
         limiter=limiter,
+        pruner=pruner,
     )
     return Gateway(
-        settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, proofs, limiter, desk
+        settings,
+        policy,
+        authentication,
+        store,
+        monty,
+        lanes,
+        conductor,
+        reviews,
+        readiness,
+        proofs,
+        limiter,
+        pruner,
+        desk,
     )
 
 

@@ -23,6 +23,7 @@ from gateway.policy_shape import (
     PolicyDocument,
     Profile,
     ProfileEntry,
+    Retention,
     Retries,
     TypeCheck,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Policy",
     "PolicyDocument",
     "Profile",
+    "Retention",
     "Retries",
     "TypeCheck",
     "Violation",

@@ -108,13 +108,8 @@ def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
         writer.add_execution(row)
     elif row.answered_at is not None:
         writer.answer_execution(row)
-    if row.answered_at is not None and work.outcome is not None and _leaves_files(work):
+    if row.answered_at is not None and work.answer is not None and work.answer.files and work.outcome is not None:
         writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
-
-
-def _leaves_files(work: Work) -> bool:
-    """Whether files of its own stand beside the answer; those of a repeated answer are the first one's."""
-    return work.outcome is not None and work.answer is not None and bool(work.answer.files)
 
 
 def stored_execution(
@@ -140,7 +135,9 @@ def stored_execution(
         repeats=final.repeats if final else None,
         answer=answer.text if answer else None,
         answered_at=stamp(at) if final else None,
-        kept=kept(final is not None, files=_leaves_files(work), key=work.idempotency_key is not None),
+        kept=kept(
+            final is not None, files=bool(work.answer and work.answer.files), key=work.idempotency_key is not None
+        ),
     )
 
 

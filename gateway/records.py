@@ -91,6 +91,16 @@ class ExecutionHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """An answered execution of which something is kept, without its bodies."""
+
+    id: str
+    task: str
+    answered_at: str
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredReview:
     """A question to a person; the fields from `ruling` on are None until it is decided."""
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Insert, Select, Table, Update, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from gateway.records import EXECUTION_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS
 from gateway.tables import events, executions, files, policies, postures, reviews, tasks
@@ -67,6 +81,44 @@ ADD_EXECUTION: Final[Insert] = insert(executions)
 ANSWER_EXECUTION: Final = _changing(
     executions, "id", "status", "answer_source", "repeats", "answer", "answered_at", "kept"
 ).where(executions.c.answered_at.is_(None))
+
+# `upto_N` is the time of the youngest answer whose body N is due; empty where it is kept for ever.
+KEEPING: Final[_Query] = (
+    select(executions.c.id, executions.c.task, executions.c.answered_at, executions.c.kept)
+    .where(
+        executions.c.kept > 0,
+        _is(executions.c.profile),
+        executions.c.answered_at <= bindparam("upto"),
+        or_(
+            executions.c.answered_at > bindparam("after"),
+            and_(executions.c.answered_at == bindparam("after"), executions.c.id > bindparam("after_id")),
+        ),
+        or_(
+            *(
+                and_(executions.c.kept.bitwise_and(bit) > 0, executions.c.answered_at <= bindparam(f"upto_{bit}"))
+                for bit in (1, 2, 4, 8)
+            )
+        ),
+    )
+    .order_by(executions.c.answered_at, executions.c.id)
+    .limit(bindparam("limit"))
+)
+NEXT_PROFILE: Final[_Query] = select(func.min(executions.c.profile)).where(
+    executions.c.kept > 0, executions.c.profile > bindparam("after")
+)
+DELETE_BODIES: Final = _changing(
+    executions,
+    "id",
+    "request",
+    "answer",
+    "kept",
+    "idempotency_key",
+    "code_deleted_at",
+    "output_deleted_at",
+    "files_deleted_at",
+)
+FILE_BYTES: Final = select(func.sum(func.length(files.c.content))).where(_is(files.c.execution))
+DELETE_FILES: Final = delete(files).where(_is(files.c.execution, "this"))
 
 FILE: Final[_Query] = select(files.c.content).where(_is(files.c.execution), _is(files.c.path))
 ADD_FILES: Final[Insert] = insert(files)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from gateway.connection import Reader, Writer
+from gateway.database import Trouble, checkpoint, make_shrinkable, trouble_of, unavailable
 from gateway.errors import Unavailable
 from gateway.recent import Recent
 from gateway.records import StoredTask
@@ -33,7 +34,8 @@ T = TypeVar("T")
 _GROUP = 64  # parts that share one transaction: bounds how long the first of them waits for the last
 _READERS = 4
 _BUSY_SECONDS = 10  # how long SQLite waits for another process's lock
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_LOG_BYTES = 16 << 20  # of the log beside the database, which a burst made larger, when it is begun again
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"journal_size_limit={_LOG_BYTES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class Store:
         self._writer: threading.Thread | None = None
         self._readers: list[threading.Thread] = []
         self._closing = False
+        self._url = url
+        self._met: Trouble | None = None  # by parts of the group that is written now
+        self.trouble: Trouble | None = None
+        """Why the latest write failed; None where it did not."""
 
     @property
     def writing(self) -> bool:
@@ -109,6 +115,18 @@ class Store:
             raise Unavailable("The store takes no writes now.")
         return await _handed(work, self._writes)
 
+    async def probe(self) -> Trouble | None:
+        """Write something that says nothing; why that fails, if it does."""
+        try:
+            await self.write(lambda writer: writer.touch())
+        except Unavailable:
+            return self.trouble or Trouble.OTHER
+        return None
+
+    async def checkpoint(self) -> None:
+        """Empty the log beside the database, if nobody is using it."""
+        await asyncio.to_thread(checkpoint, self._url)
+
     @staticmethod
     def _thread(name: str, work: Callable[[asyncio.AbstractEventLoop], None]) -> threading.Thread:
         thread = threading.Thread(target=work, args=(asyncio.get_running_loop(),), name=name, daemon=True)
@@ -130,9 +148,8 @@ class Store:
             finally:
                 session.say("COMMIT")
         except self._failures as error:
-            _log(error)
             link.drop()
-            return _Settled(error=_unavailable())
+            return _Settled(error=_failed(error))
         except Exception as error:  # noqa: BLE001  # its caller is told
             return _Settled(error=error)
 
@@ -166,13 +183,15 @@ class Store:
         """What each part came to; only after the commit may anybody be told."""
         try:
             session = link.session()
+            self._met = None
             settled = self._write_at_once(session, parts) or self._write_apart(session, parts)
             session.say("COMMIT")
         except self._failures as error:
             link.drop()
             loop.call_soon_threadsafe(self.recent.forget)
-            _log(error)
-            return [_Settled(error=_unavailable()) for _ in parts]
+            self.trouble = trouble_of(error)
+            return [_Settled(error=_failed(error)) for _ in parts]
+        self.trouble = self._met
         return settled
 
     def _write_at_once(self, session: Session, parts: Sequence[_Part[object]]) -> Sequence[_Settled]:
@@ -195,8 +214,8 @@ class Store:
             except Exception as error:  # noqa: BLE001  # its caller is told
                 session.say("ROLLBACK TO SAVEPOINT part")
                 if isinstance(error, self._failures):
-                    _log(error)
-                settled.append(_Settled(error=_unavailable() if isinstance(error, self._failures) else error))
+                    self._met, error = trouble_of(error), _failed(error)
+                settled.append(_Settled(error=error))
             session.say("RELEASE SAVEPOINT part")
         return settled
 
@@ -249,13 +268,10 @@ def _settle(parts: Sequence[_Part[object]], settled: Sequence[_Settled]) -> None
             part.done.set_exception(one.error)
 
 
-def _log(error: BaseException) -> None:
-    """The database's own words are for operators: they may name paths."""
+def _failed(error: BaseException) -> Unavailable:
+    """What callers are told. The database's own words are for operators: they may name paths."""
     log.error("the store failed: %s", error)
-
-
-def _unavailable() -> Unavailable:
-    return Unavailable("The store cannot be written or read now.", retry_after_seconds=5)
+    return unavailable(trouble_of(error))
 
 
 def _engine(url: str) -> Engine:
@@ -286,6 +302,7 @@ def migrate(url: str) -> None:
     config.set_main_option("script_location", "gateway:migrations")
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     command.upgrade(config, "head")
+    make_shrinkable(url)
 
 
 def _revision(url: str) -> str | None:

@@ -118,6 +118,10 @@ CHANGED = {
     "rates.requests": "60001",
     "rates.burst": "2001",
     "rates.executions": "257",
+    "retention.code": "forever",
+    "retention.output": "31d",
+    "retention.files": "1h",
+    "retention.keys": "8d",
 }
 
 

@@ -28,6 +28,7 @@ from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.wire import (
+    BodyCounts,
     Budget,
     ExecutionSummary,
     ExecutionView,
@@ -39,6 +40,8 @@ from gateway.wire import (
     PostureView,
     ProofView,
     ReadyView,
+    RetentionRules,
+    RetentionView,
     ReviewList,
     ReviewSummary,
     ReviewView,
@@ -82,6 +85,7 @@ class FakeService:
         self.monty = monty
         self.findings: list[str] = []
         self.proofs = 0
+        self.passes = 0
 
     async def submit(
         self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
@@ -271,6 +275,21 @@ class FakeService:
     async def prove_isolation(self) -> IsolationView:
         self.proofs += 1
         return await self.isolation()
+
+    async def retention(self) -> RetentionView:
+        return RetentionView(
+            profiles={"default": RetentionRules(code=60, output=None, files=1, keys=1)},
+            due=BodyCounts(code=0 if self.passes else 2),
+            held=1,
+            deleted=BodyCounts(code=2 if self.passes else 0),
+            freed_bytes=2000 if self.passes else 0,
+            running=False,
+            ended_at=_AT if self.passes else None,
+        )
+
+    async def prune(self) -> RetentionView:
+        self.passes += 1
+        return await self.retention()
 
     def metrics(self) -> str:
         return "# HELP airlock_boxes_spare Boxes that wait.\n"

@@ -24,10 +24,10 @@ def upgrade() -> None:
             sqlite_where=sa.text("kept > 0"),
             postgresql_where=sa.text("kept > 0"),
         )
-    # Code 1, output 2, files 4, key 8, of what has its answer.
+    # Code 1, output 2, files 4, key 8, of what has its answer. An answer names its files, also where they are another's.
     op.execute(
         "UPDATE executions SET kept = 3"
-        " + CASE WHEN EXISTS (SELECT 1 FROM files WHERE files.execution = executions.id) THEN 4 ELSE 0 END"
+        """ + CASE WHEN answer LIKE '%"files":[%' THEN 4 ELSE 0 END"""
         " + CASE WHEN idempotency_key IS NULL THEN 0 ELSE 8 END"
         " WHERE answered_at IS NOT NULL"
     )
