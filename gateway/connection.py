@@ -173,8 +173,15 @@ class Writer(Reader):
         self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
 
     def delete_bodies(self, execution: StoredExecution) -> None:
-        """Leave of an execution's bodies what the row says."""
-        self._session.change(statements.DELETE_BODIES, {**execution.row(), "this": execution.id})
+        """Leave of an execution's bodies what the row says.
+
+        SQLite would leave a row that became small alone on the page of the large one; put in anew it shares one.
+        """
+        if self._session.defer_references():
+            self._session.change(statements.DELETE_EXECUTION, {"this": execution.id})
+            self.add_execution(execution)
+        else:
+            self._session.change(statements.DELETE_BODIES, {**execution.row(), "this": execution.id})
 
     def delete_files(self, execution: str) -> int:
         """Delete the files that an execution left; returns their bytes."""

@@ -65,6 +65,13 @@ class Session:
         if self._dialect.name == "sqlite":
             self._cursor.execute("PRAGMA user_version = 1")
 
+    def defer_references(self) -> bool:
+        """Look at references between rows not before the commit; False where that cannot be said of these tables."""
+        if self._dialect.name != "sqlite":
+            return False
+        self._cursor.execute("PRAGMA defer_foreign_keys = ON")
+        return True
+
     def space(self) -> tuple[int, int] | None:
         """The pages of the database and those unused; None where they are not ours to keep."""
         if self._dialect.name != "sqlite":

@@ -117,6 +117,7 @@ DELETE_BODIES: Final = _changing(
     "output_deleted_at",
     "files_deleted_at",
 )
+DELETE_EXECUTION: Final = delete(executions).where(_is(executions.c.id, "this"))
 FILE_BYTES: Final = select(func.sum(func.length(files.c.content))).where(_is(files.c.execution))
 DELETE_FILES: Final = delete(files).where(_is(files.c.execution, "this"))
 
