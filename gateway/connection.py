@@ -226,8 +226,13 @@ class Writer(Reader):
             self._session.change(statements.ADD_POSTURE, row)
 
 
+def decoded_task(body: str) -> Task:
+    """The task that a row's body holds; raises `ValidationError` for what is none."""
+    return _TASK.validate_json(body)
+
+
 def _task(task: str, head: str, body: str) -> StoredTask:
-    return StoredTask(id=task, head=head, task=_TASK.validate_json(body))
+    return StoredTask(id=task, head=head, task=decoded_task(body))
 
 
 def _logged(seq: int, at: str, name: str, data: str, previous: str, digest: str) -> LoggedEvent:  # noqa: PLR0913, PLR0917  # a row

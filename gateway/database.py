@@ -105,22 +105,30 @@ def checkpoint(url: str) -> None:
         log.warning("the log beside the database stays as large as it is: %s", trouble_of(error))
 
 
+class DatabaseError(Exception):
+    """The database cannot be read; the message is for an operator."""
+
+
 @contextmanager
 def looking(url: str) -> Iterator[Session]:
-    """A session that cannot write, beside a gateway at work or without one.
-
-    Raises `FileNotFoundError` where SQLite has no such file, and the driver's errors.
-    """
-    engine = _looking(url)
-    connection = engine.raw_connection()
+    """A session that cannot write, beside a gateway at work or without one; raises `DatabaseError`, also from within."""
     try:
-        session = Session(connection.cursor(), engine.dialect)
-        if engine.dialect.name != "sqlite":
-            session.say("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY ISOLATION LEVEL REPEATABLE READ")
-        yield session
-        session.end()
+        engine = _looking(url)
+    except SQLAlchemyError as error:
+        raise DatabaseError(f"This is no database: {error}") from None
+    try:
+        connection = engine.raw_connection()
+        try:
+            session = Session(connection.cursor(), engine.dialect)
+            if engine.dialect.name != "sqlite":
+                session.say("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY ISOLATION LEVEL REPEATABLE READ")
+            yield session
+            session.end()
+        finally:
+            connection.close()
+    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        raise DatabaseError(f"The database cannot be read: {error}") from None
     finally:
-        connection.close()
         engine.dispose()
 
 
@@ -130,7 +138,7 @@ def _looking(url: str) -> Engine:
         return create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     path = Path(parsed.database or "")
     if not path.is_file():
-        raise FileNotFoundError(f"There is no database {path}.")
+        raise DatabaseError(f"There is no database {path}.")
     file = f"file:{quote(str(path.absolute()))}"
     read_only = parsed.set(database=file, query={"mode": "ro", "uri": "true"})
     return create_engine(read_only, poolclass=NullPool, connect_args={"isolation_level": None, "timeout": 10})

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Insert,
     Select,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -150,3 +152,33 @@ ADD_POLICY: Final[Insert] = insert(policies)
 POSTURE: Final = _whole(postures, POSTURE_COLUMNS).where(_is(postures.c.digest))
 ADD_POSTURE: Final[Insert] = insert(postures)
 TEST_POSTURE: Final = _changing(postures, "digest", "trials", "tested_at")
+
+# What `airlock verify` reads: pages in the order of keys, so that nothing is read whole.
+_PAGE: Final[BindParameter[int]] = bindparam("limit")
+TASK_ROWS: Final = select(tasks).where(tasks.c.id > bindparam("after")).order_by(tasks.c.id).limit(1)
+TASKS: Final = select(func.count()).select_from(tasks)
+LINES: Final = (
+    _whole(events, ("seq", "at", "type", "data", "prev_hash", "hash"))
+    .where(_is(events.c.task), events.c.seq > bindparam("after"))
+    .order_by(events.c.seq)
+    .limit(_PAGE)
+)
+FILE_PATHS: Final[_Query] = select(files.c.path).where(_is(files.c.execution))
+EXECUTIONS_OF: Final = select(func.count()).select_from(executions).where(_is(executions.c.task))
+REVIEWS_OF: Final = select(func.count()).select_from(reviews).where(_is(reviews.c.task))
+EXECUTION_IDS: Final[_Query] = select(executions.c.id).where(_is(executions.c.task))
+REVIEW_IDS: Final[_Query] = select(reviews.c.id).where(_is(reviews.c.task))
+POLICY_ROWS: Final[_Query] = select(policies.c.digest, policies.c.document).order_by(policies.c.digest)
+POSTURE_ROWS: Final[_Query] = select(postures.c.digest, postures.c.document).order_by(postures.c.digest)
+LOST_EVENTS: Final = (
+    select(events.c.task, func.min(events.c.seq)).where(~exists(tasks.c.id == events.c.task)).group_by(events.c.task)
+)
+LOST_ROWS: Final = tuple(
+    (table.name, select(table.c.id).where(~exists(tasks.c.id == table.c.task))) for table in (executions, reviews)
+)
+LOST_FILES: Final = select(files.c.execution, files.c.path).where(~exists(executions.c.id == files.c.execution))
+POLICIES_USED: Final = (
+    select(executions.c.policy, func.min(executions.c.id))
+    .where(~exists(policies.c.digest == executions.c.policy))
+    .group_by(executions.c.policy)
+)

@@ -13,12 +13,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-import pytest
 import pytest_asyncio
 
 from gateway.bodies import BIT, Body, kept, sealed
 from gateway.connection import Writer
-from gateway.events import Answered, Escalated, EscalationReason, Opened, Status, Submitted
+from gateway.events import Answered, Escalated, EscalationReason, Event, Opened, Status, Submitted
 from gateway.lifecycle import begin
 from gateway.policy import Policy
 from gateway.policy_file import parse_policy
@@ -62,7 +61,7 @@ def add(writer: Writer, at: datetime, *, key: str | None = None, size: int = 10,
         writer.open_task(task, begin(opened), opened, at)
     stored = writer.task(task)
     assert stored is not None
-    events = [
+    events: list[Event] = [
         Submitted(execution, "d" + execution, LIMITS, "ada"),
         Answered(execution, Status.FAILED, 1, fingerprint="f"),
     ]
@@ -179,7 +178,7 @@ async def test_a_pass_that_is_cut_off_is_gone_on_with_and_deletes_nothing_twice(
     ids = await store.write(many)
     first = Pruner(policy=rules(), store=store)
     running = asyncio.create_task(first.prune())
-    while not first.rows[Body.CODE]:
+    while not first.rows[Body.CODE]:  # noqa: ASYNC110  # of the product, which tells nobody
         await asyncio.sleep(0.001)
     await first.close()
     assert running.cancelled() or (await asyncio.gather(running, return_exceptions=True))
