@@ -221,7 +221,7 @@ TAMPERED: dict[str, tuple[str, int | None, str, str]] = {
     ),
     "a changed ruling": (
         "ruled",
-        16,
+        14,
         f"update reviews set decided_by = 'eve' where task = {RULED}",
         "reviews.decided_by is not what the log says",
     ),
@@ -240,6 +240,12 @@ TAMPERED: dict[str, tuple[str, int | None, str, str]] = {
         "the file 'c' stands there, and its answer does not say so",
     ),
     "a removed task": ("fine", 1, f"delete from tasks where id = {FINE}", "events of a task that has no row"),
+    "a row without its task": (
+        "fine",
+        None,
+        "update executions set task = 'tsk_none' where id = (select min(id) from executions)",
+        "a row in executions of a task that is not there",
+    ),
 }
 
 
@@ -251,7 +257,9 @@ def test_tampering_is_named_with_its_place(copy: Path, kind: str) -> None:
     code, said = airlock(copy)
     assert code == 1, said
     (line, *_) = [line for line in said.splitlines() if words in line] or [""]
-    assert line.startswith(place if seq is None else f"{place} event {seq}: "), said
+    if "row without" not in kind:
+        assert line.startswith(place if seq is None else f"{place} event {seq}: "), said
+    assert line
     assert "WRONG" in said
 
 
