@@ -109,6 +109,12 @@ class DatabaseError(Exception):
     """The database cannot be read; the message is for an operator."""
 
 
+def unopened(error: BaseException) -> DatabaseError:
+    """Why a gateway cannot start on a database."""
+    words = "The database cannot be opened now ({}): its disk needs some space, and this user the right to write there."
+    return DatabaseError(words.format(trouble_of(error)))
+
+
 @contextmanager
 def looking(url: str) -> Iterator[Session]:
     """A session that cannot write, beside a gateway at work or without one; raises `DatabaseError`, also from within."""

@@ -18,6 +18,7 @@ from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.database import DatabaseError
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.isolation import Isolation, Proofs, targets
@@ -228,7 +229,10 @@ def serve(settings: Settings) -> None:
     lock = _sole(settings.data)
     gateway = compose(settings)
     _require_runtimes(gateway.policy)
-    migrate(settings.database)
+    try:
+        migrate(settings.database)
+    except DatabaseError as error:
+        raise StartError(str(error)) from error
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201

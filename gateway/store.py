@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from gateway.connection import Reader, Writer
-from gateway.database import Trouble, checkpoint, make_shrinkable, trouble_of, unavailable
+from gateway.database import Trouble, checkpoint, make_shrinkable, trouble_of, unavailable, unopened
 from gateway.errors import Unavailable
 from gateway.recent import Recent
 from gateway.records import StoredTask
@@ -156,6 +156,7 @@ class Store:
     def _write_for_ever(self, loop: asyncio.AbstractEventLoop) -> None:
         link = _Link(self._engine)
         while parts := self._next_group():
+            self._met = None
             settled = self._write_group(loop, link, parts)
             loop.call_soon_threadsafe(self._committed, parts, settled)
         link.drop()
@@ -183,14 +184,15 @@ class Store:
         """What each part came to; only after the commit may anybody be told."""
         try:
             session = link.session()
-            self._met = None
             settled = self._write_at_once(session, parts) or self._write_apart(session, parts)
             session.say("COMMIT")
         except self._failures as error:
             link.drop()
             loop.call_soon_threadsafe(self.recent.forget)
-            self.trouble = trouble_of(error)
-            return [_Settled(error=_failed(error)) for _ in parts]
+            failed = _failed(error)
+            self.trouble = self._met or trouble_of(error)  # what came first explains what came of it
+            told = failed if self._met is None else unavailable(self._met)
+            return [_Settled(error=told) for _ in parts]
         self.trouble = self._met
         return settled
 
@@ -212,10 +214,11 @@ class Store:
             try:
                 settled.append(_run(session, part))
             except Exception as error:  # noqa: BLE001  # its caller is told
+                failed = isinstance(error, self._failures)
+                told = _failed(error) if failed else error
+                self._met = trouble_of(error) if failed else self._met
                 session.say("ROLLBACK TO SAVEPOINT part")
-                if isinstance(error, self._failures):
-                    self._met, error = trouble_of(error), _failed(error)
-                settled.append(_Settled(error=error))
+                settled.append(_Settled(error=told))
             session.say("RELEASE SAVEPOINT part")
         return settled
 
@@ -292,7 +295,7 @@ def _engine(url: str) -> Engine:
 
 
 def migrate(url: str) -> None:
-    """Bring the schema up to date; blocking, and safe to repeat."""
+    """Bring the schema up to date; blocking, and safe to repeat. Raises `DatabaseError` where that cannot be done now."""
     if _revision(url) == REVISION:
         return
     from alembic import command  # noqa: PLC0415  # a tenth of a start, and nearly every start finds the schema current
@@ -301,7 +304,10 @@ def migrate(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", "gateway:migrations")
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise unopened(error) from error
     make_shrinkable(url)
 
 
@@ -311,6 +317,8 @@ def _revision(url: str) -> str | None:
     try:
         with engine.connect() as connection:
             found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    except (OperationalError, ProgrammingError):  # there is no such table
-        return None
+    except (OperationalError, ProgrammingError) as error:
+        if trouble_of(error) is not Trouble.OTHER:
+            raise unopened(error) from error
+        return None  # there is no such table
     return found
