@@ -251,6 +251,46 @@ def isolation(
         raise typer.Exit(1)
 
 
+@app.command()
+def prune(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is due, and delete nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
+) -> None:
+    """Delete now what retention allows to; the gateway does so by itself as well. Takes an operator's key."""
+    with _gateway(reviewer=True) as client:
+        view = client.retention() if dry_run else client.prune()
+    if as_json:
+        typer.echo(view.model_dump_json(indent=2))
+    else:
+        terminal.show_retention(output.console(sys.stdout), view)
+
+
+@app.command()
+def verify(
+    *,
+    database: Annotated[str | None, typer.Option(metavar="URL", help="Other than the gateway's own.")] = None,
+    heads: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Compare with it; write it where it is not.")
+    ] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Write FILE anew where all is well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Look whether the record is whole, beside a gateway at work or without one; exit with 1 where it is not."""
+    from gateway import verifying  # noqa: PLC0415  # a client needs none of it
+
+    try:
+        url = database or read(Settings).database
+        report = verifying.run(url, heads, renew=renew, console=output.console(sys.stderr))
+    except (StartError, verifying.VerifyError) as error:
+        _fail(str(error), _USAGE)
+    if as_json:
+        typer.echo(verifying.as_json(report))
+    else:
+        verifying.show(output.console(sys.stdout), report)
+    raise typer.Exit(1 if report.flaws else 0)
+
+
 @policy_app.command("check")
 def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
     """Say what is wrong with a policy file, and where."""

@@ -20,6 +20,7 @@ from gateway.wire import (
     IsolationView,
     Problem,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewSummary,
     ReviewView,
@@ -157,6 +158,14 @@ class Client:
     def prove_isolation(self) -> IsolationView:
         """Run the self-test, and wait for it."""
         return self._view(IsolationView, "POST", "/v1/isolation/proofs")
+
+    def retention(self) -> RetentionView:
+        """What retention would delete now."""
+        return self._view(RetentionView, "GET", "/v1/retention")
+
+    def prune(self) -> RetentionView:
+        """Delete now what is due, and wait a while for it."""
+        return self._view(RetentionView, "POST", "/v1/retention/passes")
 
     def readiness(self) -> ReadyView:
         """What the gateway can do now, also where that is nothing."""

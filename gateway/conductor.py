@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused
+from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused, remembered
 from gateway.cache import key_of, recalled
 from gateway.causes import KINDS, Cause, cause_of
 from gateway.changes import Changes
@@ -350,7 +350,7 @@ class Conductor:
         found = await self._store.read(lambda reader: reader.execution(execution))
         if found is None or found.answer is None:
             raise IllegalEvent(f"{execution} failed, but its answer is not recorded")
-        return Answer.model_validate_json(found.answer).model_copy(update={"timings": {}, "cause": Cause.REPEATED})
+        return remembered(found).model_copy(update={"cause": Cause.REPEATED})
 
     async def _answer_cancelled(self, work: Work) -> None:
         """The program may have run; nothing of it counts."""

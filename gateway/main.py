@@ -18,6 +18,7 @@ from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.database import DatabaseError
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
@@ -29,6 +30,7 @@ from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.recovery import recover
+from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
@@ -52,6 +54,7 @@ log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
 _EXPIRY_SECONDS = 5.0
+_RETENTION_SECONDS = 30.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
 
@@ -74,6 +77,7 @@ class Gateway:
     limiter: Limiter
     expectations: Expectations
     watching: Watching
+    pruner: Pruner
     desk: Desk
 
     @asynccontextmanager
@@ -83,6 +87,7 @@ class Gateway:
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+            asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
         ]
         try:
@@ -93,6 +98,7 @@ class Gateway:
         finally:
             for keeper in keepers:
                 keeper.cancel()
+            await self.pruner.close()
             await self.conductor.close(_GRACE_SECONDS)
             await self.queue.close()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -170,7 +176,7 @@ def compose(settings: Settings) -> Gateway:
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter = Limiter(policy)
+    limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
     watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
     desk = Desk(
         policy=policy,
@@ -180,10 +186,19 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor, queue=queue),
+        metrics=Metrics(
+            policy=policy,
+            supply=container.supply,
+            checker=checker,
+            conductor=conductor,
+            queue=queue,
+            pruner=pruner,
+            store=store,
+        ),
         limiter=limiter,
         expectations=expectations,
         watching=watching,
+        pruner=pruner,
     )
     return Gateway(
         settings=settings,
@@ -201,6 +216,7 @@ def compose(settings: Settings) -> Gateway:
         limiter=limiter,
         expectations=expectations,
         watching=watching,
+        pruner=pruner,
         desk=desk,
     )
 
@@ -255,7 +271,10 @@ def serve(settings: Settings) -> None:
     lock = _sole(settings.data)
     gateway = compose(settings)
     _require_runtimes(gateway.policy)
-    migrate(settings.database)
+    try:
+        migrate(settings.database)
+    except DatabaseError as error:
+        raise StartError(str(error)) from error
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201

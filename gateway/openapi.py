@@ -20,6 +20,7 @@ from gateway.wire import (
     PostureView,
     Problem,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewView,
     TaskView,
@@ -187,8 +188,19 @@ _POSTURE: Final[_Object] = {
     "tested_at": "2025-11-21T09:29:58.310Z",
     "trials": [_TRIAL],
 }
+_NONE: Final[_Object] = {"code": 0, "output": 0, "files": 0, "keys": 0}
+_RETENTION: Final[_Object] = {
+    "profiles": {"default": {"code": 2592000.0, "output": 2592000.0, "files": 604800.0, "keys": None}},
+    "due": {**_NONE, "files": 12},
+    "held": 1,
+    "deleted": {**_NONE, "code": 840, "output": 840},
+    "freed_bytes": 7340032,
+    "running": False,
+    "ended_at": "2025-11-21T09:29:58.310Z",
+}
 _READY: Final[_Object] = {
     "ready": True,
+    "store": {"writable": True, "reason": None},
     "lanes": {
         "monty": {"available": True, "detail": "ready", "python": "3.13"},
         "container": {"available": False, "detail": "no container engine answers", "python": None},
@@ -243,6 +255,12 @@ _INVALID: Final = _problem(
     "invalid-request",
     "limits.memory: 'lots' is not a size (write 512Mi, 2Gi)",
     errors=[{"field": "limits.memory", "message": "'lots' is not a size (write 512Mi, 2Gi)"}],
+)
+_UNKNOWN: Final = _problem(
+    422,
+    "invalid-request",
+    "wiat: there is no such parameter; there is none here",
+    errors=[{"field": "wiat", "message": "there is no such parameter; there is none here"}],
 )
 _ALWAYS: Final[_Responses] = (
     _problem(401, "unauthorized", "A valid key is needed: `Authorization: Bearer <key>`.")
@@ -310,6 +328,7 @@ ISOLATION: Final[_Responses] = {
     **_ALWAYS,
 }
 POSTURE: Final[_Responses] = {200: _answer(PostureView, "The posture.", box=_POSTURE), **_FOUND}
+RETENTION: Final[_Responses] = {200: _answer(RetentionView, "What it did.", some=_RETENTION), **_ALWAYS}
 METRICS: Final[_Responses] = {
     200: {"description": "The metrics.", "content": {METRICS_TEXT: {"schema": {"type": "string"}}}},
     **_ALWAYS,
@@ -317,10 +336,12 @@ METRICS: Final[_Responses] = {
 HEALTH: Final[_Responses] = {
     200: {"description": "It is.", "content": {JSON: {"example": {"live": True}}}},
     503: {"description": "It is not.", "content": {JSON: {"example": {"live": False}}}},
+    **_UNKNOWN,
 }
 READY: Final[_Responses] = {
     200: _answer(ReadyView, "It takes programs.", monty_only=_READY),
     503: _answer(ReadyView, "It takes none.", not_ready={**_READY, "ready": False}),
+    **_UNKNOWN,
 }
 
 

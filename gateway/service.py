@@ -14,6 +14,7 @@ from gateway.wire import (
     PolicyView,
     PostureView,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewView,
     TaskView,
@@ -93,6 +94,14 @@ class Service(Protocol):
 
     async def prove_isolation(self) -> IsolationView:
         """Try every forbidden thing again, and wait for what comes of it."""
+        ...
+
+    async def retention(self) -> RetentionView:
+        """What retention would delete now, and what it deleted."""
+        ...
+
+    async def prune(self) -> RetentionView:
+        """Delete now what is due, and wait a while for it."""
         ...
 
     def metrics(self) -> str:

@@ -132,8 +132,9 @@ class Watching:
             row, stored = reader.execution(execution), _task(reader, caller, execution)
             if row is None or row.answered_at is None:
                 return None
-            rules = rules_of(profile_named(self._policy, row.profile), anonymous=stored.task.anonymous)
-            return _Answered(execution_view(row, stored.task, rules), row.profile)
+            profile = profile_named(self._policy, row.profile)
+            rules = rules_of(profile, anonymous=stored.task.anonymous)
+            return _Answered(execution_view(row, stored.task, rules, profile.retention), row.profile)
 
         found = await self._store.read(find)
         if found is not None:

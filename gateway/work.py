@@ -17,7 +17,7 @@ from gateway.events import Event, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
 from gateway.records import Recorded
-from gateway.requests import ExecutionRequest
+from gateway.requests import NOT_THE_PROGRAM, ExecutionRequest
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.live import Live
@@ -126,7 +126,7 @@ def written(request: ExecutionRequest) -> Written:
     data = request.model_dump(mode="json", exclude_defaults=True)
     text = _CANONICAL.encode(data)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    told = _NOT_THE_PROGRAM.intersection(data)
+    told = NOT_THE_PROGRAM.intersection(data)
     if not told:
         return Written(text, digest, digest)
     for name in told:
@@ -134,5 +134,4 @@ def written(request: ExecutionRequest) -> Written:
     return Written(text, digest, hashlib.sha256(_CANONICAL.encode(data).encode()).hexdigest())
 
 
-_NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within"})  # it behaves the same whatever they are
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -127,6 +127,10 @@ CHANGED = {
     "rates.executions": "257",
     "rates.streams": "257",
     "cache.scope": "tenant",
+    "retention.code": "forever",
+    "retention.output": "31d",
+    "retention.files": "1h",
+    "retention.keys": "8d",
 }
 
 

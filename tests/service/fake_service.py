@@ -30,6 +30,7 @@ from gateway.lifecycle import TaskState
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire import (
+    BodyCounts,
     Budget,
     ExecutionSummary,
     ExecutionView,
@@ -41,6 +42,8 @@ from gateway.wire import (
     PostureView,
     ProofView,
     ReadyView,
+    RetentionRules,
+    RetentionView,
     ReviewList,
     ReviewSummary,
     ReviewView,
@@ -86,6 +89,7 @@ class FakeService:
         self.findings: list[str] = []
         self.fresh: list[bool] = []
         self.proofs = 0
+        self.passes = 0
 
     async def submit(
         self,
@@ -298,6 +302,21 @@ class FakeService:
     async def prove_isolation(self) -> IsolationView:
         self.proofs += 1
         return await self.isolation()
+
+    async def retention(self) -> RetentionView:
+        return RetentionView(
+            profiles={"default": RetentionRules(code=60, output=None, files=1, keys=1)},
+            due=BodyCounts(code=0 if self.passes else 2),
+            held=1,
+            deleted=BodyCounts(code=2 if self.passes else 0),
+            freed_bytes=2000 if self.passes else 0,
+            running=False,
+            ended_at=_AT if self.passes else None,
+        )
+
+    async def prune(self) -> RetentionView:
+        self.passes += 1
+        return await self.retention()
 
     def metrics(self) -> str:
         return "# HELP airlock_boxes_spare Boxes that wait.\n"
