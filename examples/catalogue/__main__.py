@@ -84,6 +84,7 @@ async def _main(options: argparse.Namespace, assignment: Assignment) -> int:
                 tally.began, used = time.monotonic(), time.process_time()
                 await coordinate(assignment, gateway, _keys(options, own), ledger, _looks(display, own, tally))
                 tally.processor_seconds = time.process_time() - used
+        ledger.export(options.folder / "catalogue.jsonl")
         console.print("comparing with the truth and with the gateway's record ...")
         report = await _report(assignment, ledger, gateway, own, _keys(options, own))
     finally:

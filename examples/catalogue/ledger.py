@@ -93,6 +93,11 @@ class Ledger:
         for number, source, charged, why, record in rows:
             yield number, source, charged, why, None if record is None else json.loads(record)
 
+    def export(self, path: Path) -> None:
+        """Write the catalogue itself: one record to a line."""
+        with path.open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps(record) + "\n" for *_, record in self.entries() if record is not None)
+
     def times(self) -> list[float]:
         """When each product was done, in seconds of work, first to last."""
         return [at for (at,) in self._db.execute("SELECT seconds FROM catalogue ORDER BY seconds")]
