@@ -47,7 +47,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m examples.catalogue", description=__doc__)
     parser.add_argument("--products", type=int, default=2_000)
-    parser.add_argument("--agents", type=int, default=32, help="researchers at the same time")
+    parser.add_argument("--agents", type=int, default=64, help="researchers at the same time")
     parser.add_argument("--seed", type=int, default=1, help="of the world")
     parser.add_argument(
         "--folder", type=Path, default=Path("data/catalogue"), help="what must survive; run again to resume"
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kill-every", type=Every.read, metavar="N|Ns", help="kill -9 the gateway once in N products, or N seconds"
     )
+    parser.add_argument("--policy", type=Path, default=_POLICY, help="of our own gateway")
     parser.add_argument("--server", metavar="URL", help="use this gateway, which runs already, and start none")
     parser.add_argument("--key-file", type=Path, help="of --server: an agent's key, if it wants one")
     parser.add_argument("--reviewer-key-file", type=Path, default=Path("data/reviewer.key"), help="of --server")
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _main(options: argparse.Namespace, assignment: Assignment) -> int:
     console = Console()
-    own = None if options.server else OwnGateway(options.folder, _POLICY)
+    own = None if options.server else OwnGateway(options.folder, options.policy)
     ledger = Ledger(options.folder / "catalogue.db", _settings(assignment))
     tally = Tally(assignment.products, ledger.seconds(), len(ledger.done()))
     try:
@@ -145,6 +146,7 @@ def _looks(display: Display, own: OwnGateway | None, tally: Tally) -> Callable[[
             due = (tally.finished // step + 1) * step
             tally.note("memory", own.memory_bytes())
             tally.note("store", own.store_bytes())
+            tally.note("processor", own.processor_seconds())
 
     return look
 

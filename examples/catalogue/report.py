@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +39,7 @@ class Part:
     away: float
     memory_bytes: float
     store_bytes: float
+    processor_seconds: float
 
     @property
     def pace(self) -> float:
@@ -135,12 +136,22 @@ class Report:
                 f"{part.seconds:.1f}",
                 f"{part.away:.1f}",
                 f"{part.pace:.0f}",
+                f"{1000 * part.processor_seconds / max(1, part.products):.2f}",
                 f"{part.memory_bytes / _MEBI:.0f}",
                 f"{part.store_bytes / _MEBI:.0f}",
             )
             for number, part in enumerate(self.parts, 1)
         ]
-        head = ("tenth", "products", "seconds", "seconds away", "products/s", "gateway MiB", "store MiB")
+        head = (
+            "tenth",
+            "products",
+            "seconds",
+            "seconds away",
+            "products/s",
+            "gateway ms/product",
+            "gateway MiB",
+            "store MiB",
+        )
         return _table(head, rows)
 
 
@@ -164,6 +175,7 @@ def judge(assignment: Assignment, ledger: Ledger) -> Catalogue:
 def parts(times: Sequence[float], moments: Iterable[tuple[float, str, float]]) -> list[Part]:
     """The tenths. An absence is told when it ends."""
     noted = list(moments)
+    worked = list(_worked(noted))
     found, start = [], 0.0
     for number in range(_PARTS):
         here = times[len(times) * number // _PARTS : len(times) * (number + 1) // _PARTS]
@@ -171,10 +183,26 @@ def parts(times: Sequence[float], moments: Iterable[tuple[float, str, float]]) -
         away = sum(max(0.0, min(end, at) - max(start, at - value)) for at, what, value in noted if what == "away")
         size = {what: value for at, what, value in noted if at <= end and what in {"memory", "store"}}
         found.append(
-            Part(len(here), max(0.0, end - start - away), away, size.get("memory", 0.0), size.get("store", 0.0))
+            Part(
+                products=len(here),
+                seconds=max(0.0, end - start - away),
+                away=away,
+                memory_bytes=size.get("memory", 0.0),
+                store_bytes=size.get("store", 0.0),
+                processor_seconds=sum(used for at, used in worked if start < at <= end),
+            )
         )
         start = end
     return found
+
+
+def _worked(moments: Iterable[tuple[float, str, float]]) -> Iterator[tuple[float, float]]:
+    """How much processor time the gateway used since the look before; one that was started again counts from nothing."""
+    before = 0.0
+    for at, what, value in moments:
+        if what == "processor":
+            yield at, value - before if value >= before else value
+            before = value
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -65,6 +65,10 @@ def catalogued(folder: Path) -> int:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A catalogue whose coordinator was killed in the middle; the next one's gateway is killed at least twice."""
     folder = tmp_path_factory.mktemp("catalogue")
+    policy = folder / "policy.yaml"
+    shipped = (ROOT / "examples" / "catalogue" / "policy.yaml").read_text()
+    assert "executions: 256" in shipped
+    policy.write_text(shipped.replace("executions: 256", "executions: 16"))
     first = start(folder, "--agents", "8")
     deadline = time.monotonic() + SECONDS
     while catalogued(folder) < 30 and first.poll() is None:
@@ -73,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert 0 < catalogued(folder) < PRODUCTS
-    second = start(folder, "--agents", "72", "--kill-every", "100")
+    second = start(folder, "--agents", "24", "--kill-every", "100", "--policy", str(policy))
     try:
         report, _ = second.communicate(timeout=SECONDS)
     finally:
