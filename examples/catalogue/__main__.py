@@ -37,10 +37,17 @@ def main() -> int:
     shares = Shares(options.mistakes, options.container, options.reviews)
     assignment = Assignment(options.products, options.agents, options.seed, shares)
     try:
+        return _run(options, assignment)
+    except KeyboardInterrupt:
+        sys.stderr.write("catalogue: stopped; the same command goes on where it was\n")
+        return 130
+
+
+def _run(options: argparse.Namespace, assignment: Assignment) -> int:
+    try:
         return uvloop.run(_main(options, assignment))
-    except* (StartError, LedgerError) as errors:
-        for error in errors.exceptions:
-            sys.stderr.write(f"catalogue: {error}\n")
+    except* (StartError, LedgerError) as errors:  # a gateway that is started again fails inside a group
+        sys.stderr.write(f"catalogue: {'; '.join(map(str, errors.exceptions))}\n")
     return 2
 
 
@@ -115,7 +122,7 @@ def _settings(assignment: Assignment) -> dict[str, object]:
 
 @asynccontextmanager
 async def _chaos(options: argparse.Namespace, own: OwnGateway | None, tally: Tally) -> AsyncIterator[None]:
-    """Kill the gateway on the way, if that is wanted and it is ours; where that fails, the work ends."""
+    """Kill the gateway on the way, if that is wanted and it is ours."""
     every: Every | None = options.kill_every
     if own is None or every is None:
         yield
@@ -128,7 +135,7 @@ async def _chaos(options: argparse.Namespace, own: OwnGateway | None, tally: Tal
     def progress() -> float:
         return tally.seconds if every.seconds else tally.finished
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:  # where it cannot be started again, the work ends
         chaos = group.create_task(Chaos(own, every, progress, killed, random.Random()).work())  # noqa: S311  # any moment
         yield
         chaos.cancel()
