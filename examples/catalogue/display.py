@@ -10,6 +10,7 @@ from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
@@ -53,7 +54,8 @@ class Display:
         table = Table.grid(padding=(0, 2))
         for name, value in self._figures():
             table.add_row(name, value)
-        return Group(ProgressBar(total=self.tally.wanted, completed=self.tally.finished, width=60), table)
+        bar = ProgressBar(total=self.tally.wanted, completed=self.tally.finished, width=60)
+        return Group(Padding(bar, (0, 0, 1, 0)), table)
 
     def _pace(self) -> float:
         (began, before), (ended, after) = self._marks[0], self._marks[-1]

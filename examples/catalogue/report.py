@@ -136,9 +136,11 @@ class Report:
                 f"{part.seconds:.1f}",
                 f"{part.away:.1f}",
                 f"{part.pace:.0f}",
-                f"{1000 * part.processor_seconds / max(1, part.products):.2f}",
-                f"{part.memory_bytes / _MEBI:.0f}",
-                f"{part.store_bytes / _MEBI:.0f}",
+                f"{1000 * part.processor_seconds / part.products:.2f}"
+                if part.processor_seconds and part.products
+                else "-",
+                f"{part.memory_bytes / _MEBI:.0f}" if part.memory_bytes else "-",
+                f"{part.store_bytes / _MEBI:.0f}" if part.store_bytes else "-",
             )
             for number, part in enumerate(self.parts, 1)
         ]
