@@ -78,6 +78,7 @@ class Display:
             ("reviews", str(sum(tally.reviews.values()))),
             ("told to wait", str(sum(tally.waits.values()))),
             ("sent again", str(tally.resent)),
+            ("platform errors", str(tally.platform_errors)),
             ("kills", str(tally.kills)),
             ("gateway away", str(tally.outages)),
         ]

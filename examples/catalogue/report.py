@@ -98,6 +98,7 @@ class Report:
             ("requests sent again for want of an answer, this run", str(self.tally.resent)),
             ("asked to come back later, this run", _counts(self.tally.waits)),
             ("sent again at the end: same execution", f"{self.replay.same} of {self.replay.sent}"),
+            ("programs that the platform could not run, this run", str(self.tally.platform_errors)),
             ("coordinator's processor time for each program, this run", f"{self._own_milliseconds():.2f} ms"),
             *self._stored(),
             (
