@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import JsonValue
 
+from gateway.causes import Cause
 from gateway.failures import hint_for
 from gateway.lifecycle import Attempt
 from gateway.wire import Answer, AttemptInfo, Error, FileOut, Finding, LimitsInfo, SkippedFile, UsageInfo
@@ -40,7 +41,9 @@ def limits_info(limits: Limits) -> LimitsInfo:
 def attempts_info(attempts: Sequence[Attempt]) -> list[AttemptInfo]:
     """The tries so far."""
     return [
-        AttemptInfo(number=one.number, lane=one.lane, ending=one.ending, limits=limits_info(one.limits))
+        AttemptInfo(
+            number=one.number, lane=one.lane, ending=one.ending, cause=one.cause, limits=limits_info(one.limits)
+        )
         for one in attempts
     ]
 
@@ -85,7 +88,7 @@ def _error(outcome: Outcome, limits: Limits) -> Error | None:
             type=error.type,
             message=error.message,
             line=error.line,
-            traceback=error.traceback,
+            traceback=error.traceback or None,
             hint=hint,
         )
     if outcome.signal is not None:
@@ -133,8 +136,14 @@ def from_person(result: JsonValue) -> Answer:
     return Answer(result=result, result_form="json")
 
 
-def platform_error(lane: Lane | None) -> Answer:
+def platform_error(lane: Lane | None, cause: Cause) -> Answer:
     """The answer when the platform's own tries are spent."""
     hint = "Nothing is wrong with the program as far as is known. Send it again later."
-    error = Error(type="PlatformError", message="the platform could not run the program", hint=hint)
+    error = Error(type="PlatformError", message=f"the platform could not run the program ({cause})", hint=hint)
     return Answer(lane=lane, error=error)
+
+
+def expired(lane: Lane | None) -> Answer:
+    """The answer of a program whose time to start was over before its turn."""
+    hint = "It was not run. Send it again, with a later `start_within` or without one."
+    return Answer(lane=lane, error=Error(type="Expired", message="it did not start within `start_within`", hint=hint))

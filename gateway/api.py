@@ -68,7 +68,7 @@ router = APIRouter(prefix="/v1", route_class=GuardedRoute, dependencies=_KEYED)
 
 
 @router.post("/executions", responses=openapi.SUBMIT, summary="Run a program")
-async def submit_execution(
+async def submit_execution(  # noqa: PLR0913, PLR0917  # the parts of a request
     service: Port,
     caller: Agent,
     request: Annotated[ExecutionRequest, Body(openapi_examples=openapi.PROGRAMS)],
@@ -76,13 +76,20 @@ async def submit_execution(
         str | None, Header(alias="Idempotency-Key", min_length=1, max_length=LONGEST_KEY, pattern=KEY)
     ] = None,
     prefer_: Annotated[list[str] | None, Header(alias="Prefer", description=openapi.PREFER)] = None,
+    cache_control: Annotated[list[str] | None, Header(alias="Cache-Control", description=openapi.CACHE)] = None,
 ) -> Response:
     """Check a program, run it, and answer with what came of it.
 
     What the code did is in `status`, not in the HTTP status: a program that failed is a 200.
     """
     preference = prefer.read(prefer_ or ())
-    view = await service.submit(caller, request, idempotency_key=idempotency_key, wait_seconds=preference.wait_seconds)
+    view = await service.submit(
+        caller,
+        request,
+        idempotency_key=idempotency_key,
+        wait_seconds=preference.wait_seconds,
+        fresh=prefer.wants_it_fresh(cache_control or ()),
+    )
     return _submitted(view, preference)
 
 

@@ -20,17 +20,20 @@ from typing import Protocol, TypeAlias, TypeVar
 from pydantic import JsonValue
 
 from gateway.events import Verdict
-from gateway.policy import Imports, Profile, TypeCheck
+from gateway.policy import CacheScope, Imports, LimitsRequest, Profile, TypeCheck
 from gateway.requests import ExecutionRequest
+from gateway.resources import held, lane_of, wrong_with_declaration
+from gateway.script_block import declared, may_declare
 from gateway.source import HOST_PYTHON, Unreadable, imports, nesting, parse
 from gateway.wire import Error, Finding
+from sandbox.determinism import deterministic
 from sandbox.diagnostics import Diagnostic, DiagnosticKind
 from sandbox.exactness import inexact
 from sandbox.job import Lane
 from sandbox.monty import Gate, GateVerdict
 
 T = TypeVar("T")
-_Key: TypeAlias = tuple[bytes, str, str, bool, bool, bool, frozenset[str]]
+_Key: TypeAlias = tuple[bytes, str, str, bool, bool, bool, frozenset[str], LimitsRequest | None, bool]
 
 _REMEMBERED = 2_000  # reports, of some hundred bytes each
 
@@ -52,11 +55,16 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the checks say: a verdict, the lane that can tell the truth, and why."""
+    """What the checks say: a verdict, the lane that can tell the truth, and why.
+
+    `imports` is a digest of the packages that an admitted program imports, for what their use of memory says of the next.
+    """
 
     verdict: Verdict
     lane: Lane
     findings: tuple[Finding, ...]
+    imports: str | None = None
+    deterministic: bool = False  # where the policy has a cache: whether it comes to the same each time
 
 
 class Checker:
@@ -69,9 +77,14 @@ class Checker:
         self._reports: OrderedDict[_Key, Report] = OrderedDict()
         self.remembered = self.judged = 0  # how many programs, each way
 
-    async def check(self, request: ExecutionRequest, profile: Profile) -> Report:
-        """Judge a program; what was judged lately under the same policy is remembered."""
-        key = _key(request, profile)
+    async def check(self, request: ExecutionRequest, profile: Profile, *, ruled: bool = False) -> Report:
+        """Judge a program; what was judged lately under the same policy is remembered.
+
+        `ruled`: a reviewer said what it may use.
+        """
+        if (lane := lane_of(request)) != request.lane:
+            request = request.model_copy(update={"lane": lane})
+        key = _key(request, profile, ruled=ruled)
         known = self._reports.get(key)
         if known is not None:
             self._reports.move_to_end(key)
@@ -79,6 +92,9 @@ class Checker:
             return known
         self.judged += 1
         report, lasting = await self._judge(request, profile)
+        if report.verdict in {Verdict.ADMIT, Verdict.FIX_FIRST}:
+            report, certain = await self._resources(request, profile, report, ruled=ruled)
+            lasting &= certain
         if lasting:
             self._reports[key] = report
             if len(self._reports) > _REMEMBERED:
@@ -106,6 +122,22 @@ class Checker:
         if not request.force and (wrong := [one for one in types if one.severity == "error"]):
             return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *_warnings(types))), lasting
         return await self._read(code, partial(_admitted, request, profile, gate, read, types)), lasting
+
+    async def _resources(
+        self, request: ExecutionRequest, profile: Profile, report: Report, *, ruled: bool
+    ) -> tuple[Report, bool]:
+        """The report with what the program asks for and cannot have, and whether another try must say the same."""
+        known = True
+        if may_declare(request.code):
+            asks = declared(request.code)
+            guest = await self._guest_python() if asks.requires_python or asks.dependencies else None
+            known = guest is not None or not asks.requires_python
+            if wrong := tuple(wrong_with_declaration(request, profile, guest, ruled=ruled)):
+                return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *report.findings)), known
+        asks_a_person = report.verdict is Verdict.ADMIT and profile.review.above_default and not ruled
+        if asks_a_person and (above := held(profile, request)):
+            return Report(Verdict.HELD, report.lane, (*above, *report.findings)), known
+        return report, known
 
     async def _read(self, code: str, work: Callable[[], T]) -> T:
         """Do what grows with the program: at once where that is quick, else in a thread, so that others are served."""
@@ -139,8 +171,9 @@ class Checker:
         return tuple(_findings(known))
 
 
-def _key(request: ExecutionRequest, profile: Profile) -> _Key:
+def _key(request: ExecutionRequest, profile: Profile, *, ruled: bool) -> _Key:
     """All of a request that its report depends on, besides the policy."""
+    asks = may_declare(request.code) or profile.review.above_default
     return (
         hashlib.sha256(request.code.encode()).digest(),
         profile.digest,
@@ -149,6 +182,8 @@ def _key(request: ExecutionRequest, profile: Profile) -> _Key:
         bool(request.stdin or request.args or request.env or request.files or request.outputs),
         _holds_float(request.inputs),
         frozenset(request.inputs),
+        request.limits if asks else None,
+        ruled and asks,
     )
 
 
@@ -195,14 +230,20 @@ def _admitted(
     reasons = list(_why_not_monty(request, profile, gate, tree, types))
     kept = tuple(one for one in types if one.severity == "warning" or request.force)
     if not reasons:
-        return Report(Verdict.ADMIT, Lane.MONTY, kept)
+        caches = profile.cache.scope is not CacheScope.NONE
+        return Report(Verdict.ADMIT, Lane.MONTY, kept, _imported(tree), caches and deterministic(tree))
     notes = tuple(
         Finding(rule="lane.container", severity="info", message=text, line=line) for text, line in reasons[:_SHOWN]
     )
     if request.lane == "monty":
         refused = [note.model_copy(update={"rule": "lane.monty", "severity": "error"}) for note in notes]
         return Report(Verdict.INEXACT, Lane.CONTAINER, (*refused, *kept))
-    return Report(Verdict.ADMIT, Lane.CONTAINER, (*kept, *notes))
+    return Report(Verdict.ADMIT, Lane.CONTAINER, (*kept, *notes), _imported(tree))
+
+
+def _imported(tree: ast.Module) -> str:
+    packages = {one.module.partition(".")[0] for one in imports(tree)}
+    return hashlib.sha256("\n".join(sorted(packages)).encode()).hexdigest()
 
 
 def _why_not_monty(
@@ -281,6 +322,11 @@ _TYPES = {
     "import.denied": "PolicyDenied",
     "name.unknown": "NameError",
     "lane.monty": "NeedsContainer",
+    "script.block": "BadScriptBlock",
+    "script.limit": "LimitAboveMaximum",
+    "script.dependency": "MissingDependency",
+    "script.python": "WrongPython",
+    "limits.held": "NeedsReview",
 }
 
 

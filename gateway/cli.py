@@ -101,8 +101,13 @@ def run(  # noqa: PLR0913  # the options of a program
     outputs: Annotated[Pairs, typer.Option("--output", metavar="GLOB", help="Files to bring back.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to put them.")] = None,
     stdin_file: Annotated[Path | None, typer.Option(help="What the program reads from stdin.")] = None,
+    schema: Annotated[Path | None, typer.Option(metavar="FILE", help="A JSON Schema that the result keeps.")] = None,
+    expect: Annotated[
+        Pairs, typer.Option(metavar="NAME=VALUE", help='As max_stdout_bytes=99, files=["a.csv"].')
+    ] = None,
     lane: Annotated[LaneChoice, typer.Option(help="Where to run.")] = LaneChoice.AUTO,
     force: Annotated[bool, typer.Option("--force", help="Run it although a name surely does not exist.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run it although its result may be known.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Run a program, print what it prints, and exit as it does."""
@@ -120,9 +125,12 @@ def run(  # noqa: PLR0913  # the options of a program
         request["stdin"] = arguments.text_of(str(stdin_file))
     if limits:
         request["limits"] = arguments.values(limits)
+    if schema or expect:
+        promised = {"result_schema": arguments.json_value(arguments.text_of(str(schema)))} if schema else {}
+        request["expect"] = {**promised, **arguments.values(expect or ())}
     with _gateway() as client:
         with output.spinner():
-            view = _submit(client, request)
+            view = _submit(client, request, fresh=fresh)
         if as_json:
             typer.echo(json.dumps(json.loads(view.model_dump_json()), indent=2))
         else:
@@ -266,9 +274,9 @@ def _reviewer_key(path: Path) -> str | None:
         return None
 
 
-def _submit(client: Client, request: dict[str, JsonValue]) -> ExecutionView:
+def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool) -> ExecutionView:
     try:
-        return client.submit(request)
+        return client.submit(request, fresh=fresh)
     except RefusedError as error:
         if error.execution is None:
             raise

@@ -71,9 +71,10 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._http.close()
 
-    def submit(self, request: Mapping[str, JsonValue]) -> ExecutionView:
-        """Run a program, and wait for what comes of it."""
-        return self._view(ExecutionView, "POST", "/v1/executions", body=dict(request))
+    def submit(self, request: Mapping[str, JsonValue], *, fresh: bool = False) -> ExecutionView:
+        """Run a program, and wait for what comes of it; `fresh`, also where its result is known."""
+        headers = {"Cache-Control": "no-cache"} if fresh else None
+        return self._read(ExecutionView, self._content("POST", "/v1/executions", body=dict(request), headers=headers))
 
     def file(self, execution: str, path: str) -> bytes:
         """A file that an execution left."""
@@ -136,8 +137,9 @@ class Client:
         *,
         params: Mapping[str, str] | None = None,
         body: dict[str, JsonValue] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        response = self._response(method, path, params=params, body=body)
+        response = self._response(method, path, params=params, body=body, headers=headers)
         if not response.is_success:
             raise RefusedError(_problem(response))
         return response.content
@@ -149,11 +151,12 @@ class Client:
         *,
         params: Mapping[str, str] | None = None,
         body: dict[str, JsonValue] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         try:
             # ASCII, so that whatever a command line holds can be sent, and is judged in one place.
             content = None if body is None else json.dumps(body).encode("ascii")
-            return self._http.request(method, path, params=params, content=content)
+            return self._http.request(method, path, params=params, content=content, headers=headers)
         except httpx.HTTPError as error:
             message = f"No gateway answers at {self._http.base_url}: {str(error) or type(error).__name__}"
             raise UnreachableError(message) from error

@@ -20,6 +20,7 @@ from gateway.records import (
     StoredExecution,
     StoredPosture,
     StoredReview,
+    StoredSize,
     StoredTask,
 )
 from gateway.session import Session, Value
@@ -56,6 +57,10 @@ class Reader:
             statements.EXECUTION_KEYED, StoredExecution, tenant=tenant, caller=caller, idempotency_key=key
         )
 
+    def result(self, key: str) -> StoredExecution | None:
+        """The execution whose record answers all of its kind."""
+        return self._session.one(statements.RESULT, StoredExecution, key=key)
+
     def execution_heads(self, task: str, limit: int) -> list[ExecutionHead]:
         """A task's executions without their bodies, newest first: ids sort by time, also where the clock was set back."""
         return self._session.every(statements.EXECUTION_HEADS, ExecutionHead, task=task, limit=limit)
@@ -68,6 +73,10 @@ class Reader:
     def unanswered(self) -> list[StoredExecution]:
         """Every execution without an answer, oldest first."""
         return self._session.every(statements.UNANSWERED, StoredExecution)
+
+    def memory_sizes(self, limit: int) -> list[StoredSize]:
+        """What programs were found to need, newest first."""
+        return self._session.every(statements.SIZES, StoredSize, limit=limit)
 
     def file(self, execution: str, path: str) -> bytes | None:
         """A file that an execution left."""
@@ -104,11 +113,19 @@ class Reader:
 
 
 class Writer(Reader):
-    """Finds and writes within one part of a transaction. `changed` are the tasks that it changed, as it left them."""
+    """Finds and writes within one part of a transaction.
 
-    def __init__(self, session: Session) -> None:
+    `changed` are the tasks that it changed, as it left them; `left` those that its connection changed, by id.
+    """
+
+    def __init__(self, session: Session, left: dict[str, StoredTask]) -> None:
         super().__init__(session)
         self.changed: list[StoredTask] = []
+        self._left = left
+
+    def task(self, task: str) -> StoredTask | None:
+        """See `Reader.task`. Moving on what another gateway moved on meanwhile fails, and forgets."""
+        return self._left.get(task) or super().task(task)
 
     def open_task(self, task: str, opened: Task, event: Event, at: datetime) -> StoredTask:
         """Begin a task's log with its first event, which made `opened`."""
@@ -123,7 +140,7 @@ class Writer(Reader):
         }
         self._session.change(statements.ADD_TASK, {**row, **_projection(opened, str(logged["hash"]))})
         self._add_events([logged])
-        return self._left(StoredTask(id=task, head=str(logged["hash"]), task=opened))
+        return self._leave(StoredTask(id=task, head=str(logged["hash"]), task=opened))
 
     def append(self, stored: StoredTask, events: Sequence[Event], at: datetime) -> StoredTask:
         """Append to a log and move its projection on; raises `IllegalEvent` for what cannot happen."""
@@ -137,10 +154,11 @@ class Writer(Reader):
         place: dict[str, Value] = {"this": stored.id, "seq_before": stored.task.seq}
         if self._session.change(statements.MOVE_TASK, {**place, **_projection(task, head)}) != 1:
             raise Unavailable("The task was changed by another gateway at the same moment.")
-        return self._left(StoredTask(id=stored.id, head=head, task=task))
+        return self._leave(StoredTask(id=stored.id, head=head, task=task))
 
-    def _left(self, stored: StoredTask) -> StoredTask:
+    def _leave(self, stored: StoredTask) -> StoredTask:
         self.changed.append(stored)
+        self._left[stored.id] = stored
         return stored
 
     def _add_events(self, rows: Sequence[Mapping[str, Value]]) -> None:
@@ -157,6 +175,23 @@ class Writer(Reader):
     def answer_execution(self, execution: StoredExecution) -> None:
         """Keep the answer of a program that was added without one."""
         self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+
+    def release_key(self, execution: str) -> None:
+        """Let the idempotency key of an execution stand for another one."""
+        self._session.change(statements.RELEASE_KEY, {"this": execution})
+
+    def keep_size(self, size: StoredSize) -> None:
+        """Keep what a program was found to need, in place of what was found before."""
+        found: dict[str, Value] = {"memory_bytes": size.memory_bytes, "found_at": size.found_at}
+        whose: dict[str, Value] = {"this_tenant": size.tenant, "this_imports": size.imports}
+        if not self._session.change(statements.CHANGE_SIZE, {**found, **whose}):
+            row: dict[str, Value] = {"tenant": size.tenant, "imports": size.imports, **found}
+            self._session.change(statements.ADD_SIZE, row)
+
+    def keep_result(self, key: str, execution: str) -> None:
+        """From now on this execution's record answers all of its kind."""
+        if not self._session.change(statements.MOVE_RESULT, {"execution": execution, "this": key}):
+            self._session.change(statements.ADD_RESULT, {"key": key, "execution": execution})
 
     def add_files(self, execution: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Keep the files that an execution left."""

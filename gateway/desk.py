@@ -14,24 +14,26 @@ from gateway.callers import Caller
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
-from gateway.events import Submitted
+from gateway.events import Status, Submitted
+from gateway.expectations import Expectations
 from gateway.isolation import Isolation
-from gateway.lifecycle import Execution, Rules, State
+from gateway.lifecycle import Rules, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
-from gateway.policy import LimitsRequest, Policy, Profile, limits_for
+from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
-from gateway.records import Recorded, StoredExecution, StoredTask
+from gateway.records import StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.resources import limits_of, memory_max_bytes
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
+from gateway.script_block import may_declare
 from gateway.store import Store
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
 from gateway.wire import (
-    Answer,
     ExecutionView,
     IsolationView,
     PolicyView,
@@ -56,6 +58,7 @@ class _Asked:
     written: Written
     profile: Profile
     limits: Limits
+    fresh: bool
 
 
 class Desk:
@@ -73,6 +76,7 @@ class Desk:
         isolation: Isolation,
         metrics: Metrics,
         limiter: Limiter,
+        expectations: Expectations,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -83,32 +87,41 @@ class Desk:
         self._isolation = isolation
         self._metrics = metrics
         self._limiter = limiter
+        self._expectations = expectations
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
 
     async def submit(
-        self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
+        self,
+        caller: Caller,
+        request: ExecutionRequest,
+        *,
+        idempotency_key: str | None,
+        wait_seconds: float | None,
+        fresh: bool = False,
     ) -> ExecutionView:
         """Take a program: see `service.Service.submit`."""
         profile = self._policy.resolve(caller.profile)
-        limits = self._limits(profile, request.limits)
+        limits = self._limits(profile, request)
         _require_room(request, limits)
-        asked = _Asked(caller, request, written(request), profile, limits)
+        await self._expectations.require_sound(request.expect)
+        asked = _Asked(caller, request, written(request), profile, limits, fresh)
         if idempotency_key is None:
             execution = (await self._take(asked, None)).id
         else:
             execution = await self._take_once(asked, idempotency_key)
         return await self._answer_of(caller, execution, wait_seconds)
 
-    def _limits(self, profile: Profile, asked: LimitsRequest | None) -> Limits:
-        usual = self._usual.get(profile.name) if asked is None else None
+    def _limits(self, profile: Profile, request: ExecutionRequest) -> Limits:
+        silent = request.limits is None and not may_declare(request.code)
+        usual = self._usual.get(profile.name) if silent else None
         if usual is not None:
             return usual
-        limits = limits_for(profile, asked)
+        limits = limits_of(profile, request)
         if not isinstance(limits, Limits):
             raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
-        if asked is None:
+        if silent:
             self._usual[profile.name] = limits
         return limits
 
@@ -119,10 +132,10 @@ class Desk:
             live = self._keyed.get(name)
             if live is not None:
                 execution, digest = live
-            elif row := await self._store.read(lambda reader: reader.execution_keyed(*name)):
+            elif (row := await self._store.read(lambda reader: reader.execution_keyed(*name))) and not _failed(row):
                 execution, digest = row.id, row.request_digest
             else:
-                work = await self._take(asked, key)
+                work = await self._take(asked, key, replaces=row)
                 self._keyed[name] = (work.id, asked.written.digest)
                 self._runner(work.id).add_done_callback(lambda _: self._keyed.pop(name, None))
                 return work.id
@@ -133,16 +146,17 @@ class Desk:
             )
         return execution
 
-    async def _take(self, asked: _Asked, key: str | None) -> Work:
+    async def _take(self, asked: _Asked, key: str | None, *, replaces: StoredExecution | None = None) -> Work:
         at, caller, profile = now(), asked.caller, asked.profile
         task_id, stored = await self._task_for(caller, asked.request.task_id, profile)
         if stored is not None:
             require_open(stored.task)
         execution = new_id("exe")
-        event = Submitted(execution, asked.written.program, asked.limits, caller.name)
+        most = memory_max_bytes(profile, asked.request)
+        event = Submitted(execution, asked.written.program, asked.limits, caller.name, memory_max_bytes=most)
         anonymous = task_id.startswith(ANONYMOUS)
         work = Work(
-            execution=Execution(execution, State.RECEIVED, event.digest, asked.limits, caller.name, "agent"),
+            execution=received(event),
             request=asked.request,
             written=asked.written,
             profile=profile,
@@ -154,7 +168,9 @@ class Desk:
             failures=stored.task.failures if stored else {},
             submitted_at=at,
             idempotency_key=key,
+            replaces=replaces.id if replaces else None,
             task=stored.id if stored else None,
+            fresh=asked.fresh,
         )
         work.happened(event)
         self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
@@ -194,23 +210,29 @@ class Desk:
             work, runner = running
             done, _ = await asyncio.wait({runner}, timeout=wait_seconds)
             if not done:
-                await self._conductor.record(work)
+                await self._placed(work, runner)
             elif runner.cancelled():
                 raise Unavailable("The gateway is stopping; send the request again.", retry_after_seconds=5)
             else:
                 runner.result()
-                if work.kept is not None and work.kept.execution.answered_at is not None:
-                    return self._view(work.kept, work.answer)
+                kept = work.kept
+                if kept is not None and kept.execution.answered_at is not None:
+                    # what reading it again would show: it was committed a moment ago
+                    return execution_view(kept.execution, kept.task.task, work.rules, work.answer)
         return await self._execution_view(caller, execution)
+
+    async def _placed(self, work: Work, runner: asyncio.Task[None]) -> None:
+        """Record an execution that its caller waits for no longer, once it has a place: what has none is not promised."""
+        placed = asyncio.ensure_future(work.placed.wait())
+        await asyncio.wait({placed, runner}, return_when=asyncio.FIRST_COMPLETED)
+        placed.cancel()
+        if runner.done() and not runner.cancelled():
+            runner.result()
+        await self._conductor.record(work)
 
     async def _execution_view(self, caller: Caller, execution: str) -> ExecutionView:
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
         return execution_view(row, stored.task, self._rules(row, stored))
-
-    def _view(self, kept: Recorded, answer: Answer | None) -> ExecutionView:
-        """What reading it again would show: it was committed a moment ago."""
-        row, stored = kept.execution, kept.task
-        return execution_view(row, stored.task, self._rules(row, stored), answer)
 
     def _rules(self, row: StoredExecution, stored: StoredTask) -> Rules:
         return rules_of(profile_named(self._policy, row.profile), anonymous=stored.task.anonymous)
@@ -306,6 +328,11 @@ def _owned(reader: Reader, caller: Caller, execution: str) -> tuple[StoredExecut
     if row is None or stored is None:
         raise NotFound("There is no such execution.")
     return row, stored
+
+
+def _failed(row: StoredExecution) -> bool:
+    """Whether the platform failed it: then its key is free for another try, since nothing came of the first."""
+    return row.status == Status.PLATFORM_ERROR.value
 
 
 def _require_room(request: ExecutionRequest, limits: Limits) -> None:

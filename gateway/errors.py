@@ -123,6 +123,12 @@ class RateLimited(GatewayError):
     id, status = "rate-limited", 429
 
 
+class QueueFull(GatewayError):
+    """Too many programs wait for a box: wait, then send it again."""
+
+    id, status = "queue-full", 429
+
+
 class Unavailable(GatewayError):
     """The platform cannot answer now; the program is not at fault."""
 

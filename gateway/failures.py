@@ -41,6 +41,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "RecursionError": "The recursion does not end or is too deep: check its base case, or use a loop.",
         "MemoryError": "Work in smaller pieces, or ask for more in `limits.memory`.",
         "TimeoutError": "There is no network in here, so nothing outside answers.",
+        "bad_result": "The program ran, but did not keep what `expect` says. Change the program so that it does, or `expect` where that is wrong.",
         "AssertionError": "An assertion of the program's own does not hold. Print the values that it compares.",
     }
 )

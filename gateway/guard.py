@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import JsonValue, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gateway import strict_json
@@ -32,7 +33,9 @@ _IDEMPOTENCY_KEY: Final = re.compile(rf"[!-~]{{1,{LONGEST_KEY}}}")
 _PARSED: Final = "airlock.parsed"  # where a request stands in its scope that was let in and read before
 
 _Handler: TypeAlias = Callable[[Request], Coroutine[None, None, Response]]
-_Submit: TypeAlias = Callable[[Service, Caller, ExecutionRequest, str | None, list[str] | None], Awaitable[Response]]
+_Submit: TypeAlias = Callable[
+    [Service, Caller, ExecutionRequest, str | None, list[str] | None, list[str] | None], Awaitable[Response]
+]
 
 
 class GuardedRoute(APIRoute):
@@ -46,31 +49,33 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             if isinstance(request.scope.get(_PARSED), ParsedRequest):
                 return await handle(request.scope[_PARSED])
-            let_in(request, request.app)
+            let_in(request.scope, request.app)
             if reads_body:
-                request = ParsedRequest(request.scope, request.receive, await request.body())
+                body = await request.body()
+                request = ParsedRequest(request.scope, request.receive, body, strict_json.parse(body))
             return await handle(request)
 
         return guarded
 
 
-def let_in(request: Request, app: FastAPI) -> Caller:
+def let_in(scope: Scope, app: FastAPI) -> Caller:
     """The request's caller; raises for one who is not known, or asks too often."""
     authenticator: Authenticator = app.state.authenticator
-    caller = authenticator.caller(request.scope["headers"])
-    request.state.caller = caller
+    caller = authenticator.caller(scope["headers"])
+    state = scope.setdefault("state", {})
+    state["caller"] = caller
     app.state.limiter.admit(caller)
-    setattr(request.state, CALLER, caller.name)
+    state[CALLER] = caller.name
     return caller
 
 
 class ParsedRequest(Request):
     """A request whose body is read; its JSON is ours, not the framework's."""
 
-    def __init__(self, scope: Scope, receive: Receive, body: bytes) -> None:
+    def __init__(self, scope: Scope, receive: Receive, body: bytes, value: JsonValue) -> None:
         super().__init__(scope, receive)
         self._bytes = body
-        self._value = strict_json.parse(body)
+        self._value = value
 
     async def body(self) -> bytes:
         """Return the bytes that were read already."""
@@ -101,16 +106,35 @@ class Express:
         await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
-        request = Request(scope, receive)
-        caller = let_in(request, self._app)
-        parsed = scope[_PARSED] = ParsedRequest(scope, receive, await request.body())
-        keys = parsed.headers.getlist("Idempotency-Key")
+        caller = let_in(scope, self._app)
+        body = await _whole(receive)
+        value = strict_json.parse(body)
+        keys = _header(scope, b"idempotency-key")
         try:
-            asked = ExecutionRequest.model_validate(await parsed.json())
+            asked = ExecutionRequest.model_validate(value)
         except ValidationError:
-            return None
-        if len(keys) > 1 or not all(_IDEMPOTENCY_KEY.fullmatch(key) for key in keys):
+            asked = None
+        if asked is None or len(keys) > 1 or not all(_IDEMPOTENCY_KEY.fullmatch(key) for key in keys):
+            scope[_PARSED] = ParsedRequest(scope, receive, body, value)
             return None
         require(caller, Role.AGENT)
         service: Service = self._app.state.service
-        return await self._submit(service, caller, asked, keys[0] if keys else None, parsed.headers.getlist("Prefer"))
+        told = _header(scope, b"prefer"), _header(scope, b"cache-control")
+        return await self._submit(service, caller, asked, keys[0] if keys else None, *told)
+
+
+async def _whole(receive: Receive) -> bytes:
+    """The body; raises `ClientDisconnect` where it does not come to its end."""
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _header(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]

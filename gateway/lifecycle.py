@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, TypeAlias, TypedDict, TypeVar
+from typing import Final, Literal, TypeAlias, TypedDict, TypeVar
 
+from gateway.causes import Cause, cause_of_ending
 from gateway.events import (
     Admitted,
     Answered,
@@ -88,6 +89,10 @@ LIVE_STATUS: Mapping[State, Status] = MappingProxyType(
 )
 
 
+HELD: Final = "held"
+"""The fingerprint of an answer that is no failure: a person decides about the program first."""
+
+
 class IllegalEvent(Exception):
     """The event cannot happen in this state."""
 
@@ -112,11 +117,13 @@ class Attempt:
     lane: Lane
     limits: Limits
     ending: Ending | None = None
+    cause: Cause | None = None
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)  # without slots: see `_with`
 class Execution:
-    """One submitted program on its way to its answer."""
+    """One submitted program on its way to its answer; for the bytes see `Submitted` and `Checked`."""
 
     id: str
     state: State
@@ -129,6 +136,8 @@ class Execution:
     attempts: tuple[Attempt, ...] = ()
     fault: Fault | None = None
     fingerprint: str | None = None
+    memory_max_bytes: int | None = None
+    memory_found_bytes: int | None = None
 
     @property
     def losses(self) -> int:
@@ -273,7 +282,8 @@ def _on_task(task: Task, event: Event) -> _Changes:
             seen = task.last_failure
             if seen is None or seen.execution != execution:
                 raise IllegalEvent("a review of what did not fail last")
-            return {"state": state, "review": replace(seen, id=review, reason=reason)}
+            asked = replace(seen, reason=EscalationReason.BUDGET_EXHAUSTED)  # once about one
+            return {"state": state, "review": replace(seen, id=review, reason=reason), "last_failure": asked}
         case Ruled():
             return {"state": state, **_ruled(task, event)}
         case Closed(reason=reason, message=message):
@@ -285,15 +295,20 @@ def _on_task(task: Task, event: Event) -> _Changes:
 def _submitted(task: Task, event: Submitted) -> _Changes:
     if event.execution in task.executions:
         raise IllegalEvent(f"{event.execution} was submitted already")
-    execution = Execution(
+    return {"executions": {**task.executions, event.execution: received(event)}, "latest": event.execution}
+
+
+def received(event: Submitted) -> Execution:
+    """The execution that a submission makes."""
+    return Execution(
         id=event.execution,
         state=State.RECEIVED,
         digest=event.digest,
         limits=event.limits,
         by=event.by,
         source=event.source,
+        memory_max_bytes=event.memory_max_bytes,
     )
-    return {"executions": {**task.executions, execution.id: execution}, "latest": execution.id}
 
 
 def _ruled(task: Task, event: Ruled) -> _Changes:
@@ -336,8 +351,8 @@ def advance(execution: Execution, event: Event) -> Execution:
     except KeyError:
         raise IllegalEvent(f"{type(event).__name__} while {execution.state}") from None
     match event:
-        case Checked(verdict=verdict, lane=lane):
-            return _with(execution, {"state": state, "verdict": verdict, "lane": lane})
+        case Checked(verdict=verdict, lane=lane, memory_bytes=found):
+            return _with(execution, {"state": state, "verdict": verdict, "lane": lane, "memory_found_bytes": found})
         case Admitted(lane=lane, limits=limits):
             return _with(execution, {"state": state, "lane": lane, "limits": limits})
         case Started(attempt=number, lane=lane):
@@ -348,7 +363,11 @@ def advance(execution: Execution, event: Event) -> Execution:
         case Finished(attempt=number, ending=ending):
             if number != len(execution.attempts):
                 raise IllegalEvent(f"attempt {number} finished, but {len(execution.attempts)} is running")
-            attempts = (*execution.attempts[:-1], replace(execution.attempts[-1], ending=ending))
+            cause = event.cause or cause_of_ending(ending)
+            ended = replace(
+                execution.attempts[-1], ending=ending, cause=cause, peak_memory_bytes=event.peak_memory_bytes
+            )
+            attempts = (*execution.attempts[:-1], ended)
             return _with(
                 execution,
                 {"state": state, "attempts": attempts, "fault": event.fault, "fingerprint": event.fingerprint},
@@ -361,17 +380,22 @@ def _answered(task: Task, execution: Execution, event: Answered) -> _Changes:
     rest: _Changes = {"executions": {key: value for key, value in task.executions.items() if key != execution.id}}
     if event.status is Status.SUCCEEDED:
         return {**rest, "in_a_row": 0, "row_granted": None, "fingerprints": {}}
+    agent = execution.by if execution.source == "agent" else task.by
+    if event.fingerprint == HELD and task.state is TaskState.OPEN:
+        return {**rest, "last_failure": _seen(execution, agent, EscalationReason.ABOVE_DEFAULT_LIMITS)}
     if not event.charge:
         return rest
     fingerprint = event.fingerprint or event.status.value
-    agent = execution.by if execution.source == "agent" else task.by
     return {
         **rest,
         "in_a_row": task.in_a_row + event.charge,
         "total": task.total + event.charge,
         "fingerprints": {**task.fingerprints, fingerprint: task.fingerprints.get(fingerprint, 0) + 1},
         "failures": {**task.failures, execution.digest: Failure(execution.id, event.status, event.fingerprint)},
-        "last_failure": OpenReview(
-            "", execution.id, execution.digest, execution.limits, agent, EscalationReason.BUDGET_EXHAUSTED
-        ),
+        "last_failure": _seen(execution, agent, EscalationReason.BUDGET_EXHAUSTED),
     }
+
+
+def _seen(execution: Execution, agent: str, reason: EscalationReason) -> OpenReview:
+    """What a person would look at, if one is asked."""
+    return OpenReview("", execution.id, execution.digest, execution.limits, agent, reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,6 +64,7 @@ class Violation:
     asked: str
     bound: str
     message: str
+    relation: Literal["more", "less"] = "more"
 
 
 def limits_for(profile: Profile, request: LimitsRequest | None) -> Limits | tuple[Violation, ...]:
@@ -75,15 +76,19 @@ def limits_for(profile: Profile, request: LimitsRequest | None) -> Limits | tupl
 
 def raised_limits(profile: Profile, request: LimitsRequest, *, current: Limits) -> Limits | tuple[Violation, ...]:
     """Return the limits that a reviewer rules: `current` with what was asked, up to the ceilings. Never clamped."""
-    amounts: dict[str, float] = {
-        "cpu": current.cpu_cores,
-        "memory": current.memory_bytes,
-        "time": current.wall_seconds,
-        "pids": current.pids,
-        "disk": current.disk_bytes,
-        "output": current.output_bytes,
+    return _within(amounts_of(current) | _asked(request), dict(profile.ceilings), "the ceiling")
+
+
+def amounts_of(limits: Limits) -> dict[str, float]:
+    """The amounts by the names that policies and requests have for them."""
+    return {
+        "cpu": limits.cpu_cores,
+        "memory": limits.memory_bytes,
+        "time": limits.wall_seconds,
+        "pids": limits.pids,
+        "disk": limits.disk_bytes,
+        "output": limits.output_bytes,
     }
-    return _within(amounts | _asked(request), dict(profile.ceilings), "the ceiling")
 
 
 def _asked(request: LimitsRequest | None) -> dict[str, float]:
@@ -109,6 +114,6 @@ def _within(amounts: Mapping[str, float], most: Mapping[str, float], whose: str)
     )
 
 
-def _violation(limit: str, amount: float, relation: str, bound: float, whose: str) -> Violation:
+def _violation(limit: str, amount: float, relation: Literal["more", "less"], bound: float, whose: str) -> Violation:
     asked, edge = FORMATS[limit](amount), FORMATS[limit](bound)
-    return Violation(limit, asked, edge, f"{limit}: {asked} is {relation} than {edge}, {whose}")
+    return Violation(limit, asked, edge, f"{limit}: {asked} is {relation} than {edge}, {whose}", relation)

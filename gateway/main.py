@@ -20,16 +20,21 @@ from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.desk import Desk
 from gateway.errors import Unavailable
+from gateway.expectations import Expectations
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.policy_file import read_policy
+from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.reviews import Reviews
-from gateway.server import Server, allow_descriptors, configure_logging, server_config
+from gateway.schemas import Schemas
+from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
 from gateway.settings import Settings, StartError
+from gateway.sizes import MOST as MOST_SIZES
+from gateway.sizes import Sizes
 from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
@@ -59,11 +64,14 @@ class Gateway:
     store: Store
     monty: Monty
     lanes: dict[Lane, Driver]
+    queue: Queue
+    sizes: Sizes
     conductor: Conductor
     reviews: Reviews
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
+    expectations: Expectations
     desk: Desk
 
     @asynccontextmanager
@@ -77,15 +85,18 @@ class Gateway:
         ]
         try:
             await self._reap()
+            self.sizes.load(reversed(await self.store.read(lambda reader: reader.memory_sizes(MOST_SIZES))))
             await recover(self.store, self.conductor, self.policy)
             yield
         finally:
             for keeper in keepers:
                 keeper.cancel()
             await self.conductor.close(_GRACE_SECONDS)
+            await self.queue.close()
             await asyncio.gather(*keepers, return_exceptions=True)
             await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
             await self.monty.close()
+            await self.expectations.close()
             await self.store.close()
 
     async def _prove(self) -> None:
@@ -132,9 +143,30 @@ def compose(settings: Settings) -> Gateway:
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python)
-    conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random)
+    expectations = Expectations(Schemas())
+    queue = Queue(
+        Bounds(
+            places=policy.engine.boxes,
+            length=policy.engine.queue,
+            age_seconds=policy.engine.queue_age,
+            retry_share=policy.engine.retry_share,
+        ),
+        memory_bytes=lambda: policy.engine.memory or container.memory_bytes,
+        probe=container.probe,
+    )
+    sizes = Sizes()
+    conductor = Conductor(
+        store=store,
+        checker=checker,
+        lanes=lanes,
+        changes=changes,
+        chance=random.SystemRandom().random,
+        queue=queue,
+        sizes=sizes,
+        expectations=expectations,
+    )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
-    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
+    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
     limiter = Limiter(policy)
     desk = Desk(
@@ -145,11 +177,26 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor),
+        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor, queue=queue),
         limiter=limiter,
+        expectations=expectations,
     )
     return Gateway(
-        settings, policy, authentication, store, monty, lanes, conductor, reviews, readiness, proofs, limiter, desk
+        settings=settings,
+        policy=policy,
+        authenticator=authentication,
+        store=store,
+        monty=monty,
+        lanes=lanes,
+        queue=queue,
+        sizes=sizes,
+        conductor=conductor,
+        reviews=reviews,
+        readiness=readiness,
+        proofs=proofs,
+        limiter=limiter,
+        expectations=expectations,
+        desk=desk,
     )
 
 
@@ -208,6 +255,7 @@ def serve(settings: Settings) -> None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
     server = Server(server_config(gateway.app(), settings))
+    spare_the_collector()
     server.run()
     del lock
     if not server.started:

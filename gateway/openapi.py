@@ -35,6 +35,7 @@ PREFER: Final = (
     "RFC 7240. `wait=N` (0 to 600 seconds): 202 when the program takes longer. `respond-async`: as `wait=0`."
     " Without it, the answer is waited for."
 )
+CACHE: Final = "RFC 9111. `no-cache`: run it, although its result may be known."
 
 _DIGEST: Final = "9f1c5a4b0e6f4a8e8b4c0f0f5b7d2a6e3c1d9e8f7a6b5c4d3e2f1a0b9c8d7e6f"
 _EXECUTION: Final = "exe_019aa3f5c7e2b41c6d0f9a8e7d6c5b4"

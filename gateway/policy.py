@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, limits_for, raised_limits
 from gateway.policy_shape import (
+    CacheScope,
     Ceilings,
     Checks,
     Engine,
@@ -30,6 +31,7 @@ from gateway.quantities import format_seconds, shown
 
 __all__ = [
     "DEFAULT_PROFILE",
+    "CacheScope",
     "Ceilings",
     "Checks",
     "Engine",

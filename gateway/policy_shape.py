@@ -78,6 +78,11 @@ _Sha256 = Annotated[
     _matching("[0-9a-f]{64}", "the SHA-256 of a key (64 hexadecimal digits, lower case)", secret=True),
     AfterValidator(_of_something),
 ]
+_Package = Annotated[
+    StrictStr,
+    _matching(r"[A-Za-z0-9]([\w.-]{0,62}[A-Za-z0-9])?(==[\w.!+-]{1,64})?", "a package (write numpy or numpy==2.1.0)"),
+]
+_Packages = Annotated[tuple[_Package, ...], AfterValidator(_sorted)]
 _Modules = Annotated[tuple[_Module, ...], AfterValidator(_sorted)]
 
 
@@ -88,10 +93,18 @@ class _Closed(BaseModel):
 
 
 class Engine(_Closed):
-    """The container engine, shared by everybody."""
+    """The container engine, shared by everybody.
+
+    `memory` (bytes) is what the limits of all boxes may add up to; None is four fifths of the engine's machine.
+    `queue` programs wait at most, none longer than `queue_age` seconds. Retries add at most `retry_share` to the load.
+    """
 
     boxes: Count = 8
     spares: Annotated[int, Field(strict=True, ge=0, le=100)] = 2
+    memory: Size | None = None
+    queue: Count = 1000
+    queue_age: Seconds = 300.0
+    retry_share: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.2
 
 
 class Ceilings(_Closed):
@@ -157,11 +170,15 @@ class IsolationMode(StrEnum):
 
 
 class Isolation(_Closed):
-    """The box. `runtime` None is the engine's default; `preload` are modules that a cell imports before any program."""
+    """The box. `runtime` None is the engine's default; `preload` are modules that a cell imports before any program.
+
+    `packages` are the distributions that the image has besides the standard library, with or without their version.
+    """
 
     mode: IsolationMode = IsolationMode.CONTAINER
     preload: _Modules = ()
     image: _Image = "airlock-guest:latest"
+    packages: _Packages = ()
     runtime: _Runtime | None = None
 
     def cell(self, owner: str) -> Cell | None:
@@ -223,11 +240,15 @@ class LimitRanges(_Closed):
 
 
 class Retries(_Closed):
-    """The platform's own tries of one execution (the first included), and the waits between them in seconds."""
+    """The platform's own tries of one execution (the first included), and the waits between them in seconds.
+
+    `memory`: what ran out of it is tried again with more, up to the limit's `max`.
+    """
 
     attempts: Annotated[int, Field(strict=True, ge=1, le=10)] = 3
     base: Seconds = 0.5
     cap: Seconds = 30.0
+    memory: StrictBool = True
 
 
 class Budget(_Closed):
@@ -251,10 +272,14 @@ class Costs(_Closed):
 
 
 class ReviewRules(_Closed):
-    """How often people may let one task go on, and how long (seconds) a review stays open."""
+    """How often people may let one task go on, and how long (seconds) a review stays open.
+
+    `above_default`: a program that asks for more than a limit's default is first shown to a person.
+    """
 
     grants_per_task: Annotated[int, Field(strict=True, ge=0, le=1000)] = 2
     expires: Seconds = 86400.0
+    above_default: StrictBool = False
 
 
 class Rates(_Closed):
@@ -263,6 +288,20 @@ class Rates(_Closed):
     requests: Count = 60_000
     burst: Count = 2_000
     executions: Count = 256
+
+
+class CacheScope(StrEnum):
+    """Whose earlier result may answer a program that comes to the same each time."""
+
+    NONE = "none"  # nobody's
+    TENANT = "tenant"  # its own tenant's
+    SHARED = "shared"  # that of any tenant with an equal profile
+
+
+class Cache(_Closed):
+    """Whether results are used again."""
+
+    scope: CacheScope = CacheScope.NONE
 
 
 class ProfileBody(_Closed):
@@ -277,6 +316,7 @@ class ProfileBody(_Closed):
     costs: Costs = Costs()
     review: ReviewRules = ReviewRules()
     rates: Rates = Rates()
+    cache: Cache = Cache()
 
 
 class ProfileEntry(ProfileBody):

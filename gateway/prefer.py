@@ -1,4 +1,4 @@
-"""The `Prefer` header (RFC 7240), as far as it says how long a caller waits. Pure."""
+"""What headers say of how a caller wants its answer: `Prefer` (RFC 7240) how long it waits, `Cache-Control` how new. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ class Preference:
 
     wait_seconds: int | None = None
     applied: str | None = None
+
+
+def wants_it_fresh(values: Iterable[str]) -> bool:
+    """Whether `Cache-Control` (RFC 9111) asks for a run although the result is known."""
+    return any(directive.strip().lower() == "no-cache" for directive in ",".join(values).split(","))
 
 
 def read(values: Iterable[str]) -> Preference:

@@ -9,6 +9,7 @@ from gateway import __version__
 from gateway.conductor import Conductor
 from gateway.errors import Unavailable
 from gateway.policy import Policy
+from gateway.queue import Queue
 from gateway.store import Store
 from gateway.wire import LaneInfo, ReadyView
 from sandbox.driver import Driver
@@ -21,11 +22,14 @@ _REMEMBERED_SECONDS = 5.0  # so that probes by many watchers cost the engine no 
 class Readiness:
     """One gateway's readiness."""
 
-    def __init__(self, *, store: Store, lanes: Mapping[Lane, Driver], conductor: Conductor, policy: Policy) -> None:
+    def __init__(
+        self, *, store: Store, lanes: Mapping[Lane, Driver], conductor: Conductor, policy: Policy, queue: Queue
+    ) -> None:
         self._store = store
         self._lanes = lanes
         self._conductor = conductor
         self._policy = policy
+        self._queue = queue
         self._asked: dict[Lane, tuple[float, LaneReadiness]] = {}
         self._asking = asyncio.Lock()
 
@@ -57,6 +61,8 @@ class Readiness:
             },
             live_executions=len(self._conductor.live_attempts()),
             open_reviews=reviews,
+            breaker=self._queue.breaker.state,
+            queued=self._queue.turns.waiting,
             policy=self._policy.name,
             version=__version__,
         )

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gateway.cache import worth_keeping
+from gateway.causes import Cause
 from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
 from gateway.events import Answered, Escalated, Event, Opened, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
 from gateway.policy import Profile
-from gateway.records import Recorded, StoredExecution, StoredReview, StoredTask
+from gateway.records import Recorded, StoredExecution, StoredReview, StoredSize, StoredTask
 from gateway.steps import escalation
 from gateway.times import new_id, stamp
 from gateway.wire import Answer
@@ -59,9 +61,13 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
         require_open(stored.task)
     stored = writer.append(stored, events, at)
     final = next((event for event in events if isinstance(event, Answered)), None)
+    if final is not None and work.imports is not None and (size := work.memory_found_bytes) is not None:
+        writer.keep_size(StoredSize(work.tenant, work.imports, size, stamp(at)))
     row = stored_execution(work, stored.id, final, at)
     _keep_bodies(writer, work, row)
     if final is not None:
+        if work.cache_key is not None and worth_keeping(work):
+            writer.keep_result(work.cache_key, work.id)
         stored = escalate(writer, stored, work.rules, work.profile, at)
     return Recorded(stored, row if len(row.request) <= _KEPT_CHARACTERS else replace(row, request=""))
 
@@ -79,11 +85,13 @@ def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> li
                     row,
                     status=Status.CANCELLED.value,
                     answer_source="program",
-                    answer=Answer().model_dump_json(exclude_defaults=True),
+                    answer=Answer(cause=Cause.CANCELLED).model_dump_json(exclude_defaults=True),
                     answered_at=stamp(at),
                 )
             )
-    return [Answered(execution, Status.CANCELLED, 0, by=by) for execution in stored.task.executions]
+    return [
+        Answered(execution, Status.CANCELLED, 0, by=by, cause=Cause.CANCELLED) for execution in stored.task.executions
+    ]
 
 
 def _task_of(writer: Writer, work: Work, at: datetime) -> StoredTask:
@@ -98,6 +106,8 @@ def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
     if not work.recorded:
         if not work.policy_kept:
             writer.keep_policy(work.profile.digest, work.profile.document, work.submitted_at)
+        if work.replaces is not None:
+            writer.release_key(work.replaces)
         writer.add_execution(row)
     elif row.answered_at is not None:
         writer.answer_execution(row)

@@ -39,6 +39,16 @@ class StoredPosture:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSize:
+    """The memory that a tenant's programs with these imports (a SHA-256) were found to need."""
+
+    tenant: str
+    imports: str
+    memory_bytes: int
+    found_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredExecution:
     """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered."""
 
@@ -108,4 +118,5 @@ class StoredReview:
 
 EXECUTION_COLUMNS = tuple(field.name for field in fields(StoredExecution))
 REVIEW_COLUMNS = tuple(field.name for field in fields(StoredReview))
+SIZE_COLUMNS = tuple(field.name for field in fields(StoredSize))
 POSTURE_COLUMNS = tuple(field.name for field in fields(StoredPosture))

@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import keyword
 import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from gateway.events import RulingKind
 from gateway.policy import LimitsRequest
+from gateway.quantities import Seconds
 
 TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
@@ -24,6 +35,7 @@ _IDENTIFIER = re.compile(_NAME)
 _PATH_PART = re.compile(r"^(?!\.{1,2}$)[^/\0]{1,255}$")
 _KEYWORDS = frozenset(keyword.kwlist)
 _LONGEST_PATH = 512
+_LARGEST_SCHEMA = 64 << 10  # bytes as JSON
 
 
 def _clean_path(path: str) -> str:
@@ -112,6 +124,31 @@ class FileIn(Wire):
             raise ValueError(f"content is not base64: {error}") from None
 
 
+_Bytes: TypeAlias = Annotated[int, Field(strict=True, ge=0)]
+
+
+class Expect(Wire):
+    """What a run has to come to besides its success. One that breaks it is `failed` with the error type `bad_result`."""
+
+    result_schema: dict[str, JsonValue] | StrictBool | None = Field(
+        default=None,
+        description="A JSON Schema that `result` keeps. References lead nowhere but into itself; patterns have no"
+        " lookaround and no backreferences; formats are checked.",
+    )
+    max_stdout_bytes: _Bytes | None = None
+    max_stderr_bytes: _Bytes | None = None
+    max_result_bytes: _Bytes | None = Field(default=None, description="Of the result as compact JSON.")
+    max_files_bytes: _Bytes | None = Field(default=None, description="Of all files that come back, together.")
+    files: list[Path] = Field(default_factory=list, max_length=256, description="Files that `outputs` bring back.")
+
+    @field_validator("result_schema")
+    @classmethod
+    def _bounded(cls, schema: JsonValue) -> JsonValue:
+        if isinstance(schema, dict) and len(json.dumps(schema)) > _LARGEST_SCHEMA:
+            raise ValueError(f"a schema must not be larger than {_LARGEST_SCHEMA} bytes")
+        return schema
+
+
 class ExecutionRequest(Wire):
     """A program and what it is given."""
 
@@ -133,9 +170,16 @@ class ExecutionRequest(Wire):
     files: list[FileIn] = Field(default_factory=list, max_length=256)
     outputs: list[Glob] = Field(default_factory=list, max_length=64, description="Globs of the files to bring back.")
     limits: LimitsRequest | None = None
+    expect: Expect | None = Field(default=None, description="What the run has to come to besides its success.")
     lane: Literal["auto", "monty", "container"] = Field(
         default="auto",
         description="`container` skips Monty; `monty` refuses what Monty cannot run exactly like CPython.",
+    )
+    priority: Literal["low", "normal", "high"] = Field(
+        default="normal", description="Which of your tenant's programs gets a box first; others' are not concerned."
+    )
+    start_within: Seconds | None = Field(
+        default=None, description="Do not run it any more if it has not started by then; its status is `expired`."
     )
     force: bool = Field(
         default=False, strict=True, description="Run it although a check is certain that a name does not exist."
@@ -156,6 +200,12 @@ class ExecutionRequest(Wire):
             if not _IDENTIFIER.match(name):
                 raise ValueError(f"{name!r} cannot be an environment variable's name")
         return env
+
+    @model_validator(mode="after")
+    def _can_come_back(self) -> ExecutionRequest:
+        if self.expect is not None and self.expect.files and not self.outputs:
+            raise ValueError("`expect.files` needs `outputs` that bring them back")
+        return self
 
     @field_validator("files")
     @classmethod

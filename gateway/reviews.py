@@ -16,11 +16,12 @@ from gateway.conductor import Conductor
 from gateway.connection import Reader, Writer
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Answered, Closed, Ruled, RulingKind, Status, Submitted
-from gateway.lifecycle import Execution, Rules, State
+from gateway.lifecycle import Rules, received
 from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
 from gateway.recording import cancel_live, record_work
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.resources import memory_max_bytes
 from gateway.rules import profile_named, rules_of
 from gateway.steps import Refusal, refusal, review_token
 from gateway.store import Store
@@ -274,9 +275,10 @@ def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at
         request = request.model_copy(update={"code": ruling.code})
     execution = new_id("exe")
     kept = written(request)
-    event = Submitted(execution, kept.program, limits, caller.name, "reviewer", case.reviewed.id)
+    most = memory_max_bytes(case.profile, request, ruling.limits)
+    event = Submitted(execution, kept.program, limits, caller.name, "reviewer", case.reviewed.id, most)
     work = Work(
-        execution=Execution(execution, State.RECEIVED, event.digest, limits, caller.name, "reviewer"),
+        execution=received(event),
         request=request,
         written=kept,
         profile=case.profile,

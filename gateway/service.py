@@ -22,9 +22,18 @@ class Service(Protocol):
     """Raises `errors.GatewayError` for what a caller got wrong and for what the platform cannot do now."""
 
     async def submit(
-        self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
+        self,
+        caller: Caller,
+        request: ExecutionRequest,
+        *,
+        idempotency_key: str | None,
+        wait_seconds: float | None,
+        fresh: bool = False,
     ) -> ExecutionView:
-        """Take a program and wait for its answer: without bound for None, else this long. It is recorded either way."""
+        """Take a program and wait for its answer: without bound for None, else this long. It is recorded either way.
+
+        `fresh`: run it, although its result may be known.
+        """
         ...
 
     async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:

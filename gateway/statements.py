@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Insert, Select, Table, Update, bindparam, func, insert, select, update
 
-from gateway.records import EXECUTION_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS
-from gateway.tables import events, executions, files, policies, postures, reviews, tasks
+from gateway.records import EXECUTION_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
+from gateway.tables import events, executions, files, memory_sizes, policies, postures, results, reviews, tasks
 
 _Query: TypeAlias = Select[tuple[object, ...]]
 
@@ -67,6 +67,19 @@ ADD_EXECUTION: Final[Insert] = insert(executions)
 ANSWER_EXECUTION: Final = _changing(
     executions, "id", "status", "answer_source", "repeats", "answer", "answered_at"
 ).where(executions.c.answered_at.is_(None))
+
+RELEASE_KEY: Final = update(executions).where(_is(executions.c.id, "this")).values(idempotency_key=None)
+
+SIZES: Final = _whole(memory_sizes, SIZE_COLUMNS).order_by(memory_sizes.c.found_at.desc()).limit(bindparam("limit"))
+ADD_SIZE: Final[Insert] = insert(memory_sizes)
+CHANGE_SIZE: Final = (
+    update(memory_sizes)
+    .where(_is(memory_sizes.c.tenant, "this_tenant"), _is(memory_sizes.c.imports, "this_imports"))
+    .values(memory_bytes=bindparam("memory_bytes"), found_at=bindparam("found_at"))
+)
+RESULT: Final = _EXECUTION.join(results, results.c.execution == executions.c.id).where(_is(results.c.key))
+ADD_RESULT: Final[Insert] = insert(results)
+MOVE_RESULT: Final = _changing(results, "key", "execution")
 
 FILE: Final[_Query] = select(files.c.content).where(_is(files.c.execution), _is(files.c.path))
 ADD_FILES: Final[Insert] = insert(files)

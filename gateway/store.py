@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _GROUP = 64  # parts that share one transaction: bounds how long the first of them waits for the last
 _READERS = 4
+_LEFT = 1_000  # tasks, of some kilobytes each at most
 _BUSY_SECONDS = 10  # how long SQLite waits for another process's lock
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
@@ -69,6 +70,9 @@ class Store:
         self._writer: threading.Thread | None = None
         self._readers: list[threading.Thread] = []
         self._closing = False
+        self._left: dict[
+            str, StoredTask
+        ] = {}  # tasks as the writer's thread left them, by id; nothing of what was undone
 
     @property
     def writing(self) -> bool:
@@ -126,7 +130,7 @@ class Store:
             session = link.session()
             session.say("BEGIN")
             try:
-                return _Settled(part.work(Writer(session)))
+                return _Settled(part.work(Writer(session, {})))
             finally:
                 session.say("COMMIT")
         except self._failures as error:
@@ -170,6 +174,7 @@ class Store:
             session.say("COMMIT")
         except self._failures as error:
             link.drop()
+            self._left.clear()
             loop.call_soon_threadsafe(self.recent.forget)
             _log(error)
             return [_Settled(error=_unavailable()) for _ in parts]
@@ -179,9 +184,10 @@ class Store:
         """Run all parts in the hope that none raises; nothing, and nothing is written, where one did."""
         session.say(self._begin_writing)
         try:
-            return [_run(session, part) for part in parts]
+            return [self._run(session, part) for part in parts]
         except Exception:  # noqa: BLE001  # it is raised again where it harms nobody else, and told
             session.undo()
+            self._left.clear()
             return ()
 
     def _write_apart(self, session: Session, parts: Sequence[_Part[object]]) -> Sequence[_Settled]:
@@ -191,22 +197,24 @@ class Store:
         for part in parts:
             session.say("SAVEPOINT part")
             try:
-                settled.append(_run(session, part))
+                settled.append(self._run(session, part))
             except Exception as error:  # noqa: BLE001  # its caller is told
                 session.say("ROLLBACK TO SAVEPOINT part")
+                self._left.clear()
                 if isinstance(error, self._failures):
                     _log(error)
                 settled.append(_Settled(error=_unavailable() if isinstance(error, self._failures) else error))
             session.say("RELEASE SAVEPOINT part")
         return settled
 
-
-def _run(session: Session, part: _Part[object]) -> _Settled:
-    if part.done.cancelled():
-        return _Settled()
-    writer = Writer(session)
-    result = part.work(writer)
-    return _Settled(result, changed=writer.changed)
+    def _run(self, session: Session, part: _Part[object]) -> _Settled:
+        if part.done.cancelled():
+            return _Settled()
+        if len(self._left) > _LEFT:
+            self._left.clear()
+        writer = Writer(session, self._left)
+        result = part.work(writer)
+        return _Settled(result, changed=writer.changed)
 
 
 async def _handed(work: Callable[[Writer], T], to: _Queue) -> T:

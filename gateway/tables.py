@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -21,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0003"
+REVISION: Final = "0005"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -99,6 +100,14 @@ files = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
+# Which execution's record answers all of its kind. Its key is a digest; the execution may be gone.
+results = Table(
+    "results",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("execution", String(64), nullable=False),
+)
+
 reviews = Table(
     "reviews",
     metadata,
@@ -127,6 +136,17 @@ policies = Table(
     Column("digest", String(64), primary_key=True),
     Column("document", Text, nullable=False),
     Column("first_used_at", String(32), nullable=False),
+)
+
+# What programs were found to need, by the digest of what they import: where the next one's memory begins.
+memory_sizes = Table(
+    "memory_sizes",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("imports", String(64), primary_key=True),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("found_at", String(32), nullable=False),
+    Index(None, "found_at"),
 )
 
 # Everything that ever was in force around programs, by its digest; `trials` is what its latest self-test found.

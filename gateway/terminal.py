@@ -204,6 +204,8 @@ def _try(one: TryView, title: str, reviewed: bool) -> RenderableType:  # noqa: F
         parts.append(_error(one.execution.error))
     if one.execution.attempts:
         parts.append(_line("limits", _limits_words(one.execution.attempts[-1].limits)))
+    if one.expect:
+        parts.append(_line("expects", one.expect.model_dump_json(exclude_defaults=True)))
     if one.diff:
         parts.append(_diff(one.diff))
     if reviewed:

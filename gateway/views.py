@@ -38,6 +38,7 @@ _AFTER: Mapping[Status, tuple[NextAction, ...]] = MappingProxyType(
         Status.SUCCEEDED: ("continue",),
         Status.CANCELLED: ("resubmit_unchanged", "continue"),
         Status.PLATFORM_ERROR: ("resubmit_unchanged",),
+        Status.EXPIRED: ("resubmit_unchanged",),
     }
 )
 
@@ -88,9 +89,8 @@ def execution_view(row: StoredExecution, task: Task, rules: Rules, answer: Answe
     status = _status(row, task)
     if answer is None:
         answer = Answer.model_validate_json(row.answer) if row.answer else _live_answer(row, task)
-    parts = {name: getattr(answer, name) for name in Answer.model_fields}
-    return ExecutionView.model_construct(
-        **parts,
+    return ExecutionView(
+        **vars(answer),
         id=row.id,
         status=status,
         source=row.answer_source,
@@ -197,9 +197,11 @@ def _tries(rows: Sequence[StoredExecution], task: Task, rules: Rules) -> list[Tr
     tries: list[TryView] = []
     before = None
     for row in rows:
-        code = ExecutionRequest.model_validate_json(row.request).code
+        request = ExecutionRequest.model_validate_json(row.request)
+        code = request.code
         diff = _diff(before, code, row.id) if before is not None else ""
-        tries.append(TryView(execution=execution_view(row, task, rules), code=code, diff=diff))
+        shown = execution_view(row, task, rules)
+        tries.append(TryView(execution=shown, code=code, expect=request.expect, diff=diff))
         before = code
     return tries
 

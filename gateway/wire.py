@@ -10,9 +10,11 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from gateway.breaker import BreakerState
+from gateway.causes import Cause
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState, Turn
-from gateway.requests import Wire
+from gateway.requests import Expect, Wire
 from sandbox.job import Lane
 from sandbox.outcome import Ending, LimitName
 
@@ -106,12 +108,22 @@ class LimitsInfo(Wire):
     output_bytes: int
 
 
+LimitSource: TypeAlias = Literal["default", "request", "code", "reviewer", "platform"]
+
+
+class EffectiveLimits(LimitsInfo):
+    """What an execution may use, and who said so."""
+
+    sources: dict[Literal["cpu", "memory", "time", "pids", "disk", "output"], LimitSource]
+
+
 class AttemptInfo(Wire):
     """One try by the gateway; `ending` is null while it runs."""
 
     number: int
     lane: Lane
     ending: Ending | None
+    cause: Cause | None = None
     limits: LimitsInfo
 
 
@@ -133,6 +145,7 @@ class Answer(Wire):
         default=None, description="null: the program ended without a value."
     )
     error: Error | None = None
+    cause: Cause | None = Field(default=None, description="Why there is no result; docs/failures.md has them all.")
     exit_code: int | None = None
     signal: str | None = None
     files: list[FileOut] = Field(default_factory=list)
@@ -141,6 +154,13 @@ class Answer(Wire):
     usage: UsageInfo | None = None
     timings: dict[str, float] = Field(default_factory=dict, description="Seconds by phase.")
     attempts: list[AttemptInfo] = Field(default_factory=list)
+    limits: EffectiveLimits | None = Field(
+        default=None, description="What it may use, and where each limit comes from. null: it is not answered yet."
+    )
+    cached: bool = Field(
+        default=False,
+        description="It was not run: one of its kind was, and comes to the same each time. Costs nothing.",
+    )
     python: str | None = None
     posture: str | None = Field(
         default=None, description="Digest of all that isolated the program; `/v1/isolation/{digest}` has it whole."
@@ -159,7 +179,10 @@ class ExecutionView(Answer, _Named):
 
     source: Literal["program", "human", "record"] | None = None
     of: str | None = Field(default=None, description="The reviewed execution that this one was made from.")
-    repeats: str | None = Field(default=None, description="The failed execution whose record answered this one.")
+    repeats: str | None = Field(
+        default=None,
+        description="The earlier execution whose record answered this one: one that failed, or with `cached` one that succeeded.",
+    )
     retryable: bool = False
     submitted_at: datetime
     answered_at: datetime | None = None
@@ -209,6 +232,7 @@ class TryView(Wire):
 
     execution: ExecutionView
     code: str
+    expect: Expect | None = Field(default=None, description="What the run has to come to besides its success.")
     diff: str = Field(
         description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
     )
@@ -286,6 +310,8 @@ class ReadyView(Wire):
     )
     lanes: dict[Lane, LaneInfo]
     live_executions: int
+    breaker: BreakerState = Field(description="Of the engine: programs for a box wait unless it is `closed`.")
+    queued: int = Field(description="Programs that wait for a box.")
     open_reviews: int | None = Field(description="null where the store cannot be read.")
     policy: str
     version: str

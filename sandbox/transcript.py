@@ -10,6 +10,7 @@ import json
 from typing import Literal
 
 from sandbox import frames, guest
+from sandbox.guest_value import encode_result
 from sandbox.job import JsonValue, Limits
 from sandbox.outcome import Output, OutputFile, ProgramError, Result, SkippedFile
 
@@ -100,7 +101,7 @@ class Transcript:
                 value: JsonValue = json.loads(text)
             except (ValueError, RecursionError):
                 return Result(text, "repr")
-            if guest.encode_result(value, self._kept_bytes)[0] == "json":
+            if encode_result(value, self._kept_bytes)[0] == "json":
                 return Result(value, "json")
         return Result(text, "repr")
 

@@ -73,6 +73,10 @@ def test_the_documented_default_is_the_real_one(key: str, default: str) -> None:
 CHANGED = {
     "engine.boxes": "9",
     "engine.spares": "3",
+    "engine.memory": "8Gi",
+    "engine.queue": "1001",
+    "engine.queue_age": "6m",
+    "engine.retry_share": "0.3",
     "ceilings.cpu": "5",
     "ceilings.memory": "5Gi",
     "ceilings.time": "31m",
@@ -91,6 +95,7 @@ CHANGED = {
     "isolation.mode": "cell",
     "isolation.preload": "[json]\n    mode: cell",  # it is for cells
     "isolation.image": "python:3.13",
+    "isolation.packages": "[numpy]",
     "isolation.runtime": "runsc",
     "limits.cpu.default": "2",
     "limits.cpu.max": "3",
@@ -107,6 +112,7 @@ CHANGED = {
     "retries.attempts": "4",
     "retries.base": "1s",
     "retries.cap": "31s",
+    "retries.memory": "false",
     "budget.failures_in_a_row": "4",
     "budget.failures_total": "13",
     "budget.same_failure": "4",
@@ -115,9 +121,11 @@ CHANGED = {
     "costs.policy_denied": "3",
     "review.grants_per_task": "1",
     "review.expires": "25h",
+    "review.above_default": "true",
     "rates.requests": "60001",
     "rates.burst": "2001",
     "rates.executions": "257",
+    "cache.scope": "tenant",
 }
 
 

@@ -81,11 +81,19 @@ class FakeService:
         self.container = container
         self.monty = monty
         self.findings: list[str] = []
+        self.fresh: list[bool] = []
         self.proofs = 0
 
     async def submit(
-        self, caller: Caller, request: ExecutionRequest, *, idempotency_key: str | None, wait_seconds: float | None
+        self,
+        caller: Caller,
+        request: ExecutionRequest,
+        *,
+        idempotency_key: str | None,
+        wait_seconds: float | None,
+        fresh: bool = False,
     ) -> ExecutionView:
+        self.fresh.append(fresh)
         known = self.by_key.get((caller.name, idempotency_key)) if idempotency_key else None
         if known:
             if self.kept[known].request != request:
