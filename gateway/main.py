@@ -24,8 +24,9 @@ from gateway.errors import Unavailable
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
-from gateway.policy import DEFAULT_PROFILE, Policy
+from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
+from gateway.quantities import format_keeping
 from gateway.readiness import Readiness
 from gateway.recovery import recover
 from gateway.retention import Pruner
@@ -73,6 +74,8 @@ class Gateway:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take up what an earlier gateway left, then keep house until the end."""
+        for name, profile in self.policy.profiles.items():
+            log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
@@ -107,6 +110,11 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
         return create_app(self.desk, self.authenticator, self.limiter, running=self.running)
+
+
+def _kept_words(profile: Profile) -> str:
+    """How long what is kept, for the log of a start."""
+    return ", ".join(f"{body} {format_keeping(seconds)}" for body, seconds in profile.retention)
 
 
 async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:
