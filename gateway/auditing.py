@@ -223,7 +223,7 @@ class Audit:
         try:
             data = json.loads(row.answer)
             files = _files(data.get("files", []), row)
-            digests = answer_digests(data)
+            digests = answer_digests(row.answer)
         except (ValueError, AttributeError, TypeError):
             return "its answer cannot be read", FileList()
         if answered.remains is None:

@@ -1,7 +1,7 @@
 """What is kept beside the log, and the digests by which the log binds it.
 
-Pure. A body can be deleted when its time is over; what is left of it is still bound. JSON is canonical here: sorted keys,
-no spaces, so that the digest of a body can be computed again from what is stored, whatever version of Airlock wrote it.
+Pure. A body can be deleted when its time is over; what is left of it is still bound. A digest is that of the text as it is
+stored, so that it can be computed again whatever version of Airlock wrote it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Body(StrEnum):
 BIT: Final[Mapping[Body, int]] = MappingProxyType({body: 1 << number for number, body in enumerate(Body)})
 """Each body's bit in the column `kept`."""
 
-_OUTPUT: Final = frozenset({"stdout", "stderr", "result", "result_form", "error", "findings"})
+_OUTPUT: Final = {"stdout", "stderr", "result", "result_form", "error", "findings"}
 _CONTENT: Final = frozenset({"content", "encoding"})
+_DECODER: Final = json.JSONDecoder()
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -50,40 +51,51 @@ class Sealed:
 
 def sealed(answer: Answer) -> Sealed:
     """The answer as it is kept. The contents of files are bound by their own digests, so they are in neither part."""
-    data = answer.model_dump(mode="json", exclude_defaults=True)
-    remains, output = _parts(data)
-    if answer.files:
-        return Sealed(_CANONICAL.encode(data), digest(remains), digest(output))
+    remains = answer.model_dump_json(exclude=_OUTPUT, exclude_defaults=True)
+    output = answer.model_dump_json(include=_OUTPUT, exclude_defaults=True)
     comma = "," if min(len(remains), len(output)) > len("{}") else ""
-    return Sealed(f"{remains[:-1]}{comma}{output[1:]}", digest(remains), digest(output))
+    text = f"{remains[:-1]}{comma}{output[1:]}"
+    return Sealed(text, digest(without_contents(remains) if answer.files else remains), digest(output))
 
 
-def answer_digests(data: _Data) -> tuple[str, str]:
-    """The digests of the two parts of a stored answer, as `sealed` made them."""
-    remains, output = _parts(data)
-    return digest(remains), digest(output)
+def answer_digests(text: str) -> tuple[str, str]:
+    """The digests of the two parts of a stored answer, as `sealed` made them; raises `ValueError` for what is none."""
+    members = _members(text)
+    return digest(_object(_described_files(members), _OUTPUT, within=False)), digest(
+        _object(members, _OUTPUT, within=True)
+    )
 
 
 def without_output(text: str) -> str:
     """A stored answer without what the program wrote, returned and raised."""
-    data = json.loads(text)
-    return _CANONICAL.encode({name: value for name, value in data.items() if name not in _OUTPUT})
+    return _object(_members(text), _OUTPUT, within=False)
 
 
 def without_contents(text: str) -> str:
     """A stored answer without the contents of files that stand in it; names, sizes and digests stay."""
-    data = json.loads(text)
-    if not data.get("files"):
-        return text
-    return _CANONICAL.encode({**data, "files": [_described(file) for file in data["files"]]})
+    return _object(_described_files(_members(text)), set(), within=False)
 
 
-def _parts(data: _Data) -> tuple[str, str]:
-    remains = {name: value for name, value in data.items() if name not in _OUTPUT}
-    files = remains.get("files")
-    if isinstance(files, list):
-        remains["files"] = [_described(file) for file in files]
-    return _CANONICAL.encode(remains), _CANONICAL.encode({name: data[name] for name in data if name in _OUTPUT})
+def _members(text: str) -> dict[str, str]:
+    """The members of a JSON object as they are written, by name: what is not decoded is not written otherwise again."""
+    members, at = {}, 1
+    while at < len(text) - 1:
+        name, colon = _DECODER.raw_decode(text, at)
+        _, end = _DECODER.raw_decode(text, colon + 1)
+        members[str(name)] = text[at:end]
+        at = end + 1
+    return members
+
+
+def _object(members: Mapping[str, str], names: set[str], *, within: bool) -> str:
+    return "{" + ",".join(one for name, one in members.items() if (name in names) is within) + "}"
+
+
+def _described_files(members: Mapping[str, str]) -> dict[str, str]:
+    if "files" not in members:
+        return dict(members)
+    files = json.loads(members["files"].partition(":")[2])
+    return {**members, "files": '"files":' + _CANONICAL.encode([_described(file) for file in files])}
 
 
 def _described(file: _Data) -> _Data:
@@ -103,7 +115,7 @@ def program_digest(request: str) -> str:
 
 def record_digest(row: StoredExecution) -> str:
     """What binds the facts of a submission that stand in its row alone, the policy's digest above all."""
-    return digest(_CANONICAL.encode([row.id, row.profile, row.policy, row.request_digest, row.submitted_at]))
+    return digest(f"{row.id}\n{row.profile}\n{row.policy}\n{row.request_digest}\n{row.submitted_at}")
 
 
 def bound(event: Event, row: StoredExecution, answer: Sealed | None) -> Event:

@@ -291,6 +291,21 @@ def verify(
     raise typer.Exit(1 if report.flaws else 0)
 
 
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not be there yet.")],
+    *,
+    database: Annotated[str | None, typer.Option(metavar="URL", help="Other than the gateway's own.")] = None,
+) -> None:
+    """Copy the gateway's database while it is at work or not. The copy is as private as the original."""
+    from gateway.database import DatabaseError, back_up  # noqa: PLC0415  # a client needs none of it
+
+    try:
+        back_up(database or read(Settings).database, file)
+    except (StartError, DatabaseError) as error:
+        _fail(str(error), _USAGE)
+
+
 @policy_app.command("check")
 def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
     """Say what is wrong with a policy file, and where."""

@@ -6,6 +6,7 @@ SQLite keeps a file of its own; on any other database space and locks are its ow
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,30 @@ def looking(url: str) -> Iterator[Session]:
         raise DatabaseError(f"The database cannot be read: {error}") from None
     finally:
         engine.dispose()
+
+
+def back_up(url: str, to: Path) -> None:
+    """Write a copy of an SQLite database as it is at one moment, without free pages, beside a gateway at work or without one.
+
+    The file takes its name when it is whole and on disk. Raises `DatabaseError`.
+    """
+    beside = to.with_name(f"{to.name}.new")
+    if to.exists():
+        raise DatabaseError(f"{to} is there already.")
+    if make_url(url).get_backend_name() != "sqlite":
+        raise DatabaseError("Only SQLite is copied by this command; your database has its own.")
+    try:
+        beside.unlink(missing_ok=True)
+        beside.touch(mode=0o600, exist_ok=False)  # empty, which SQLite takes for not there yet
+        with looking(url) as session:
+            session.say("VACUUM INTO '{}'".format(str(beside.absolute()).replace("'", "''")))
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.rename(to)
+    except OSError as error:
+        raise DatabaseError(f"{to} cannot be written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _looking(url: str) -> Engine:

@@ -25,8 +25,9 @@ from gateway.expectations import Expectations
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
-from gateway.policy import DEFAULT_PROFILE, Policy
+from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
+from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.recovery import recover
@@ -83,6 +84,8 @@ class Gateway:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take up what an earlier gateway left, then keep house until the end."""
+        for name, profile in self.policy.profiles.items():
+            log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
@@ -120,6 +123,11 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
         return create_app(self.desk, self.authenticator, self.limiter, running=self.running)
+
+
+def _kept_words(profile: Profile) -> str:
+    """How long what is kept, for the log of a start."""
+    return ", ".join(f"{body} {format_keeping(seconds)}" for body, seconds in profile.retention)
 
 
 async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Insert,
     Select,
@@ -15,9 +14,9 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -101,11 +100,12 @@ CHANGE_SIZE: Final = (
 RESULT: Final = _EXECUTION.join(results, results.c.execution == executions.c.id).where(_is(results.c.key))
 ADD_RESULT: Final[Insert] = insert(results)
 MOVE_RESULT: Final = _changing(results, "key", "execution")
+_KEEPS: Final = executions.c.kept > literal_column("0")  # as the partial index says it, or that is not used
 # `upto_N` is the time of the youngest answer whose body N is due; empty where it is kept for ever.
 KEEPING: Final[_Query] = (
     select(executions.c.id, executions.c.task, executions.c.answered_at, executions.c.kept)
     .where(
-        executions.c.kept > 0,
+        _KEEPS,
         _is(executions.c.profile),
         executions.c.answered_at <= bindparam("upto"),
         or_(
@@ -123,7 +123,7 @@ KEEPING: Final[_Query] = (
     .limit(bindparam("limit"))
 )
 NEXT_PROFILE: Final[_Query] = select(func.min(executions.c.profile)).where(
-    executions.c.kept > 0, executions.c.profile > bindparam("after")
+    _KEEPS, executions.c.profile > bindparam("after")
 )
 DELETE_BODIES: Final = _changing(
     executions,
@@ -169,36 +169,3 @@ ADD_POLICY: Final[Insert] = insert(policies)
 POSTURE: Final = _whole(postures, POSTURE_COLUMNS).where(_is(postures.c.digest))
 ADD_POSTURE: Final[Insert] = insert(postures)
 TEST_POSTURE: Final = _changing(postures, "digest", "trials", "tested_at")
-
-# What `airlock verify` reads: pages in the order of keys, so that nothing is read whole.
-_PAGE: Final[BindParameter[int]] = bindparam("limit")
-TASK_ROWS: Final = select(tasks).where(tasks.c.id > bindparam("after")).order_by(tasks.c.id).limit(1)
-TASKS: Final = select(func.count()).select_from(tasks)
-LINES: Final = (
-    _whole(events, ("seq", "at", "type", "data", "prev_hash", "hash"))
-    .where(_is(events.c.task), events.c.seq > bindparam("after"))
-    .order_by(events.c.seq)
-    .limit(_PAGE)
-)
-FILE_PATHS: Final[_Query] = select(files.c.path).where(_is(files.c.execution))
-EXECUTIONS_OF: Final = select(func.count()).select_from(executions).where(_is(executions.c.task))
-REVIEWS_OF: Final = select(func.count()).select_from(reviews).where(_is(reviews.c.task))
-EXECUTION_IDS: Final[_Query] = select(executions.c.id).where(_is(executions.c.task))
-REVIEW_IDS: Final[_Query] = select(reviews.c.id).where(_is(reviews.c.task))
-POLICY_ROWS: Final[_Query] = select(policies.c.digest, policies.c.document).order_by(policies.c.digest)
-POSTURE_ROWS: Final[_Query] = select(postures.c.digest, postures.c.document).order_by(postures.c.digest)
-LOST_EVENTS: Final = (
-    select(events.c.task, func.min(events.c.seq))
-    .where(~exists().where(tasks.c.id == events.c.task))
-    .group_by(events.c.task)
-)
-LOST_ROWS: Final = tuple(
-    (table.name, select(table.c.id).where(~exists().where(tasks.c.id == table.c.task)))
-    for table in (executions, reviews)
-)
-LOST_FILES: Final = select(files.c.execution, files.c.path).where(~exists().where(executions.c.id == files.c.execution))
-POLICIES_USED: Final = (
-    select(executions.c.policy, func.min(executions.c.id))
-    .where(~exists().where(policies.c.digest == executions.c.policy))
-    .group_by(executions.c.policy)
-)

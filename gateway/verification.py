@@ -12,7 +12,7 @@ from typing import Final, TextIO
 
 from pydantic import ValidationError
 
-from gateway import statements
+from gateway import verify_statements as statements
 from gateway.auditing import Audit, Flaw, Line, TaskRow
 from gateway.bodies import digest
 from gateway.connection import Reader, decoded_task

@@ -404,3 +404,26 @@ def test_where_there_is_no_database_that_is_said(tmp_path: Path) -> None:
     (tmp_path / "other.db").write_text("this is not a database, only some text that is long enough" * 99)
     code, said = airlock(tmp_path / "other.db")
     assert (code, "cannot be read" in said) == (2, True), said
+
+
+def test_a_backup_of_a_gateway_at_work_is_whole_and_private_and_can_be_served(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server, copy = make_server(policy(KEYS, RULES)), tmp_path / "restored" / "airlock.db"
+    copy.parent.mkdir()
+    words = ["backup", str(copy), "--database", f"sqlite:///{server.data / 'airlock.db'}"]
+    with server.client("key-of-ada") as ada:
+        made = ada.post("/v1/executions", json={"code": "1", "task_id": "t"}).json()
+        assert CliRunner().invoke(app, words).exit_code == 0
+        later = ada.post("/v1/executions", json={"code": "2", "task_id": "t"}).json()
+    assert airlock(copy)[0] == 0
+    assert copy.stat().st_mode & 0o077 == 0
+    again = CliRunner().invoke(app, words)
+    assert (again.exit_code, "is there already" in again.output) == (2, True)
+    restored = Server(copy.parent, server.data / "policy.yaml").start()
+    try:
+        with restored.client("key-of-ada") as ada:
+            assert ada.get(f"/v1/executions/{made['id']}").json()["result"] == 1
+            assert ada.get(f"/v1/executions/{later['id']}").status_code == 404
+    finally:
+        restored.stop()

@@ -19,11 +19,13 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("files_deleted_at", sa.String(length=32), nullable=True))
         batch_op.create_index(
             batch_op.f("ix_executions_kept"),
-            ["profile", "answered_at", "kept"],
+            ["profile", "answered_at", "id", "kept"],
             unique=False,
             sqlite_where=sa.text("kept > 0"),
             postgresql_where=sa.text("kept > 0"),
         )
+    with op.batch_alter_table("reviews", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_reviews_task"), ["task"], unique=False)
     # Code 1, output 2, files 4, key 8, of what has its answer. An answer names its files, also where they are another's.
     op.execute(
         "UPDATE executions SET kept = 3"
@@ -34,6 +36,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("reviews", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_reviews_task"))
     with op.batch_alter_table("executions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_executions_kept"))
         batch_op.drop_column("files_deleted_at")
