@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import multiprocessing
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,7 +37,7 @@ from gateway.settings import Settings, StartError
 from gateway.sizes import MOST as MOST_SIZES
 from gateway.sizes import Sizes
 from gateway.source import ignore_warnings
-from gateway.store import Store, migrate
+from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
 from sandbox.container import ContainerDriver
@@ -242,6 +243,17 @@ def _sole(data: Path) -> object:
     return lock
 
 
+def _migrate_apart(database: str) -> None:
+    """Bring the schema up to date in a process of its own: what that takes (10 MB) goes with it."""
+    if is_current(database):
+        return
+    process = multiprocessing.get_context("fork").Process(target=migrate, args=(database,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise StartError("The database could not be brought up to date.")
+
+
 def serve(settings: Settings) -> None:
     """Run the gateway until it is told to stop."""
     configure_logging(settings)
@@ -250,7 +262,7 @@ def serve(settings: Settings) -> None:
     lock = _sole(settings.data)
     gateway = compose(settings)
     _require_runtimes(gateway.policy)
-    migrate(settings.database)
+    _migrate_apart(settings.database)
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201

@@ -190,7 +190,7 @@ def spare_the_collector() -> None:
 def configure_logging(settings: Settings) -> None:
     """Log to stderr, one line each. Libraries speak from warnings on, unless everything is wanted."""
     level = settings.log.upper()
-    logging._srcfile = None  # type: ignore[attr-defined]  # noqa: SLF001  # as its documentation says: no line looks for its caller
+    logging._srcfile = None  # noqa: SLF001  # as its documentation says: no line looks for its caller
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nor asks for what no line shows
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     quiet = level if settings.log == "debug" else max(logging.WARNING, logging.getLevelName(level))

@@ -285,7 +285,7 @@ def _engine(url: str) -> Engine:
 
 def migrate(url: str) -> None:
     """Bring the schema up to date; blocking, and safe to repeat."""
-    if _revision(url) == REVISION:
+    if is_current(url):
         return
     from alembic import command  # noqa: PLC0415  # a tenth of a start, and nearly every start finds the schema current
     from alembic.config import Config  # noqa: PLC0415
@@ -296,12 +296,12 @@ def migrate(url: str) -> None:
     command.upgrade(config, "head")
 
 
-def _revision(url: str) -> str | None:
-    """The revision of the schema that is there; None where there is none."""
+def is_current(url: str) -> bool:
+    """Whether the schema is there, and up to date."""
     engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.connect() as connection:
             found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except (OperationalError, ProgrammingError):  # there is no such table
-        return None
-    return found
+        return False
+    return found == REVISION

@@ -89,19 +89,21 @@ def execution_view(row: StoredExecution, task: Task, rules: Rules, answer: Answe
     status = _status(row, task)
     if answer is None:
         answer = Answer.model_validate_json(row.answer) if row.answer else _live_answer(row, task)
-    return ExecutionView(
-        **vars(answer),
-        id=row.id,
-        status=status,
-        source=row.answer_source,
-        of=row.of,
-        repeats=row.repeats,
-        retryable=status is Status.PLATFORM_ERROR,
-        submitted_at=parse(row.submitted_at),
-        answered_at=parse(row.answered_at) if row.answered_at else None,
-        policy=row.policy,
-        task=task_info(task, rules),
-        next_actions=next_actions(task, status, answer),
+    return ExecutionView.model_validate(
+        {
+            **vars(answer),
+            "id": row.id,
+            "status": status,
+            "source": row.answer_source,
+            "of": row.of,
+            "repeats": row.repeats,
+            "retryable": status is Status.PLATFORM_ERROR,
+            "submitted_at": parse(row.submitted_at),
+            "answered_at": parse(row.answered_at) if row.answered_at else None,
+            "policy": row.policy,
+            "task": task_info(task, rules),
+            "next_actions": next_actions(task, status, answer),
+        }
     )
 
 
