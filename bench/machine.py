@@ -51,7 +51,7 @@ def _file_system(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """Resident memory in bytes: of a process, and of all that it started."""
+    """Resident memory in bytes: of a process, and of all that it started. What they share with one another counts once."""
 
     own: int
     children: int
@@ -75,14 +75,19 @@ def weight(pid: int) -> Weight:
     while found:
         family |= found
         found = {one for one, parent in parents.items() if parent in family} - family
-    return Weight(_resident(pid), sum(_resident(one) for one in family - {pid}))
+    started = [_resident(one) for one in family - {pid}]
+    shared = max((files for _, files in started), default=0)  # they are one program: its pages are in memory once
+    return Weight(sum(_resident(pid)), sum(own for own, _ in started) + shared)
 
 
-def _resident(pid: int) -> int:
+def _resident(pid: int) -> tuple[int, int]:
+    """What a process has in memory for itself, and of files; nothing once it ended."""
+    status = _PROC / str(pid) / "status"
     try:
-        return int(_line(_PROC / str(pid) / "status", "VmRSS").split()[0]) * 1024
+        own, files, shared = (int(_line(status, name).split()[0]) for name in ("RssAnon", "RssFile", "RssShmem"))
     except OSError:
-        return 0
+        return 0, 0
+    return own * 1024, (files + shared) * 1024
 
 
 def cgroup_memory(pid: int) -> int | None:

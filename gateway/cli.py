@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 from pydantic import JsonValue
 
-from gateway import __version__, arguments, output, terminal
+from gateway import __version__, arguments
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
-from gateway.client import LONGEST_POLL, Client, RefusedError, UnreachableError, is_loopback
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
 from gateway.wire import ExecutionView
+
+if TYPE_CHECKING:
+    from gateway.client import Client  # the gateway itself needs nothing of what asks it, nor of what shows its answers
 
 _USAGE = 2
 
@@ -81,8 +83,8 @@ def main(
 @app.command()
 def serve() -> None:
     """Run the gateway. It is configured by AIRLOCK_LISTEN, _DATA, _POLICY, _DATABASE_URL and _LOG."""
-    from gateway import main as gateway  # noqa: PLC0415  # a client needs none of it
-    from gateway.policy_file import PolicyError  # noqa: PLC0415
+    from gateway import main as gateway  # a client needs none of it
+    from gateway.policy_file import PolicyError
 
     try:
         gateway.serve(read(Settings))
@@ -112,6 +114,8 @@ def run(  # noqa: PLR0913  # the options of a program
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Run a program, print what it prints, and exit as it does."""
+    from gateway import output, terminal
+
     if follow and as_json:
         raise typer.BadParameter("--follow prints as it comes, --json prints the whole at the end: take one")
     request: dict[str, JsonValue] = {
@@ -151,6 +155,8 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="Print the events instead, one JSON object a line.")] = False,
 ) -> None:
     """Follow an execution from its beginning: print what it prints, and exit as it does."""
+    from gateway import terminal
+
     with _gateway() as client:
         if as_json:
             for event in client.follow(execution_id):
@@ -164,6 +170,8 @@ def events(
 @app.command()
 def status() -> None:
     """Tell what the gateway can do now; exit 0 when it takes programs."""
+    from gateway import output, terminal
+
     with _gateway() as client:
         ready = client.readiness()
     terminal.show_readiness(output.console(sys.stdout), ready)
@@ -177,6 +185,9 @@ def task(
     wait: Annotated[int, typer.Option(min=0, max=86400, help="Seconds to wait for the agent's turn.")] = 0,
 ) -> None:
     """Show a task."""
+    from gateway import output, terminal
+    from gateway.client import LONGEST_POLL
+
     until = time.monotonic() + wait
     with _gateway() as client, output.spinner() if wait else nullcontext():
         view = client.task(task_id, wait_seconds=min(wait, LONGEST_POLL))
@@ -188,6 +199,8 @@ def task(
 @app.command()
 def reviews(*, state: Annotated[ReviewState | None, typer.Option(help="Only these.")] = None) -> None:
     """List the reviews of the tenant."""
+    from gateway import output, terminal
+
     with _gateway(reviewer=True) as client:
         found = client.reviews(state.value if state else None)
     terminal.show_reviews(output.console(sys.stdout), found)
@@ -196,6 +209,8 @@ def reviews(*, state: Annotated[ReviewState | None, typer.Option(help="Only thes
 @app.command()
 def review(review_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Show a review: the tries, the code, what went wrong, and how to rule."""
+    from gateway import output, terminal
+
     with _gateway(reviewer=True) as client:
         terminal.show_review(output.console(sys.stdout), client.review(review_id))
 
@@ -214,6 +229,8 @@ def rule(  # noqa: PLR0913  # the parts of a ruling
     token: Annotated[str | None, typer.Option(help="Of the review that you looked at.")] = None,
 ) -> None:
     """Decide a review. Without --token, what it is now is shown and decided on."""
+    from gateway import output, terminal
+
     ruling: dict[str, JsonValue] = {"ruling": verdict.replace("-", "_"), "message": message, "final": not not_final}
     if code is not None:
         ruling["code"] = arguments.text_of(code)
@@ -241,6 +258,8 @@ def isolation(
     as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
 ) -> None:
     """Show what isolates programs and how that was proven; exit with 1 where something did not hold."""
+    from gateway import output, terminal
+
     with _gateway(reviewer=test) as client:
         view = client.prove_isolation() if test else client.isolation()
     if as_json:
@@ -258,6 +277,8 @@ def prune(
     as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
 ) -> None:
     """Delete now what retention allows to; the gateway does so by itself as well. Takes an operator's key."""
+    from gateway import output, terminal
+
     with _gateway(reviewer=True) as client:
         view = client.retention() if dry_run else client.prune()
     if as_json:
@@ -277,7 +298,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Look whether the record is whole, beside a gateway at work or without one; exit with 1 where it is not."""
-    from gateway import verifying  # noqa: PLC0415  # a client needs none of it
+    from gateway import output, verifying  # a client needs none of it
 
     try:
         url = database or read(Settings).database
@@ -309,7 +330,7 @@ def backup(
 @policy_app.command("check")
 def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
     """Say what is wrong with a policy file, and where."""
-    from gateway.policy_file import PolicyError, read_policy  # noqa: PLC0415  # a client needs none of it
+    from gateway.policy_file import PolicyError, read_policy  # a client needs none of it
 
     try:
         policy = read_policy(file)
@@ -319,6 +340,8 @@ def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    from gateway import terminal
+
     typer.echo(terminal.visible(message), err=True)
     raise typer.Exit(code)
 
@@ -326,6 +349,9 @@ def _fail(message: str, code: int) -> NoReturn:
 @contextmanager
 def _gateway(*, reviewer: bool = False) -> Iterator[Client]:
     """A client of the gateway that the environment names; its refusals end the command."""
+    from gateway import output, terminal
+    from gateway.client import Client, RefusedError, UnreachableError, is_loopback
+
     try:
         settings = read(ClientSettings)
         key = settings.key.get_secret_value() if settings.key else None
@@ -353,6 +379,8 @@ def _reviewer_key(path: Path) -> str | None:
 
 def _follow(client: Client, execution: str) -> ExecutionView:
     """Print what an execution prints until it ends, then the rest of its answer."""
+    from gateway import output
+
     output.follow(client.follow(execution))
     view = client.execution(execution)
     output.show(view, printed=True)
@@ -360,6 +388,8 @@ def _follow(client: Client, execution: str) -> ExecutionView:
 
 
 def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait: bool = True) -> ExecutionView:
+    from gateway.client import RefusedError
+
     try:
         return client.submit(request, fresh=fresh, wait=wait)
     except RefusedError as error:

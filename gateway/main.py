@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import multiprocessing
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +41,7 @@ from gateway.settings import Settings, StartError
 from gateway.sizes import MOST as MOST_SIZES
 from gateway.sizes import Sizes
 from gateway.source import ignore_warnings
-from gateway.store import Store, migrate
+from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
 from gateway.watching import Watching
@@ -271,6 +273,13 @@ def _sole(data: Path) -> object:
     return lock
 
 
+def _migrate_apart(database: str) -> None:
+    """Bring the schema up to date in a process of its own: what that takes (10 MB) goes with it."""
+    if not is_current(database):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as process:
+            process.submit(migrate, database).result()
+
+
 def serve(settings: Settings) -> None:
     """Run the gateway until it is told to stop."""
     configure_logging(settings)
@@ -280,7 +289,7 @@ def serve(settings: Settings) -> None:
     gateway = compose(settings)
     _require_runtimes(gateway.policy)
     try:
-        migrate(settings.database)
+        _migrate_apart(settings.database)
     except DatabaseError as error:
         raise StartError(str(error)) from error
     if gateway.authenticator.reviewer_key is not None:

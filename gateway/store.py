@@ -304,7 +304,7 @@ def _engine(url: str) -> Engine:
 
 def migrate(url: str) -> None:
     """Bring the schema up to date; blocking, and safe to repeat. Raises `DatabaseError` where that cannot be done now."""
-    if _revision(url) == REVISION:
+    if is_current(url):
         return
     from alembic import command  # noqa: PLC0415  # a tenth of a start, and nearly every start finds the schema current
     from alembic.config import Config  # noqa: PLC0415
@@ -319,8 +319,8 @@ def migrate(url: str) -> None:
     make_shrinkable(url)
 
 
-def _revision(url: str) -> str | None:
-    """The revision of the schema that is there; None where there is none."""
+def is_current(url: str) -> bool:
+    """Whether the schema is there, and up to date."""
     engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.connect() as connection:
@@ -328,5 +328,5 @@ def _revision(url: str) -> str | None:
     except (OperationalError, ProgrammingError) as error:
         if trouble_of(error) is not Trouble.OTHER:
             raise unopened(error) from error
-        return None  # there is no such table
-    return found
+        return False  # there is no such table
+    return found == REVISION

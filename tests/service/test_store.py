@@ -18,7 +18,7 @@ from gateway.errors import StorageUnavailable, Unavailable
 from gateway.events import Answered, Event, Opened, Status, Submitted, chain, encode
 from gateway.lifecycle import IllegalEvent, begin, fold
 from gateway.records import StoredTask
-from gateway.store import Store, _revision, migrate
+from gateway.store import Store, is_current, migrate
 from gateway.tables import REVISION
 from gateway.times import now
 from sandbox.job import Limits
@@ -295,6 +295,6 @@ def test_a_schema_that_is_current_is_told_from_one_that_is_not(tmp_path: Path) -
     config.set_main_option("script_location", "gateway:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == REVISION
     url = f"sqlite:///{tmp_path / 'fresh.db'}"
-    assert _revision(url) is None
+    assert not is_current(url)
     migrate(url)
-    assert _revision(url) == REVISION
+    assert is_current(url)
