@@ -19,6 +19,8 @@ from gateway.wire import EffectiveLimits, Finding, LimitSource
 from sandbox.job import Limits
 
 _SHOWN: Final = 20
+_REMEMBERED: Final = 256  # pairs of a profile and limits: one for each profile, and some that reviewers gave
+_remembered: dict[tuple[str, Limits], EffectiveLimits] = {}
 
 
 def limits_of(profile: Profile, request: ExecutionRequest) -> Limits | tuple[Violation, ...]:
@@ -44,6 +46,23 @@ def lane_of(request: ExecutionRequest) -> Literal["auto", "monty", "container"]:
 
 def effective(profile: Profile, request: ExecutionRequest, limits: Limits) -> EffectiveLimits:
     """An execution's limits and where each comes from; what neither request, code nor policy said, a reviewer did."""
+    if request.limits is None and not may_declare(request.code):
+        return _silent(profile, request, limits)
+    return _told(profile, request, limits)
+
+
+def _silent(profile: Profile, request: ExecutionRequest, limits: Limits) -> EffectiveLimits:
+    """Of nearly every program: that nobody asked for anything is found out once."""
+    name = (profile.digest, limits)
+    known = _remembered.get(name)
+    if known is None:
+        if len(_remembered) >= _REMEMBERED:
+            _remembered.clear()
+        known = _remembered[name] = _told(profile, request, limits)
+    return known
+
+
+def _told(profile: Profile, request: ExecutionRequest, limits: Limits) -> EffectiveLimits:
     usual = limits_of(profile, request)
     expected = amounts_of(usual) if isinstance(usual, Limits) else {}
     code = declared(request.code).limits if may_declare(request.code) else LimitsRequest()
