@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 from pydantic import JsonValue
 
+from gateway.causes import Cause
 from gateway.failures import hint_for
 from gateway.lifecycle import Attempt
+from gateway.records import StoredExecution
 from gateway.wire import Answer, AttemptInfo, Error, FileOut, Finding, LimitsInfo, SkippedFile, UsageInfo
 from sandbox.job import Lane, Limits
 from sandbox.outcome import Ending, Outcome, OutputFile
@@ -40,7 +42,9 @@ def limits_info(limits: Limits) -> LimitsInfo:
 def attempts_info(attempts: Sequence[Attempt]) -> list[AttemptInfo]:
     """The tries so far."""
     return [
-        AttemptInfo(number=one.number, lane=one.lane, ending=one.ending, limits=limits_info(one.limits))
+        AttemptInfo(
+            number=one.number, lane=one.lane, ending=one.ending, cause=one.cause, limits=limits_info(one.limits)
+        )
         for one in attempts
     ]
 
@@ -128,13 +132,31 @@ def refused(findings: Sequence[Finding], error: Error) -> Answer:
     return Answer(findings=list(findings), error=error)
 
 
+def remembered(row: StoredExecution) -> Answer:
+    """The answer of a failed program that is sent again; where retention took what it said, that is said instead."""
+    answer = Answer.model_validate_json(row.answer or "{}").model_copy(update={"timings": {}})
+    if row.output_deleted_at is None:
+        return answer
+    message = (
+        f"this program ended as {row.status} before; what it said was deleted by retention at {row.output_deleted_at}"
+    )
+    hint = "It is not run again while it is unchanged: send other code."
+    return answer.model_copy(update={"error": Error(type="AnsweredFromRecord", message=message, hint=hint)})
+
+
 def from_person(result: JsonValue) -> Answer:
     """The answer that a reviewer gives in a program's stead."""
     return Answer(result=result, result_form="json")
 
 
-def platform_error(lane: Lane | None) -> Answer:
+def platform_error(lane: Lane | None, cause: Cause) -> Answer:
     """The answer when the platform's own tries are spent."""
     hint = "Nothing is wrong with the program as far as is known. Send it again later."
-    error = Error(type="PlatformError", message="the platform could not run the program", hint=hint)
+    error = Error(type="PlatformError", message=f"the platform could not run the program ({cause})", hint=hint)
     return Answer(lane=lane, error=error)
+
+
+def expired(lane: Lane | None) -> Answer:
+    """The answer of a program whose time to start was over before its turn."""
+    hint = "It was not run. Send it again, with a later `start_within` or without one."
+    return Answer(lane=lane, error=Error(type="Expired", message="it did not start within `start_within`", hint=hint))

@@ -55,11 +55,15 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the checks say: a verdict, the lane that can tell the truth, and why."""
+    """What the checks say: a verdict, the lane that can tell the truth, and why.
+
+    `imports` is a digest of the packages that an admitted program imports, for what their use of memory says of the next.
+    """
 
     verdict: Verdict
     lane: Lane
     findings: tuple[Finding, ...]
+    imports: str | None = None
     deterministic: bool = False  # where the policy has a cache: whether it comes to the same each time
 
 
@@ -227,14 +231,19 @@ def _admitted(
     kept = tuple(one for one in types if one.severity == "warning" or request.force)
     if not reasons:
         caches = profile.cache.scope is not CacheScope.NONE
-        return Report(Verdict.ADMIT, Lane.MONTY, kept, caches and deterministic(tree))
+        return Report(Verdict.ADMIT, Lane.MONTY, kept, _imported(tree), caches and deterministic(tree))
     notes = tuple(
         Finding(rule="lane.container", severity="info", message=text, line=line) for text, line in reasons[:_SHOWN]
     )
     if request.lane == "monty":
         refused = [note.model_copy(update={"rule": "lane.monty", "severity": "error"}) for note in notes]
         return Report(Verdict.INEXACT, Lane.CONTAINER, (*refused, *kept))
-    return Report(Verdict.ADMIT, Lane.CONTAINER, (*kept, *notes))
+    return Report(Verdict.ADMIT, Lane.CONTAINER, (*kept, *notes), _imported(tree))
+
+
+def _imported(tree: ast.Module) -> str:
+    packages = {one.module.partition(".")[0] for one in imports(tree)}
+    return hashlib.sha256("\n".join(sorted(packages)).encode()).hexdigest()
 
 
 def _why_not_monty(

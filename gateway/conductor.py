@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from gateway.answers import attempts_info, from_outcome, platform_error, refused
+from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused, remembered
 from gateway.cache import key_of, recalled
+from gateway.causes import KINDS, Cause, cause_of
 from gateway.changes import Changes
 from gateway.checks import Checker, error_of
 from gateway.errors import GatewayError, Unavailable
@@ -22,19 +26,22 @@ from gateway.events import Admitted, Answered, Checked, Event, Finished, Started
 from gateway.expectations import Expectations
 from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
+from gateway.queue import Queue, TooLong
 from gateway.recording import record_work
 from gateway.records import Recorded
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
-from gateway.schemas import Schemas
-from gateway.steps import Check, Run, Step, next_step
+from gateway.sizes import Sizes
+from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_started
 from gateway.store import Store
 from gateway.times import now
+from gateway.turns import Ticket
 from gateway.wire import Answer
 from gateway.work import Work
 from sandbox.driver import Driver
 from sandbox.job import Lane
-from sandbox.outcome import Ending, Fault
+from sandbox.live import Live
+from sandbox.outcome import Ending, Fault, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -44,22 +51,31 @@ _STORE_RETRY_SECONDS = 1.0
 class Conductor:
     """Runs executions to their answers."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # the parts that it stands on
+    def __init__(  # noqa: PLR0913  # the parts that it stands on
         self,
+        *,
         store: Store,
         checker: Checker,
         lanes: Mapping[Lane, Driver],
         changes: Changes,
         chance: Callable[[], float],
-        expectations: Expectations | None = None,
+        queue: Queue,
+        sizes: Sizes,
+        expectations: Expectations,
     ) -> None:
         self._store = store
         self._checker = checker
         self._lanes = lanes
         self._changes = changes
         self._chance = chance
-        self._expectations = expectations or Expectations(Schemas())
+        self._queue = queue
+        self._sizes = sizes
+        self._expectations = expectations
+        self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
+        self.platform_errors: Counter[Cause] = Counter()  # answers that say so
+        self.late_results = 0  # of attempts that were not current any more; nothing of them counts
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        self._live: Counter[tuple[str, str]] = Counter()  # of them, by tenant and caller
         self._kept_policies: set[str] = set()  # by their digests; as many as there are profiles
         self._letting_go = False
 
@@ -69,8 +85,16 @@ class Conductor:
         work.began = time.monotonic() - waited_before
         runner = asyncio.create_task(self._drive(work), name=work.id)
         self._running[work.id] = (work, runner)
-        runner.add_done_callback(lambda _: self._running.pop(work.id, None))
+        self._live[work.tenant, work.caller] += 1
+        runner.add_done_callback(lambda _: self._ended(work))
         return runner
+
+    def _ended(self, work: Work) -> None:
+        del self._running[work.id]
+        self._live[work.tenant, work.caller] -= 1
+        if not self._live[work.tenant, work.caller]:
+            del self._live[work.tenant, work.caller]
+        self._changes.notify(work.id)
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
         """A live execution and its task."""
@@ -78,11 +102,16 @@ class Conductor:
 
     def live_of(self, tenant: str, caller: str) -> int:
         """How many executions of one caller are live."""
-        return sum((work.tenant, work.caller) == (tenant, caller) for work, _ in self._running.values())
+        return self._live[tenant, caller]
 
     def live_attempts(self) -> frozenset[tuple[str, int]]:
         """The (execution, attempt) pairs that a box may belong to."""
         return frozenset((id_, len(work.execution.attempts)) for id_, (work, _) in self._running.items())
+
+    @property
+    def retries(self) -> int:
+        """Attempts made again because the platform lost one."""
+        return self._queue.pace.tries
 
     async def record(self, work: Work) -> None:
         """Put on disk what has happened so far. A cancellation waits for it: half of it cannot be undone."""
@@ -104,8 +133,11 @@ class Conductor:
             if not work.recorded or work.kept is not None:
                 work.kept = recorded
             work.task, work.recorded, work.written = recorded.task.id, True, None
+            if work.answered and work.imports is not None and (size := work.memory_found_bytes) is not None:
+                self._sizes.found(work.tenant, work.imports, size)
             del work.pending[: len(events)]
         self._changes.notify(recorded.task.id)
+        self._changes.notify(work.id)
 
     async def _write(self, work: Work, events: Sequence[Event]) -> Recorded:
         """Write once for what nobody was told of; keep trying for what was acknowledged, or it would be lost."""
@@ -126,6 +158,7 @@ class Conductor:
         work, runner = found
         if work.cancelled_by is None:  # a second one would interrupt the recording of the first
             work.cancelled_by = by
+            await asyncio.sleep(0)  # a task that is cancelled before its first step would end without an answer
             runner.cancel()
         await asyncio.wait({runner})
         return True
@@ -147,6 +180,7 @@ class Conductor:
             raise
         except Exception as error:
             if isinstance(error, IllegalEvent) and await self._answered_elsewhere(work):
+                self.late_results += 1
                 return
             log.exception("%s: a step failed", work.id)
             await self._give_up(work)
@@ -188,8 +222,9 @@ class Conductor:
         began = time.perf_counter()
         report = await self._checker.check(work.request, work.profile, ruled=work.execution.source == "reviewer")
         work.timings["checks"] = time.perf_counter() - began
-        work.findings = report.findings
-        work.happened(Checked(work.id, report.verdict, report.lane))
+        work.findings, work.imports = report.findings, report.imports
+        found = self._sizes.of(work.tenant, report.imports)
+        work.happened(Checked(work.id, report.verdict, report.lane, found))
         work.cache_key = key_of(work, report)
         if work.cache_key is not None and not work.fresh:
             await self._recall(work, work.cache_key)
@@ -209,43 +244,104 @@ class Conductor:
 
     async def _run(self, work: Work, step: Run) -> None:
         """An attempt. In Monty nothing can be seen outside before the answer, so its events wait for one commit."""
-        if losses := work.execution.losses:
-            await asyncio.sleep(backoff_seconds(losses, work.profile.retries, self._chance()))
+        if step.lane is Lane.CONTAINER:
+            await self._run_in_turn(work, step)
+        else:
+            await self._attempt(work, step)
+
+    async def _run_in_turn(self, work: Work, step: Run) -> None:
+        """An attempt in a box, when it is its turn; no attempt, but an answer, where that does not come in time."""
+        await self._pause(work)
+        ticket = Ticket(work.id, work.tenant, work.request.priority, step.limits.memory_bytes, time.monotonic())
+        ran: Outcome | None = None
+        try:
+            if not self._queue.enter(ticket, must=work.recorded):
+                work.placed.set()
+                await self.record(work)
+                await self._queue.turn(ticket, self._patience(work))
+            ran = await self._attempt(work, step)
+        except TooLong:
+            await self._not_started(work)
+        finally:
+            self._queue.leave(ticket, ran=ran is not None, loss=ran.evidence.loss if ran else None)
+
+    async def _pause(self, work: Work) -> None:
+        """Wait before another try of what the platform lost: by chance, by what all retries may add, by what was asked for."""
+        attempts = work.execution.attempts
+        if not attempts:
+            self._queue.pace.first()
+        if not attempts or attempts[-1].ending is not Ending.LOST:
+            return
+        asked = work.outcome.evidence.retry_after_seconds if work.outcome else None
+        backoff = backoff_seconds(work.execution.losses, work.profile.retries, self._chance())
+        await asyncio.sleep(max(backoff, asked or 0.0, self._queue.pace.again_seconds(time.monotonic())))
+
+    def _patience(self, work: Work) -> float:
+        """How long it may wait for its turn, in seconds."""
+        return min(self._queue.bounds.age_seconds, _start_in(work))
+
+    async def _not_started(self, work: Work) -> None:
+        cause = Cause.EXPIRED if _start_in(work) <= 0 else Cause.QUEUE_TOO_LONG
+        ruling = not_started(work.execution, cause, work.rules)
+        work.answer = await self._answer(work, ruling)
+        work.happened(ruling)
+
+    async def _attempt(self, work: Work, step: Run) -> Outcome:
         work.happened(Started(work.id, step.attempt, step.lane))
+        work.placed.set()
         if step.lane is Lane.CONTAINER:
             await self.record(work)
+            work.live = Live(step.attempt, partial(self._changes.notify, work.id))
         outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
         work.outcome = outcome = await self._expectations.judged(work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
-        mark = fingerprint(outcome, work.request.code) if outcome.fault is Fault.CODE else None
-        detail, evidence = outcome.evidence.detail, outcome.evidence
-        if detail:
-            evidence = replace(evidence, detail="")
-        if outcome.ending is Ending.LOST:
-            log.warning("%s: attempt %d was lost: %s", work.id, step.attempt, detail)
-        work.happened(Finished(work.id, step.attempt, outcome.ending, outcome.fault, mark, detail[:500], evidence))
+        work.happened(self._finished(work, step, outcome))
+        return outcome
+
+    def _finished(self, work: Work, step: Run, outcome: Outcome) -> Finished:
+        cause = cause_of(outcome, more_memory=more_memory_bytes(work.execution) is not None)
+        fault = Fault.NONE if cause is None else KINDS[cause].fault
+        detail = outcome.evidence.detail
+        if cause is not None:
+            self.causes[cause] += 1
+        if fault is Fault.PLATFORM:
+            log.warning("%s: attempt %d had no result (%s): %s", work.id, step.attempt, cause, detail)
+        return Finished(
+            work.id,
+            step.attempt,
+            outcome.ending,
+            fault,
+            fingerprint(outcome, work.request.code) if fault is Fault.CODE else None,
+            detail[:500],
+            replace(outcome.evidence, detail="") if detail else outcome.evidence,
+            cause,
+            outcome.usage.peak_memory_bytes,
+        )
 
     async def _answer(self, work: Work, ruling: Answered) -> Answer:
         if ruling.repeats is not None:
             return await self._recorded_answer(ruling.repeats)
         if ruling.status is Status.PLATFORM_ERROR:
-            answer = platform_error(work.execution.lane)
+            answer = self._platform_error(work, ruling.cause or Cause.STEP_FAILED)
+        elif ruling.status is Status.EXPIRED:
+            answer = expired(work.execution.lane)
         elif work.outcome is None:
             answer = refused(work.findings, error_of(work.findings))
         else:
             answer = from_outcome(work.id, work.outcome, work.execution.limits)
-        return self._complete(work, answer)
+        return self._complete(work, answer, ruling.cause)
 
     @staticmethod
-    def _complete(work: Work, answer: Answer) -> Answer:
+    def _complete(work: Work, answer: Answer, cause: Cause | None = None) -> Answer:
         """The answer with what the gateway knows of the execution."""
         timings = {name: round(seconds, 6) for name, seconds in work.timings.items()}
         return answer.model_copy(
             update={
+                "cause": cause,
                 "findings": list(work.findings),
                 "attempts": attempts_info(work.execution.attempts),
-                "limits": effective(work.profile, work.request, work.execution.limits),
+                "limits": effective(work.profile, work.request, work.execution.limits, source=work.execution.source),
                 "timings": {**timings, "total": round(time.monotonic() - work.began, 6)},
             }
         )
@@ -254,16 +350,19 @@ class Conductor:
         found = await self._store.read(lambda reader: reader.execution(execution))
         if found is None or found.answer is None:
             raise IllegalEvent(f"{execution} failed, but its answer is not recorded")
-        return Answer.model_validate_json(found.answer).model_copy(update={"timings": {}})
+        return remembered(found).model_copy(update={"cause": Cause.REPEATED})
 
     async def _answer_cancelled(self, work: Work) -> None:
         """The program may have run; nothing of it counts."""
         work.answer = Answer(
             lane=work.execution.lane,
+            cause=Cause.CANCELLED,
             findings=list(work.findings),
             attempts=attempts_info(work.execution.attempts),
         )
-        work.happened(Answered(work.id, Status.CANCELLED, 0, by=work.cancelled_by or work.caller))
+        work.happened(
+            Answered(work.id, Status.CANCELLED, 0, by=work.cancelled_by or work.caller, cause=Cause.CANCELLED)
+        )
         await self.record(work)
 
     async def _give_up(self, work: Work) -> None:
@@ -272,7 +371,20 @@ class Conductor:
             return
         attempts = work.execution.attempts
         if work.execution.state is State.RUNNING:
-            work.happened(Finished(work.id, len(attempts), Ending.LOST, Fault.PLATFORM, detail="a step failed"))
-        work.answer = platform_error(work.execution.lane)
-        work.happened(Answered(work.id, Status.PLATFORM_ERROR, 0))
+            detail, cause = "a step failed", Cause.STEP_FAILED
+            work.happened(Finished(work.id, len(attempts), Ending.LOST, Fault.PLATFORM, detail=detail, cause=cause))
+        work.answer = self._platform_error(work, Cause.STEP_FAILED)
+        work.happened(Answered(work.id, Status.PLATFORM_ERROR, 0, cause=Cause.STEP_FAILED))
         await self.record(work)
+
+    def _platform_error(self, work: Work, cause: Cause) -> Answer:
+        """For an operator to look at: the gateway does not try again by itself."""
+        self.platform_errors[cause] += 1
+        log.error("%s: the platform could not run it (%s); nobody is charged", work.id, cause)
+        return platform_error(work.execution.lane, cause).model_copy(update={"cause": cause})
+
+
+def _start_in(work: Work) -> float:
+    """Seconds until it has to have started; for ever where its caller does not mind."""
+    within = work.request.start_within
+    return math.inf if within is None or work.execution.attempts else work.began + within - time.monotonic()

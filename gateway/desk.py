@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,32 +15,35 @@ from gateway.callers import Caller
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
-from gateway.events import Submitted
+from gateway.events import Status, Submitted
 from gateway.expectations import Expectations
 from gateway.isolation import Isolation
-from gateway.lifecycle import Execution, Rules, State
+from gateway.lifecycle import Task, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
-from gateway.records import Recorded, StoredExecution, StoredTask
+from gateway.records import StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
-from gateway.resources import limits_of
+from gateway.resources import limits_of, memory_max_bytes
+from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
 from gateway.script_block import may_declare
 from gateway.store import Store
+from gateway.stream import Position
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
+from gateway.watching import Watching
 from gateway.wire import (
-    Answer,
     ExecutionView,
     IsolationView,
     PolicyView,
     PostureView,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewView,
     TaskView,
@@ -78,6 +82,8 @@ class Desk:
         metrics: Metrics,
         limiter: Limiter,
         expectations: Expectations,
+        watching: Watching,
+        pruner: Pruner,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -89,6 +95,8 @@ class Desk:
         self._metrics = metrics
         self._limiter = limiter
         self._expectations = expectations
+        self._watching = watching
+        self._pruner = pruner
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -133,10 +141,10 @@ class Desk:
             live = self._keyed.get(name)
             if live is not None:
                 execution, digest = live
-            elif row := await self._store.read(lambda reader: reader.execution_keyed(*name)):
+            elif (row := await self._store.read(lambda reader: reader.execution_keyed(*name))) and not _failed(row):
                 execution, digest = row.id, row.request_digest
             else:
-                work = await self._take(asked, key)
+                work = await self._take(asked, key, replaces=row)
                 self._keyed[name] = (work.id, asked.written.digest)
                 self._runner(work.id).add_done_callback(lambda _: self._keyed.pop(name, None))
                 return work.id
@@ -147,16 +155,17 @@ class Desk:
             )
         return execution
 
-    async def _take(self, asked: _Asked, key: str | None) -> Work:
+    async def _take(self, asked: _Asked, key: str | None, *, replaces: StoredExecution | None = None) -> Work:
         at, caller, profile = now(), asked.caller, asked.profile
         task_id, stored = await self._task_for(caller, asked.request.task_id, profile)
         if stored is not None:
             require_open(stored.task)
         execution = new_id("exe")
-        event = Submitted(execution, asked.written.program, asked.limits, caller.name)
+        most = memory_max_bytes(profile, asked.request)
+        event = Submitted(execution, asked.written.program, asked.limits, caller.name, memory_max_bytes=most)
         anonymous = task_id.startswith(ANONYMOUS)
         work = Work(
-            execution=Execution(execution, State.RECEIVED, event.digest, asked.limits, caller.name, "agent"),
+            execution=received(event),
             request=asked.request,
             written=asked.written,
             profile=profile,
@@ -168,6 +177,7 @@ class Desk:
             failures=stored.task.failures if stored else {},
             submitted_at=at,
             idempotency_key=key,
+            replaces=replaces.id if replaces else None,
             task=stored.id if stored else None,
             fresh=asked.fresh,
         )
@@ -209,42 +219,62 @@ class Desk:
             work, runner = running
             done, _ = await asyncio.wait({runner}, timeout=wait_seconds)
             if not done:
-                await self._conductor.record(work)
+                await self._placed(work, runner)
             elif runner.cancelled():
                 raise Unavailable("The gateway is stopping; send the request again.", retry_after_seconds=5)
             else:
                 runner.result()
-                if work.kept is not None and work.kept.execution.answered_at is not None:
-                    return self._view(work.kept, work.answer)
+                kept = work.kept
+                if kept is not None and kept.execution.answered_at is not None:
+                    # what reading it again would show: it was committed a moment ago
+                    return execution_view(
+                        kept.execution, kept.task.task, work.rules, work.profile.retention, work.answer
+                    )
         return await self._execution_view(caller, execution)
+
+    async def _placed(self, work: Work, runner: asyncio.Task[None]) -> None:
+        """Record an execution that its caller waits for no longer, once it has a place: what has none is not promised."""
+        if work.recorded:
+            return
+        placed = asyncio.ensure_future(work.placed.wait())
+        await asyncio.wait({placed, runner}, return_when=asyncio.FIRST_COMPLETED)
+        placed.cancel()
+        if runner.done() and not runner.cancelled():
+            runner.result()
+        await self._conductor.record(work)
 
     async def _execution_view(self, caller: Caller, execution: str) -> ExecutionView:
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
-        return execution_view(row, stored.task, self._rules(row, stored))
+        return self._view(row, stored.task)
 
-    def _view(self, kept: Recorded, answer: Answer | None) -> ExecutionView:
-        """What reading it again would show: it was committed a moment ago."""
-        row, stored = kept.execution, kept.task
-        return execution_view(row, stored.task, self._rules(row, stored), answer)
-
-    def _rules(self, row: StoredExecution, stored: StoredTask) -> Rules:
-        return rules_of(profile_named(self._policy, row.profile), anonymous=stored.task.anonymous)
+    def _view(self, row: StoredExecution, task: Task) -> ExecutionView:
+        """An execution as its caller sees it."""
+        profile = profile_named(self._policy, row.profile)
+        return execution_view(row, task, rules_of(profile, anonymous=task.anonymous), profile.retention)
 
     async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:
         """See `service.Service.execution`."""
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
         if row.answered_at is None and wait_seconds > 0:
             return await self._answer_of(caller, execution, wait_seconds)
-        return execution_view(row, stored.task, self._rules(row, stored))
+        return self._view(row, stored.task)
+
+    async def events(
+        self, caller: Caller, execution: str, after: Position | None
+    ) -> AsyncGenerator[bytes, None] | None:
+        """See `service.Service.events`."""
+        return await self._watching.events(caller, execution, after)
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
         """See `service.Service.file`."""
 
-        def find(reader: Reader) -> bytes | None:
-            _owned(reader, caller, execution)
-            return reader.file(execution, path)
+        def find(reader: Reader) -> tuple[StoredExecution, bytes | None]:
+            row, _ = _owned(reader, caller, execution)
+            return row, reader.file(execution, path)
 
-        content = await self._store.read(find)
+        row, content = await self._store.read(find)
+        if content is None and row.files_deleted_at is not None:
+            raise NotFound(f"The files of this execution were deleted by retention at {row.files_deleted_at}.")
         if content is None:
             raise NotFound("The execution left no such file.")
         return content
@@ -297,6 +327,14 @@ class Desk:
         """See `service.Service.prove_isolation`."""
         return await self._isolation.prove()
 
+    async def retention(self) -> RetentionView:
+        """See `service.Service.retention`."""
+        return await self._pruner.view()
+
+    async def prune(self) -> RetentionView:
+        """See `service.Service.prune`."""
+        return await self._pruner.prune_now()
+
     def metrics(self) -> str:
         """See `service.Service.metrics`."""
         return self._metrics.text()
@@ -321,6 +359,11 @@ def _owned(reader: Reader, caller: Caller, execution: str) -> tuple[StoredExecut
     if row is None or stored is None:
         raise NotFound("There is no such execution.")
     return row, stored
+
+
+def _failed(row: StoredExecution) -> bool:
+    """Whether the platform failed it: then its key is free for another try, since nothing came of the first."""
+    return row.status == Status.PLATFORM_ERROR.value
 
 
 def _require_room(request: ExecutionRequest, limits: Limits) -> None:

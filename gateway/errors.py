@@ -123,7 +123,19 @@ class RateLimited(GatewayError):
     id, status = "rate-limited", 429
 
 
+class QueueFull(GatewayError):
+    """Too many programs wait for a box: wait, then send it again."""
+
+    id, status = "queue-full", 429
+
+
 class Unavailable(GatewayError):
     """The platform cannot answer now; the program is not at fault."""
 
     id, status = "unavailable", 503
+
+
+class StorageUnavailable(Unavailable):
+    """Nothing can be recorded now; the program is not at fault, and was not taken."""
+
+    id = "storage-unavailable"

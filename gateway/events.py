@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
+from gateway.causes import Cause
 from sandbox.job import Lane, Limits
 from sandbox.outcome import Ending, Evidence, Fault
 
@@ -30,6 +31,7 @@ class Status(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     OUTPUT_LIMIT_EXCEEDED = "output_limit_exceeded"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"  # it did not start in time
     PLATFORM_ERROR = "platform_error"
 
 
@@ -76,7 +78,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A program arrived. `digest` covers code, inputs, files and limits; `of` is the reviewed execution."""
+    """A program arrived. `digest` covers code, inputs, files and limits; `of` is the reviewed execution.
+
+    `memory_max_bytes` is how far the platform may raise its memory by itself; None: `limits` are a hard wall.
+    `record` binds what stands beside the log alone, see `bodies.record_digest`; logs of earlier versions have none.
+    """
 
     execution: str
     digest: str
@@ -84,15 +90,21 @@ class Submitted:
     by: str
     source: Literal["agent", "reviewer"] = "agent"
     of: str | None = None
+    memory_max_bytes: int | None = None
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The checks ended. `lane` is the lane that can tell the truth about the program."""
+    """The checks ended. `lane` is the lane that can tell the truth about the program.
+
+    `memory_bytes` is what programs with the same imports were found to need, None where nothing was found.
+    """
 
     execution: str
     verdict: Verdict
     lane: Lane
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An attempt ended. `detail` says why, for operators; `evidence` is what the ending was decided from."""
+    """An attempt ended. `detail` says why, for operators; `evidence` is what the ending was decided from.
+
+    `cause` is None for a success, and in logs that are older than causes.
+    """
 
     execution: str
     attempt: int
@@ -125,13 +140,16 @@ class Finished:
     fingerprint: str | None = None
     detail: str = ""
     evidence: Evidence | None = None  # none of a gateway that died under the attempt
+    cause: Cause | None = None
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The execution has its one final answer. `charge` is what it costs the task's repair budget.
+    """The execution has its one final answer. `charge` is what it costs the task's repair budget, `cause` why it failed.
 
     `repeats` names the execution whose record answered this one; `source` is who made the result.
+    `remains` and `output` bind the two parts of the answer's body, see `bodies.sealed`; logs of earlier versions have none.
     """
 
     execution: str
@@ -141,6 +159,9 @@ class Answered:
     by: str = "policy"
     source: Literal["program", "human", "record"] = "program"
     repeats: str | None = None
+    cause: Cause | None = None
+    remains: str | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from typing import Final, TypeAlias
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import JsonValue, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gateway import strict_json
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
+from gateway.errors import InvalidRequest
 from gateway.ingress import CALLER
 from gateway.requests import ExecutionRequest
 from gateway.service import Service
@@ -37,7 +39,25 @@ _Submit: TypeAlias = Callable[
 ]
 
 
-class GuardedRoute(APIRoute):
+class StrictRoute(APIRoute):
+    """Refuses query parameters that it does not know: a misspelt one would be a wish that nobody heard."""
+
+    def get_route_handler(self) -> _Handler:
+        """Look at the parameters' names before the framework looks at their values."""
+        handle = super().get_route_handler()
+        known = sorted(one.alias for one in self.dependant.query_params)
+
+        async def strict(request: Request) -> Response:
+            unknown = [name for name in dict.fromkeys(request.query_params.keys()) if name not in known]
+            if unknown:
+                there = f"there are {', '.join(known)}" if known else "there is none here"
+                raise InvalidRequest(fields=tuple((name, f"there is no such parameter; {there}") for name in unknown))
+            return await handle(request)
+
+        return strict
+
+
+class GuardedRoute(StrictRoute):
     """Knows the caller before it reads any of the body, and reads the body strictly."""
 
     def get_route_handler(self) -> _Handler:
@@ -48,31 +68,33 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             if isinstance(request.scope.get(_PARSED), ParsedRequest):
                 return await handle(request.scope[_PARSED])
-            let_in(request, request.app)
+            let_in(request.scope, request.app)
             if reads_body:
-                request = ParsedRequest(request.scope, request.receive, await request.body())
+                body = await request.body()
+                request = ParsedRequest(request.scope, request.receive, body, strict_json.parse(body))
             return await handle(request)
 
         return guarded
 
 
-def let_in(request: Request, app: FastAPI) -> Caller:
+def let_in(scope: Scope, app: FastAPI) -> Caller:
     """The request's caller; raises for one who is not known, or asks too often."""
     authenticator: Authenticator = app.state.authenticator
-    caller = authenticator.caller(request.scope["headers"])
-    request.state.caller = caller
+    caller = authenticator.caller(scope["headers"])
+    state = scope.setdefault("state", {})
+    state["caller"] = caller
     app.state.limiter.admit(caller)
-    setattr(request.state, CALLER, caller.name)
+    state[CALLER] = caller.name
     return caller
 
 
 class ParsedRequest(Request):
     """A request whose body is read; its JSON is ours, not the framework's."""
 
-    def __init__(self, scope: Scope, receive: Receive, body: bytes) -> None:
+    def __init__(self, scope: Scope, receive: Receive, body: bytes, value: JsonValue) -> None:
         super().__init__(scope, receive)
         self._bytes = body
-        self._value = strict_json.parse(body)
+        self._value = value
 
     async def body(self) -> bytes:
         """Return the bytes that were read already."""
@@ -81,6 +103,11 @@ class ParsedRequest(Request):
     async def json(self) -> JsonValue:
         """Return the value that was read strictly."""
         return self._value
+
+
+def _is_submission(scope: Scope) -> bool:
+    """Whether it is one without a query, of which there is none that a submission knows."""
+    return scope["path"] == _SUBMISSIONS and not scope["query_string"]
 
 
 class Express:
@@ -95,7 +122,7 @@ class Express:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a submission; pass everything else on."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == _SUBMISSIONS:
+        if scope["type"] == "http" and scope["method"] == "POST" and _is_submission(scope):
             response = await self._answer(scope, receive)
             if response is not None:
                 await response(scope, receive, send)
@@ -103,18 +130,35 @@ class Express:
         await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
-        request = Request(scope, receive)
-        caller = let_in(request, self._app)
-        parsed = scope[_PARSED] = ParsedRequest(scope, receive, await request.body())
-        keys = parsed.headers.getlist("Idempotency-Key")
+        caller = let_in(scope, self._app)
+        body = await _whole(receive)
+        value = strict_json.parse(body)
+        keys = _header(scope, b"idempotency-key")
         try:
-            asked = ExecutionRequest.model_validate(await parsed.json())
+            asked = ExecutionRequest.model_validate(value)
         except ValidationError:
-            return None
-        if len(keys) > 1 or not all(_IDEMPOTENCY_KEY.fullmatch(key) for key in keys):
+            asked = None
+        if asked is None or len(keys) > 1 or not all(_IDEMPOTENCY_KEY.fullmatch(key) for key in keys):
+            scope[_PARSED] = ParsedRequest(scope, receive, body, value)
             return None
         require(caller, Role.AGENT)
         service: Service = self._app.state.service
-        headers = parsed.headers
-        told = headers.getlist("Prefer"), headers.getlist("Cache-Control")
+        told = _header(scope, b"prefer"), _header(scope, b"cache-control")
         return await self._submit(service, caller, asked, keys[0] if keys else None, *told)
+
+
+async def _whole(receive: Receive) -> bytes:
+    """The body; raises `ClientDisconnect` where it does not come to its end."""
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _header(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 import time
@@ -42,6 +43,10 @@ _LINGER_SECONDS: Final = 0.5
 _LINGER_BYTES: Final = 16 << 20
 _CLIENT_GONE: Final = 499
 _LOOKS: Final = frozenset({"GET", "HEAD"})  # they change nothing, so that they can be left off at any point
+_PROCESS: Final = secrets.token_hex(
+    4
+)  # a request's id is this and a number: it tells requests apart, and keeps no secret
+_requests: Final = itertools.count(1)
 _log = logging.getLogger("airlock.http")
 
 _Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -70,10 +75,13 @@ class Ingress:
             return
         began = time.perf_counter()
         deadline = asyncio.get_running_loop().time() + self._body_seconds
-        body = _Body(receive, self._max_body_bytes, deadline, complete=not _announces_body(scope["headers"]))
+        announced = _announces_body(scope["headers"])
+        body = _Body(receive, self._max_body_bytes, deadline, complete=not announced)
         answer = _Answer(scope, send, body)
         try:
-            _admit(scope["method"], scope["headers"], self._max_body_bytes)
+            _admit(scope["headers"], self._max_body_bytes)
+            if announced:
+                _admit_body(scope["method"], scope["headers"])
             if scope["method"] in _LOOKS:
                 await self._look(scope, body, answer)
             else:
@@ -155,7 +163,7 @@ class _Answer:
     _scope: Scope
     _send: Send
     _body: _Body
-    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    request_id: str = field(default_factory=lambda: f"{_PROCESS}{next(_requests) & 0xFFFFFFFF:08x}")
     status: int | None = None
     _closing: bool = False
 
@@ -191,7 +199,7 @@ class _Answer:
         return [*headers, *also, *close, (b"x-request-id", self.request_id.encode())]
 
 
-def _admit(method: str, headers: _Headers, max_body_bytes: int) -> None:
+def _admit(headers: _Headers, max_body_bytes: int) -> None:
     """Refuse by the headers alone what cannot become a request."""
     weight = sum(len(name) + len(value) + 4 for name, value in headers)
     if len(headers) > MAX_HEADERS or weight > MAX_HEADER_BYTES:
@@ -203,8 +211,10 @@ def _admit(method: str, headers: _Headers, max_body_bytes: int) -> None:
         raise MalformedRequest("Content-Length must be a number.", fields=(("Content-Length", "must be a number"),))
     if lengths and (len(lengths[0]) > len(str(max_body_bytes)) or int(lengths[0]) > max_body_bytes):
         raise _too_large(max_body_bytes)
-    if not _announces_body(headers):
-        return
+
+
+def _admit_body(method: str, headers: _Headers) -> None:
+    """Refuse a body that is no plain JSON."""
     if any(value.strip().lower() != b"identity" for value in _values(headers, b"content-encoding")):
         raise UnsupportedMediaType("The body must not be compressed.")
     types = [value.partition(b";")[0].strip().lower() for value in _values(headers, b"content-type")]

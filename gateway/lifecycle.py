@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, TypedDict, TypeVar
 
+from gateway.causes import Cause, cause_of_ending
 from gateway.events import (
     Admitted,
     Answered,
@@ -116,11 +117,13 @@ class Attempt:
     lane: Lane
     limits: Limits
     ending: Ending | None = None
+    cause: Cause | None = None
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)  # without slots: see `_with`
 class Execution:
-    """One submitted program on its way to its answer."""
+    """One submitted program on its way to its answer; for the bytes see `Submitted` and `Checked`."""
 
     id: str
     state: State
@@ -133,6 +136,8 @@ class Execution:
     attempts: tuple[Attempt, ...] = ()
     fault: Fault | None = None
     fingerprint: str | None = None
+    memory_max_bytes: int | None = None
+    memory_found_bytes: int | None = None
 
     @property
     def losses(self) -> int:
@@ -290,15 +295,20 @@ def _on_task(task: Task, event: Event) -> _Changes:
 def _submitted(task: Task, event: Submitted) -> _Changes:
     if event.execution in task.executions:
         raise IllegalEvent(f"{event.execution} was submitted already")
-    execution = Execution(
+    return {"executions": {**task.executions, event.execution: received(event)}, "latest": event.execution}
+
+
+def received(event: Submitted) -> Execution:
+    """The execution that a submission makes."""
+    return Execution(
         id=event.execution,
         state=State.RECEIVED,
         digest=event.digest,
         limits=event.limits,
         by=event.by,
         source=event.source,
+        memory_max_bytes=event.memory_max_bytes,
     )
-    return {"executions": {**task.executions, execution.id: execution}, "latest": execution.id}
 
 
 def _ruled(task: Task, event: Ruled) -> _Changes:
@@ -341,8 +351,8 @@ def advance(execution: Execution, event: Event) -> Execution:
     except KeyError:
         raise IllegalEvent(f"{type(event).__name__} while {execution.state}") from None
     match event:
-        case Checked(verdict=verdict, lane=lane):
-            return _with(execution, {"state": state, "verdict": verdict, "lane": lane})
+        case Checked(verdict=verdict, lane=lane, memory_bytes=found):
+            return _with(execution, {"state": state, "verdict": verdict, "lane": lane, "memory_found_bytes": found})
         case Admitted(lane=lane, limits=limits):
             return _with(execution, {"state": state, "lane": lane, "limits": limits})
         case Started(attempt=number, lane=lane):
@@ -353,7 +363,11 @@ def advance(execution: Execution, event: Event) -> Execution:
         case Finished(attempt=number, ending=ending):
             if number != len(execution.attempts):
                 raise IllegalEvent(f"attempt {number} finished, but {len(execution.attempts)} is running")
-            attempts = (*execution.attempts[:-1], replace(execution.attempts[-1], ending=ending))
+            cause = event.cause or cause_of_ending(ending)
+            ended = replace(
+                execution.attempts[-1], ending=ending, cause=cause, peak_memory_bytes=event.peak_memory_bytes
+            )
+            attempts = (*execution.attempts[:-1], ended)
             return _with(
                 execution,
                 {"state": state, "attempts": attempts, "fault": event.fault, "fingerprint": event.fingerprint},

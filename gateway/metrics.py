@@ -12,9 +12,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from gateway import __version__
+from gateway.bodies import Body
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.policy import DEFAULT_PROFILE, Policy
+from gateway.queue import Queue
+from gateway.retention import Pruner
+from gateway.store import Store
 from sandbox.pool import Tally
 from sandbox.supply import Supply
 
@@ -22,11 +26,24 @@ from sandbox.supply import Supply
 class Metrics(Collector):
     """One gateway's metrics."""
 
-    def __init__(self, *, policy: Policy, supply: Supply, checker: Checker, conductor: Conductor) -> None:
+    def __init__(  # noqa: PLR0913  # the parts that it asks
+        self,
+        *,
+        policy: Policy,
+        supply: Supply,
+        checker: Checker,
+        conductor: Conductor,
+        queue: Queue,
+        pruner: Pruner,
+        store: Store,
+    ) -> None:
         self._policy = policy
         self._supply = supply
         self._checker = checker
         self._conductor = conductor
+        self._queue = queue
+        self._pruner = pruner
+        self._store = store
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -49,6 +66,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "airlock_executions_live", "Executions without an answer.", len(self._conductor.live_attempts())
         )
+        yield from self._troubles()
         supply = self._supply
         sources = {source.value: count for source, count in supply.sources.items()}
         yield _counter("airlock_boxes_acquired", "Boxes that programs got, by where they came from.", "source", sources)
@@ -58,8 +76,48 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "airlock_cells_resting", "Cells that wait for their tenant's next program.", supply.cells.resting
         )
+        yield GaugeMetricFamily(
+            "airlock_store_writable",
+            "1 where the latest write to the store succeeded.",
+            int(self._store.trouble is None),
+        )
+        bodies = {body.value: self._pruner.rows[body] for body in Body}
+        yield _counter("airlock_retention_deleted", "Bodies that retention deleted, by what they were.", "body", bodies)
+        yield CounterMetricFamily(
+            "airlock_retention_freed_bytes", "Bytes that retention deleted.", self._pruner.freed_bytes
+        )
         reports = {"remembered": self._checker.remembered, "new": self._checker.judged}
         yield _counter("airlock_checks", "Programs checked, by where the report came from.", "source", reports)
+
+    def _troubles(self) -> Iterator[Metric]:
+        conductor, queue = self._conductor, self._queue
+        yield GaugeMetricFamily("airlock_queue_executions", "Executions that wait for a box.", queue.turns.waiting)
+        yield GaugeMetricFamily(
+            "airlock_queue_oldest_seconds", "How long the oldest of them waits.", queue.oldest_seconds
+        )
+        yield CounterMetricFamily("airlock_queue_refused", "Executions that found the queue full.", queue.refused)
+        yield GaugeMetricFamily(
+            "airlock_breaker_open",
+            "Whether the engine's circuit breaker keeps programs waiting.",
+            queue.breaker.state != "closed",
+        )
+        yield CounterMetricFamily("airlock_breaker_opened", "How often it opened.", queue.breaker.opened)
+        causes = {cause.value: count for cause, count in conductor.causes.items()}
+        yield _counter(
+            "airlock_attempts_failed", "Attempts without a result, by cause (docs/failures.md).", "cause", causes
+        )
+        errors = {cause.value: count for cause, count in conductor.platform_errors.items()}
+        yield _counter(
+            "airlock_platform_errors", "Executions that the platform gave up, by the last cause.", "cause", errors
+        )
+        yield CounterMetricFamily(
+            "airlock_retries", "Attempts made again because the platform lost one.", conductor.retries
+        )
+        yield CounterMetricFamily(
+            "airlock_late_results",
+            "Results of attempts that were not current any more; none counts.",
+            conductor.late_results,
+        )
 
 
 def _counter(name: str, about: str, label: str, values: Mapping[str, int]) -> Metric:

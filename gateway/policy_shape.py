@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from pydantic_core import PydanticCustomError
 
 from gateway.callers import Role, digest_of
-from gateway.quantities import GIB, KIB, MIB, Cores, Count, Seconds, Size, shown
+from gateway.quantities import GIB, KIB, MIB, Cores, Count, Keeping, Seconds, Size, shown
 from sandbox.job import Cell
 
 LANGUAGE_VERSION: Final = 1
@@ -93,10 +93,18 @@ class _Closed(BaseModel):
 
 
 class Engine(_Closed):
-    """The container engine, shared by everybody."""
+    """The container engine, shared by everybody.
+
+    `memory` (bytes) is what the limits of all boxes may add up to; None is four fifths of the engine's machine.
+    `queue` programs wait at most, none longer than `queue_age` seconds. Retries add at most `retry_share` to the load.
+    """
 
     boxes: Count = 8
     spares: Annotated[int, Field(strict=True, ge=0, le=100)] = 2
+    memory: Size | None = None
+    queue: Count = 1000
+    queue_age: Seconds = 300.0
+    retry_share: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.2
 
 
 class Ceilings(_Closed):
@@ -232,11 +240,15 @@ class LimitRanges(_Closed):
 
 
 class Retries(_Closed):
-    """The platform's own tries of one execution (the first included), and the waits between them in seconds."""
+    """The platform's own tries of one execution (the first included), and the waits between them in seconds.
+
+    `memory`: what ran out of it is tried again with more, up to the limit's `max`.
+    """
 
     attempts: Annotated[int, Field(strict=True, ge=1, le=10)] = 3
     base: Seconds = 0.5
     cap: Seconds = 30.0
+    memory: StrictBool = True
 
 
 class Budget(_Closed):
@@ -271,11 +283,12 @@ class ReviewRules(_Closed):
 
 
 class Rates(_Closed):
-    """What one key may do: requests a minute, how many at once above that pace, and executions at the same time."""
+    """What one key may do: requests a minute, how many at once above that pace; executions and streams at the same time."""
 
     requests: Count = 60_000
     burst: Count = 2_000
     executions: Count = 256
+    streams: Count = 256
 
 
 class CacheScope(StrEnum):
@@ -292,6 +305,21 @@ class Cache(_Closed):
     scope: CacheScope = CacheScope.NONE
 
 
+_DAY: Final = 86400.0
+
+
+class Retention(_Closed):
+    """How many seconds after its answer what belongs to an execution is kept; None is for ever. The log always is.
+
+    `keys` is the time in which an idempotency key stands for its execution. The policy of the day of deletion counts.
+    """
+
+    code: Keeping = 30 * _DAY
+    output: Keeping = 30 * _DAY
+    files: Keeping = 7 * _DAY
+    keys: Keeping = 7 * _DAY
+
+
 class ProfileBody(_Closed):
     """The sections of a profile. In the file every one of them, and every key in them, may be left out."""
 
@@ -305,6 +333,7 @@ class ProfileBody(_Closed):
     review: ReviewRules = ReviewRules()
     rates: Rates = Rates()
     cache: Cache = Cache()
+    retention: Retention = Retention()
 
 
 class ProfileEntry(ProfileBody):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 
+from gateway.causes import Cause
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.events import Finished
@@ -36,11 +37,17 @@ async def recover(store: Store, conductor: Conductor, policy: Policy) -> int:
     for work in found:
         if work.execution.state is State.RUNNING:
             attempt = len(work.execution.attempts)
-            work.happened(Finished(work.id, attempt, Ending.LOST, Fault.PLATFORM, detail="the gateway ended"))
+            work.happened(_unseen(work.id, attempt))
         conductor.start(work)
     if found:
         log.warning("took up %d executions that an earlier gateway left unfinished", len(found))
     return len(found)
+
+
+def _unseen(execution: str, attempt: int) -> Finished:
+    """The end of an attempt that nobody saw end."""
+    detail = "the gateway ended"
+    return Finished(execution, attempt, Ending.LOST, Fault.PLATFORM, detail=detail, cause=Cause.GATEWAY_LOST)
 
 
 def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | None:

@@ -27,7 +27,10 @@ from pydantic.fields import FieldInfo
 
 from gateway.events import RulingKind
 from gateway.policy import LimitsRequest
+from gateway.quantities import Seconds
 
+NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within"})
+"""The fields of a request on which nothing that the program does depends."""
 TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _IDENTIFIER = re.compile(_NAME)
@@ -177,6 +180,12 @@ class ExecutionRequest(Wire):
     lane: Literal["auto", "monty", "container"] = Field(
         default="auto",
         description="`container` skips Monty; `monty` refuses what Monty cannot run exactly like CPython.",
+    )
+    priority: Literal["low", "normal", "high"] = Field(
+        default="normal", description="Which of your tenant's programs gets a box first; others' are not concerned."
+    )
+    start_within: Seconds | None = Field(
+        default=None, description="Do not run it any more if it has not started by then; its status is `expired`."
     )
     force: bool = Field(
         default=False, strict=True, description="Run it although a check is certain that a name does not exist."

@@ -20,7 +20,7 @@ from sandbox.job import Limits
 
 _SHOWN: Final = 20
 _REMEMBERED: Final = 256  # pairs of a profile and limits: one for each profile, and some that reviewers gave
-_remembered: dict[tuple[str, Limits], EffectiveLimits] = {}
+_remembered: dict[tuple[str, Limits, str], EffectiveLimits] = {}
 
 
 def limits_of(profile: Profile, request: ExecutionRequest) -> Limits | tuple[Violation, ...]:
@@ -37,6 +37,13 @@ def _together(request: ExecutionRequest, code: Declared) -> LimitsRequest:
     return LimitsRequest.model_construct(**{**code.limits.model_dump(exclude_none=True), **asked})
 
 
+def memory_max_bytes(profile: Profile, request: ExecutionRequest, ruled: LimitsRequest | None = None) -> int | None:
+    """How far the platform may raise a program's memory by itself: not at all where anybody said how much it gets."""
+    own = declared(request.code).limits if may_declare(request.code) else None
+    said = any(one is not None and one.memory is not None for one in (own, request.limits, ruled))
+    return None if said or not profile.retries.memory else profile.limits.memory.max
+
+
 def lane_of(request: ExecutionRequest) -> Literal["auto", "monty", "container"]:
     """The lane that is asked for, by the request or else by the code."""
     if request.lane != "auto" or not may_declare(request.code):
@@ -44,32 +51,34 @@ def lane_of(request: ExecutionRequest) -> Literal["auto", "monty", "container"]:
     return declared(request.code).lane or "auto"
 
 
-def effective(profile: Profile, request: ExecutionRequest, limits: Limits) -> EffectiveLimits:
-    """An execution's limits and where each comes from; what neither request, code nor policy said, a reviewer did."""
-    if request.limits is None and not may_declare(request.code):
-        return _silent(profile, request, limits)
-    return _told(profile, request, limits)
+def effective(
+    profile: Profile, request: ExecutionRequest, limits: Limits, *, source: Literal["agent", "reviewer"]
+) -> EffectiveLimits:
+    """An execution's limits and where each comes from.
 
-
-def _silent(profile: Profile, request: ExecutionRequest, limits: Limits) -> EffectiveLimits:
-    """Of nearly every program: that nobody asked for anything is found out once."""
-    name = (profile.digest, limits)
+    What neither request, code nor policy said, a reviewer did; in an agent's execution it is memory that the platform added.
+    """
+    if request.limits is not None or may_declare(request.code):
+        return _told(profile, request, limits, source)
+    name = (profile.digest, limits, source)  # of nearly every program: that nobody asked for anything is found out once
     known = _remembered.get(name)
     if known is None:
         if len(_remembered) >= _REMEMBERED:
             _remembered.clear()
-        known = _remembered[name] = _told(profile, request, limits)
+        known = _remembered[name] = _told(profile, request, limits, source)
     return known
 
 
-def _told(profile: Profile, request: ExecutionRequest, limits: Limits) -> EffectiveLimits:
+def _told(
+    profile: Profile, request: ExecutionRequest, limits: Limits, source: Literal["agent", "reviewer"]
+) -> EffectiveLimits:
     usual = limits_of(profile, request)
     expected = amounts_of(usual) if isinstance(usual, Limits) else {}
     code = declared(request.code).limits if may_declare(request.code) else LimitsRequest()
     sources: dict[str, LimitSource] = {}
     for limit, amount in amounts_of(limits).items():
         if amount != expected.get(limit):
-            sources[limit] = "reviewer"
+            sources[limit] = "reviewer" if source == "reviewer" else "platform"
         elif request.limits is not None and getattr(request.limits, limit) is not None:
             sources[limit] = "request"
         else:

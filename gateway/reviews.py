@@ -14,13 +14,14 @@ from gateway.callers import Caller
 from gateway.changes import Changes
 from gateway.conductor import Conductor
 from gateway.connection import Reader, Writer
-from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
+from gateway.errors import Conflict, Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Answered, Closed, Ruled, RulingKind, Status, Submitted
-from gateway.lifecycle import Execution, Rules, State
+from gateway.lifecycle import Rules, received
 from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
 from gateway.recording import cancel_live, record_work
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.resources import memory_max_bytes
 from gateway.rules import profile_named, rules_of
 from gateway.steps import Refusal, refusal, review_token
 from gateway.store import Store
@@ -106,9 +107,7 @@ class Reviews:
         def find(reader: Reader) -> ReviewView:
             case = self._case(reader, caller, review)
             rows = _shown_tries(reader, case)
-            return review_view(
-                case.row, case.stored.task, rows, case.rules, token=case.token, ceilings=case.profile.ceilings
-            )
+            return review_view(case.row, case.stored.task, rows, case.rules, token=case.token, profile=case.profile)
 
         return await self._store.read(find)
 
@@ -269,14 +268,17 @@ def _limits(case: _Case, ruling: RulingRequest) -> Limits:
 
 def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at: datetime) -> Work:
     """The execution that a ruling makes: the reviewed program, as the reviewer wants it."""
+    if not case.reviewed.request:
+        raise Conflict("The reviewed program was deleted by retention: grant or reject.")
     request = ExecutionRequest.model_validate_json(case.reviewed.request)
     if ruling.code is not None:
         request = request.model_copy(update={"code": ruling.code})
     execution = new_id("exe")
     kept = written(request)
-    event = Submitted(execution, kept.program, limits, caller.name, "reviewer", case.reviewed.id)
+    most = memory_max_bytes(case.profile, request, ruling.limits)
+    event = Submitted(execution, kept.program, limits, caller.name, "reviewer", case.reviewed.id, most)
     work = Work(
-        execution=Execution(execution, State.RECEIVED, event.digest, limits, caller.name, "reviewer"),
+        execution=received(event),
         request=request,
         written=kept,
         profile=case.profile,

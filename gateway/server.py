@@ -6,18 +6,20 @@ Must not know what is served.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
+import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import ClassVar, Final
 
 import h11
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.errors import GatewayError, MalformedRequest, Unavailable
@@ -28,8 +30,10 @@ from gateway.settings import Settings
 # h11 bounds what it has not understood yet; a little more than what the ingress takes, so that the ingress can
 # tell of the rest.
 _MAX_INCOMPLETE_BYTES: Final = 32 << 10
+_HEAD_BYTES: Final = 64 << 10  # of an answer's head: it has less than one
 _DESCRIPTORS: Final = 8192  # for connections, those to the engine, and the store
 _GRACE_SECONDS: Final = 10
+_COLLECT: Final = (5_000, 20, 20)  # objects more than there were, and generations; CPython's own are 700, 10, 10
 
 
 class BoundedProtocol(H11Protocol):
@@ -44,11 +48,23 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a request's headers soon; turn the caller away where there are too many already."""
         super().connection_made(transport)
+        self.app = self._serve
         transport.set_write_buffer_limits(0)  # so that the first byte that is not taken is noticed
         if len(self.connections) > self.most_connections:
             self._answer(Unavailable("There are too many connections.", retry_after_seconds=1))
         else:
             self._expect_headers()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have an answer's head wait for the beginning of its body: one packet, one call of the system."""
+
+        async def send_whole(message: Message) -> None:
+            if not self.transport.is_closing():
+                head = message["type"] == "http.response.start"
+                self.transport.set_write_buffer_limits(_HEAD_BYTES if head else 0)
+            await send(message)
+
+        await self.config.loaded_app(scope, receive, send_whole)
 
     def pause_writing(self) -> None:
         """The client does not read: for a while that is patience, then it is a hold on memory."""
@@ -119,7 +135,19 @@ class BoundedProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server for which being told to stop is a good end: it returns, where uvicorn's dies of the signal."""
+    """A server for which being told to stop is a good end: it returns, where uvicorn's dies of the signal.
+
+    `stopping` is called first, to end what would otherwise go on for as long as its client likes.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; what runs is waited for."""
+        self._stopping()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -165,9 +193,18 @@ def allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def spare_the_collector() -> None:
+    """Have the garbage collector leave alone what was made until now, and come by less often: an execution leaves no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)
+
+
 def configure_logging(settings: Settings) -> None:
     """Log to stderr, one line each. Libraries speak from warnings on, unless everything is wanted."""
     level = settings.log.upper()
+    logging._srcfile = None  # noqa: SLF001  # as its documentation says: no line looks for its caller
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nor asks for what no line shows
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     quiet = level if settings.log == "debug" else max(logging.WARNING, logging.getLevelName(level))
     for name in ("uvicorn", "docker", "urllib3", "sqlalchemy", "alembic", "httpx"):

@@ -8,25 +8,39 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
+from gateway.causes import KINDS, Cause
 from gateway.events import Admitted, Answered, EscalationReason, RulingKind, Status, Verdict
 from gateway.lifecycle import HELD, Execution, Failure, Rules, State, Task, TaskState
 from sandbox.job import Lane, Limits
-from sandbox.outcome import Ending, Fault
 
-STATUS_OF_ENDING: Mapping[Ending, Status] = MappingProxyType(
+STATUS_OF: Mapping[Cause, Status] = MappingProxyType(
     {
-        Ending.SUCCEEDED: Status.SUCCEEDED,
-        Ending.FAILED: Status.FAILED,
-        Ending.TIMED_OUT: Status.TIMED_OUT,
-        Ending.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
-        Ending.OUTPUT_LIMIT_EXCEEDED: Status.OUTPUT_LIMIT_EXCEEDED,
+        Cause.INVALID: Status.REJECTED,
+        Cause.TOO_COMPLEX: Status.REJECTED,
+        Cause.FIX_FIRST: Status.REJECTED,
+        Cause.INEXACT: Status.REJECTED,
+        Cause.DENIED: Status.DENIED,
+        Cause.HELD: Status.DENIED,
+        Cause.BAD_RESULT: Status.FAILED,
+        Cause.EXCEPTION: Status.FAILED,
+        Cause.EXIT_CODE: Status.FAILED,
+        Cause.SIGNAL: Status.FAILED,
+        Cause.TIMED_OUT: Status.TIMED_OUT,
+        Cause.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
+        Cause.OUTPUT_LIMIT_EXCEEDED: Status.OUTPUT_LIMIT_EXCEEDED,
+        Cause.CANCELLED: Status.CANCELLED,
+        Cause.EXPIRED: Status.EXPIRED,
     }
 )
+"""What an answer says; what is not here is the platform's error, and a repetition is what it repeats."""
+
+_MORE_MEMORY = 2  # times what it had
+_PEAK_AND_MORE = 1.25  # times what it was seen to use
 
 
 # Effects: what the conductor does for the core.
@@ -71,32 +85,70 @@ def _repeated(execution: Execution, failures: Mapping[str, Failure]) -> Answered
     if known is None or execution.source == "reviewer":
         return None
     return Answered(
-        execution.id, known.status, 1, fingerprint=known.fingerprint, source="record", repeats=known.execution
+        execution.id,
+        known.status,
+        1,
+        fingerprint=known.fingerprint,
+        source="record",
+        repeats=known.execution,
+        cause=Cause.REPEATED,
     )
 
 
 def _rule_on_checks(execution: Execution, rules: Rules) -> Admitted | Answered:
     match execution.verdict:
         case Verdict.ADMIT:
-            return Admitted(execution.id, execution.lane or Lane.CONTAINER, execution.limits)
-        case Verdict.DENIED:
-            return Answered(execution.id, Status.DENIED, rules.cost_denied, fingerprint="denied")
+            return _admitted(execution, execution.lane or Lane.CONTAINER)
+        case None:
+            raise ValueError(f"{execution.id} was checked without a verdict")
         case Verdict.HELD:
-            return Answered(execution.id, Status.DENIED, 0, fingerprint=HELD)
+            return _failed(execution, Cause.HELD, rules, HELD)
         case verdict:
-            return Answered(execution.id, Status.REJECTED, 1, fingerprint=f"rejected:{verdict}")
+            fingerprint = "denied" if verdict is Verdict.DENIED else f"rejected:{verdict}"
+            return _failed(execution, Cause(verdict.value), rules, fingerprint)
+
+
+def _admitted(execution: Execution, lane: Lane) -> Admitted:
+    """A first run in this lane; a box begins with the memory that such programs were found to need."""
+    limits, found, most = execution.limits, execution.memory_found_bytes, execution.memory_max_bytes
+    if lane is Lane.CONTAINER and found is not None and most is not None:
+        limits = replace(limits, memory_bytes=max(limits.memory_bytes, min(found, most)))
+    return Admitted(execution.id, lane, limits)
 
 
 def _rule_on_outcome(execution: Execution, rules: Rules) -> Admitted | Answered:
-    ending = execution.attempts[-1].ending
-    if ending is Ending.UNSUPPORTED:
-        return Admitted(execution.id, Lane.CONTAINER, execution.limits)
-    if ending is None or execution.fault is Fault.PLATFORM:
-        if execution.losses < rules.platform_attempts:
+    cause = execution.attempts[-1].cause
+    match cause:
+        case None:
+            return Answered(execution.id, Status.SUCCEEDED, 0)
+        case Cause.LANE:
+            return _admitted(execution, Lane.CONTAINER)
+        case Cause.MEMORY_SHORT if (more := more_memory_bytes(execution)) is not None:
+            return Admitted(execution.id, Lane.CONTAINER, replace(execution.limits, memory_bytes=more))
+        case _ if KINDS[cause].again == "gateway" and execution.losses < rules.platform_attempts:
             return Admitted(execution.id, execution.lane or Lane.CONTAINER, execution.limits)
-        return Answered(execution.id, Status.PLATFORM_ERROR, 0)
-    charge = 1 if execution.fault is Fault.CODE else 0
-    return Answered(execution.id, STATUS_OF_ENDING[ending], charge, fingerprint=execution.fingerprint)
+        case _:
+            return _failed(execution, cause, rules, execution.fingerprint)
+
+
+def more_memory_bytes(execution: Execution) -> int | None:
+    """What the platform gives a program that ran out of memory just now; None where it had all that it may have."""
+    had, most = execution.attempts[-1].limits.memory_bytes, execution.memory_max_bytes
+    if most is None or had >= most:
+        return None
+    peak = execution.attempts[-1].peak_memory_bytes or 0
+    return min(most, max(_MORE_MEMORY * had, int(_PEAK_AND_MORE * peak)))
+
+
+def not_started(execution: Execution, cause: Cause, rules: Rules) -> Answered:
+    """The answer of an execution whose turn did not come in time."""
+    return _failed(execution, cause, rules, None)
+
+
+def _failed(execution: Execution, cause: Cause, rules: Rules, fingerprint: str | None) -> Answered:
+    charges = {"nothing": 0, "1": 1, "costs.policy_denied": rules.cost_denied}
+    status = STATUS_OF.get(cause, Status.PLATFORM_ERROR)
+    return Answered(execution.id, status, charges[KINDS[cause].charge], fingerprint=fingerprint, cause=cause)
 
 
 def escalation(task: Task, rules: Rules) -> EscalationReason | None:

@@ -40,9 +40,7 @@ def parse(body: bytes) -> JsonValue:
     text = _decoded(body)
     _refuse_number_of_values(text)
     try:
-        value: JsonValue = json.loads(
-            text, object_pairs_hook=_each_name_once, parse_constant=_no_constant, parse_float=_finite
-        )
+        value: JsonValue = _DECODER.decode(text)
     except _Refused as refused:
         raise _malformed(refused.why, text, _position(text, refused.token)) from None
     except json.JSONDecodeError as error:
@@ -63,9 +61,12 @@ def _decoded(body: bytes) -> str:
     if not body:
         raise MalformedRequest("The body is empty; it must be a JSON document.")
     try:
-        return body.decode("utf-8")
+        text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedRequest(f"The body is not UTF-8: byte {error.start} ({error.reason}).") from None
+    if text.startswith("\ufeff"):
+        raise MalformedRequest("The body must not begin with a byte order mark (BOM).")
+    return text
 
 
 def _each_name_once(pairs: list[tuple[str, JsonValue]]) -> JsonValue:
@@ -88,6 +89,9 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise _Refused("a number is larger than any floating-point number", re.escape(text))
     return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_name_once, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _refuse_number_of_values(text: str) -> None:

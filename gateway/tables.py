@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -21,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0004"
+REVISION: Final = "0006"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -64,7 +65,8 @@ events = Table(
     Column("hash", String(64), nullable=False),
 )
 
-# Bodies of executions: `request` is what was asked, `answer` what came of it, both JSON.
+# Bodies of executions: `request` is what was asked, `answer` what came of it, both JSON. `kept` has a bit for each that
+# retention may still delete; the log binds them by digest, so that a chain stays whole without them.
 executions = Table(
     "executions",
     metadata,
@@ -85,11 +87,24 @@ executions = Table(
     Column("answer", Text, nullable=True),
     Column("submitted_at", String(32), nullable=False),
     Column("answered_at", String(32), nullable=True),
+    Column("kept", Integer, nullable=False, server_default="0"),
+    Column("code_deleted_at", String(32), nullable=True),
+    Column("output_deleted_at", String(32), nullable=True),
+    Column("files_deleted_at", String(32), nullable=True),
     UniqueConstraint("tenant", "caller", "idempotency_key"),
     Index(None, "task", "id"),
 )
 _WAITS = executions.c.answered_at.is_(None)
 Index("ix_executions_unanswered", executions.c.id, sqlite_where=_WAITS, postgresql_where=_WAITS)
+_KEPT = executions.c.kept > 0
+Index(
+    "ix_executions_kept",
+    executions.c.profile,
+    executions.c.answered_at,
+    executions.c.kept,
+    sqlite_where=_KEPT,
+    postgresql_where=_KEPT,
+)
 
 files = Table(
     "files",
@@ -135,6 +150,17 @@ policies = Table(
     Column("digest", String(64), primary_key=True),
     Column("document", Text, nullable=False),
     Column("first_used_at", String(32), nullable=False),
+)
+
+# What programs were found to need, by the digest of what they import: where the next one's memory begins.
+memory_sizes = Table(
+    "memory_sizes",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("imports", String(64), primary_key=True),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("found_at", String(32), nullable=False),
+    Index(None, "found_at"),
 )
 
 # Everything that ever was in force around programs, by its digest; `trials` is what its latest self-test found.

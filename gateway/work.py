@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gateway.causes import Cause
 from gateway.events import Event, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
 from gateway.records import Recorded
-from gateway.requests import ExecutionRequest
+from gateway.requests import NOT_THE_PROGRAM, ExecutionRequest
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
-from sandbox.outcome import Outcome
+from sandbox.live import Live
+from sandbox.outcome import Ending, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Work:
     submitted_at: datetime
     began: float = 0.0  # on the monotonic clock, which nobody sets
     idempotency_key: str | None = None
+    replaces: str | None = None  # the execution that had the key, and that the platform failed
     of: str | None = None
     task: str | None = None
     recorded: bool = False
@@ -59,13 +62,16 @@ class Work:
     kept: Recorded | None = None  # by the latest commit; only of what this gateway took itself
     pending: list[Event] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
+    imports: str | None = None  # a digest of what the program imports; None while it is unknown
     timings: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None
     answer: Answer | None = None
     fresh: bool = False  # it is run although its result is known
     cache_key: str | None = None  # of all that must come to the same
+    live: Live | None = None  # the output of the latest attempt whose start is on disk
     cancelled_by: str | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    placed: asyncio.Event = field(default_factory=asyncio.Event)  # it has a place in a lane, or in the queue before it
 
     @property
     def id(self) -> str:
@@ -76,6 +82,15 @@ class Work:
     def answered(self) -> bool:
         """Whether the final answer is known (and on disk once `pending` is empty)."""
         return self.execution.state is State.ANSWERED
+
+    @property
+    def memory_found_bytes(self) -> int | None:
+        """The memory that the program ended with, once it had been too short before."""
+        attempts = self.execution.attempts
+        if not any(attempt.cause is Cause.MEMORY_SHORT for attempt in attempts):
+            return None
+        ended = attempts[-1].ending in {Ending.SUCCEEDED, Ending.FAILED}
+        return attempts[-1].limits.memory_bytes if ended else None
 
     def happened(self, event: Event) -> None:
         """Move on in memory; raises `IllegalEvent`, and remembers nothing, for what cannot happen."""
@@ -102,6 +117,7 @@ class Work:
             env=request.env,
             files=tuple(InputFile(file.path, file.data()) for file in request.files),
             outputs=tuple(request.outputs),
+            live=self.live,
         )
 
 
@@ -110,9 +126,11 @@ def written(request: ExecutionRequest) -> Written:
     data = request.model_dump(mode="json", exclude_defaults=True)
     text = _CANONICAL.encode(data)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    if request.task_id is None:
+    told = NOT_THE_PROGRAM.intersection(data)
+    if not told:
         return Written(text, digest, digest)
-    del data["task_id"]
+    for name in told:
+        del data[name]
     return Written(text, digest, hashlib.sha256(_CANONICAL.encode(data).encode()).hexdigest())
 
 

@@ -8,34 +8,15 @@ what then passes over it. It does not import the library.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+
+from sandbox.calls import EngineAddress, connect
 
 READ_BYTES = 1 << 16
-_PLAIN_PORT, _TLS_PORT = 2375, 2376
 
 
 class AttachError(OSError):
     """The engine did not hand over the container's stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """Paths of PEM files: what the engine's certificate is checked against, and the gateway's own pair."""
-
-    authority: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    verify: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class EngineAddress:
-    """Where the engine answers: `unix:///path`, `tcp://host:port`, `http://...` or `https://...`."""
-
-    url: str = "unix:///var/run/docker.sock"
-    tls: TlsFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +37,7 @@ class Attachment:
 
 async def attach(address: EngineAddress, api_version: str, container: str) -> Attachment:
     """Attach to all streams of a container that has been created; raises OSError."""
-    reader, writer = await _connect(address)
+    reader, writer = await connect(address)
     attachment = Attachment(reader, writer)
     request = (
         f"POST /v{api_version}/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n"
@@ -76,25 +57,3 @@ async def attach(address: EngineAddress, api_version: str, container: str) -> At
         await attachment.close()
         raise AttachError(f"the engine refused an attach: {status}")
     return attachment
-
-
-async def _connect(address: EngineAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    parts = urlsplit(address.url)
-    if parts.scheme == "unix":
-        return await asyncio.open_unix_connection(parts.path)
-    if parts.scheme not in {"tcp", "http", "https"} or parts.hostname is None:
-        raise AttachError(f"an engine cannot be attached to at {address.url!r}")
-    tls = address.tls if address.tls is not None or parts.scheme != "https" else TlsFiles()
-    if tls is None:
-        return await asyncio.open_connection(parts.hostname, parts.port or _PLAIN_PORT)
-    return await asyncio.open_connection(parts.hostname, parts.port or _TLS_PORT, ssl=_context(tls))
-
-
-def _context(tls: TlsFiles) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.authority)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
-    return context

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sandbox import janitor
-from sandbox.attach import EngineAddress
 from sandbox.box import Box
+from sandbox.calls import EngineAddress
 from sandbox.conversation import Conversation, Silence
 from sandbox.driver import Readiness, UnfitError
-from sandbox.engine import REMOVE_SECONDS, Engine, EngineError, Image, ImageMissingError
+from sandbox.engine import REMOVE_SECONDS, Engine, EngineError, EngineRefusedError, Image, ImageMissingError
 from sandbox.job import Cell, Job, Lane, Limits
-from sandbox.outcome import Ending, Evidence, Outcome
+from sandbox.outcome import Ending, Evidence, Loss, Outcome
 from sandbox.posture import Posture, box_posture
 from sandbox.profile import container_options
 from sandbox.supply import Hardening, Place, Supply, kind_of
@@ -32,6 +32,7 @@ READY_SECONDS: Final = 15.0
 NEIGHBOUR_PORTS: Final = (22, 2375)  # of remote shells and engines; any port of the bridge must be out of reach
 PYTHON_SECONDS: Final = 2.0  # that a check may wait for the guest's version while it is unknown
 REMOVAL_PAUSE_SECONDS: Final = 0.05  # while nobody waits for the slot: the answer goes first, removal is much work
+BOXES_SHARE: Final = 0.8  # of the memory of the engine's machine; the rest is for the engine and the system
 KINDS_REMEMBERED: Final = 64  # of boxes, by what is in force around them: more than policies have
 PROBE_LIMITS: Final = Limits(
     cpu_cores=1.0, memory_bytes=64 << 20, wall_seconds=5.0, pids=16, disk_bytes=1 << 20, output_bytes=4096
@@ -108,7 +109,9 @@ class ContainerDriver:
             if cancelled:
                 await asyncio.shield(removal)
         outcome = None if attempt.cancelled() else attempt.result()
-        return outcome if outcome is not None else _lost(run, "the driver was closed under the job")
+        if outcome is None:
+            return _lost(run, Evidence(loss=Loss.STOPPED, detail="the driver was closed under the job"))
+        return outcome
 
     async def ready(self) -> Readiness:
         """Ask the engine, look for the image, and prove with a real job, once per image, that the lane runs."""
@@ -131,12 +134,23 @@ class ContainerDriver:
         except TimeoutError:
             return None
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """What the limits of all boxes may add up to: the engine's memory without a share for itself; None while unknown."""
+        total = self.supply.fitness.memory_bytes
+        return None if total is None else int(total * BOXES_SHARE)
+
+    async def probe(self) -> bool:
+        """Whether a harmless program runs in a new box now."""
+        outcome = await self.run(_probe(self._default_image), fresh=True)
+        return outcome.ending is Ending.SUCCEEDED
+
     async def posture(self, image: str, runtime: str | None, cell: Cell | None) -> Posture:
         """What is in force around a program in a box of this kind; raises `UnfitError`."""
         try:
             return self._posture(await self.supply.place(_sample(image, runtime, cell, PROBE_LIMITS)))
         except EngineError as error:
-            raise UnfitError(str(error)) from error
+            raise UnfitError(str(error), loss_of(error)) from error
 
     async def neighbours(self) -> tuple[tuple[str, int], ...]:
         """Where the engine's machine can be reached by boxes that have a network; none while it is away."""
@@ -182,9 +196,10 @@ class ContainerDriver:
             return await self._attempt(run)
         except EngineError as error:
             self.supply.distrust()
-            return _lost(run, str(error))
+            wait = error.retry_after_seconds if isinstance(error, EngineRefusedError) else None
+            return _lost(run, Evidence(loss=loss_of(error), retry_after_seconds=wait, detail=str(error)))
         except UnfitError as error:
-            return _lost(run, str(error))
+            return _lost(run, Evidence(loss=error.loss, detail=str(error)))
 
     async def _attempt(self, run: _Run) -> Outcome:
         """Run the job in a box that waits; in a new one where there is none, or where that one had died unnoticed."""
@@ -279,14 +294,7 @@ class ContainerDriver:
         return Readiness(available=True, detail=f"Python {python} in {self._default_image} on {where}", python=python)
 
     async def _prove(self, image: Image) -> str:
-        job = Job(
-            execution=f"probe-{secrets.token_hex(8)}",
-            attempt=1,
-            code="1 + 1",
-            limits=PROBE_LIMITS,
-            image=self._default_image,
-        )
-        outcome = await self.run(job, fresh=True)
+        outcome = await self.run(_probe(self._default_image), fresh=True)
         if outcome.ending is not Ending.SUCCEEDED or outcome.python is None:
             raise UnfitError(f"a probe in {self._default_image} ended as {outcome.ending}: {outcome.evidence.detail}")
         self._proven[image.identity] = outcome.python
@@ -303,6 +311,12 @@ class ContainerDriver:
         finally:
             self._slots.release()
             self.supply.pool.nudge()
+
+
+def _probe(image: str) -> Job:
+    """A harmless job."""
+    name = f"probe-{secrets.token_hex(8)}"
+    return Job(execution=name, attempt=1, code="1 + 1", limits=PROBE_LIMITS, image=image)
 
 
 def _as_told(conversation: Conversation, silence: Silence) -> Outcome | None:
@@ -323,7 +337,12 @@ def _sample(image: str, runtime: str | None, cell: Cell | None, limits: Limits) 
     return Job(execution="sample", attempt=0, code="", limits=limits, image=image, runtime=runtime, cell=cell)
 
 
-def _lost(run: _Run, detail: str) -> Outcome:
-    return Outcome(
-        ending=Ending.LOST, lane=Lane.CONTAINER, evidence=Evidence(detail=detail), timings=tuple(run.phases.items())
-    )
+def loss_of(error: EngineError) -> Loss:
+    """What an engine's error says of the engine."""
+    if isinstance(error, ImageMissingError):
+        return Loss.UNFIT
+    return Loss.REFUSED if isinstance(error, EngineRefusedError) else Loss.ENGINE
+
+
+def _lost(run: _Run, evidence: Evidence) -> Outcome:
+    return Outcome(ending=Ending.LOST, lane=Lane.CONTAINER, evidence=evidence, timings=tuple(run.phases.items()))

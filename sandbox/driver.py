@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.job import Job
-from sandbox.outcome import Outcome
+from sandbox.outcome import Loss, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,14 @@ class Readiness:
 
 
 class UnfitError(Exception):
-    """The engine, the runtime or the image cannot hold a box; the message is for an operator."""
+    """The engine, the runtime or the image cannot hold a box; the message is for an operator.
+
+    `loss` tells a place that is unfit from one that could not be asked.
+    """
+
+    def __init__(self, message: str, loss: Loss = Loss.UNFIT) -> None:
+        super().__init__(message)
+        self.loss = loss
 
 
 class Driver(Protocol):

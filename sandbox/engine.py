@@ -7,19 +7,23 @@ whenever the engine was away. Whatever goes wrong there is an `EngineError`; it 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
-from sandbox.attach import Attachment, EngineAddress, TlsFiles, attach
+from sandbox.attach import Attachment, attach
+from sandbox.calls import Answer, EngineAddress, TlsFiles, call
 from sandbox.posture import EngineIdentity
 from sandbox.profile import ContainerOptions, EngineFacts
 from sandbox.verdict import BoxEnd
@@ -36,14 +40,21 @@ SOCKET_SECONDS: Final = 40  # after which a thread gives up; longer than any cal
 SPARE_CALLS: Final = 4  # for questions and the janitor, beside one call for each box
 
 _FAILURES: Final = (DockerException, requests.RequestException, OSError, ValueError)
-_REMOVAL_GOES_ON: Final = 409
 
 
 class EngineError(Exception):
     """The engine failed, refused, or did not answer in time."""
 
 
-class ImageMissingError(EngineError):
+class EngineRefusedError(EngineError):
+    """The engine answered, and refused. `retry_after_seconds` is what it asked for, if it did."""
+
+    def __init__(self, words: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(words)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ImageMissingError(EngineRefusedError):
     """The engine has no such image."""
 
 
@@ -51,7 +62,7 @@ class ImageMissingError(EngineError):
 class Description:
     """What an engine says of itself, and what makes it unfit to hold a box, in words for an operator.
 
-    `facts` are those of its default runtime, `runtimes` the names of all that it has.
+    `facts` are those of its default runtime, `runtimes` the names of all that it has; `memory_bytes` is its machine's.
     """
 
     version: str
@@ -59,6 +70,7 @@ class Description:
     facts: EngineFacts
     runtimes: frozenset[str]
     complaints: tuple[str, ...]
+    memory_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,8 @@ class Engine:
         self._connections = calls + SPARE_CALLS
         self._connecting = threading.Lock()
         self._client: docker.APIClient | None = None
+        self._calling = asyncio.Semaphore(calls + SPARE_CALLS)
+        self._version: str | None = None
 
     async def describe(self) -> Description:
         """Ask the engine what it is."""
@@ -108,16 +122,18 @@ class Engine:
 
     async def create(self, options: ContainerOptions) -> str:
         """Create a container and return its id; raises ImageMissingError."""
-        config, name = options.config, options.name
-        created = await self._call(
-            CREATE_SECONDS,
-            lambda client: client.create_container_from_config(config, name),  # type: ignore[no-untyped-call] # as above
-        )
-        return str(created["Id"])
+        document = json.dumps(options.config).encode()
+        answer = await self._say(CREATE_SECONDS, "POST", f"/containers/create?name={quote(options.name)}", document)
+        if answer.status == HTTPStatus.NOT_FOUND and "no such image" in answer.message.lower():
+            raise ImageMissingError(_line(answer.message))
+        try:
+            return str(json.loads(_accepted(answer).body)["Id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineError("the engine did not say what it created") from error
 
     async def attach(self, container: str) -> Attachment:
         """Open both directions of a created container's stream."""
-        version = await self._call(ASK_SECONDS, lambda client: client.api_version)
+        version = await self._api_version()
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 return await attach(self._address, version, container)
@@ -126,15 +142,11 @@ class Engine:
 
     async def start(self, container: str) -> None:
         """Start a created container."""
-        await self._call(START_SECONDS, lambda client: client.start(container))
+        _accepted(await self._say(START_SECONDS, "POST", f"/containers/{container}/start"))
 
     async def kill(self, container: str) -> None:
         """End a container's processes. One that has ended already is as good."""
-        try:
-            await self._call(END_SECONDS, lambda client: client.kill(container))
-        except EngineError as error:
-            if not isinstance(error.__cause__, APIError):
-                raise
+        await self._say(END_SECONDS, "POST", f"/containers/{container}/kill")
 
     async def ended(self, container: str) -> BoxEnd:
         """Wait a moment for a container to end, then ask how: the end of its stream alone proves nothing."""
@@ -148,14 +160,9 @@ class Engine:
 
     async def remove(self, container: str) -> None:
         """Remove a container, running or not. One that is gone or going already is as good."""
-        try:
-            await self._call(REMOVE_SECONDS, lambda client: client.remove_container(container, v=True, force=True))
-        except EngineError as error:
-            cause = error.__cause__
-            if not isinstance(cause, NotFound) and not (
-                isinstance(cause, APIError) and cause.status_code == _REMOVAL_GOES_ON
-            ):
-                raise
+        answer = await self._say(REMOVE_SECONDS, "DELETE", f"/containers/{container}?v=1&force=1")
+        if answer.status not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
+            _accepted(answer)
 
     async def labelled(self, label: str, value: str | None = None) -> dict[str, Mapping[str, str]]:
         """The labels of every container, running or not, that has this one, with this value if given; by id."""
@@ -165,6 +172,7 @@ class Engine:
 
     def forget(self) -> None:
         """Connect anew for the next call: another version of the engine may answer there, and speak another API."""
+        self._version = None
         client, self._client = self._client, None  # not under the lock, which a call holds while it connects
         if client is not None:
             client.close()  # calls that are on their way keep their connections
@@ -191,8 +199,28 @@ class Engine:
             raise ImageMissingError(_words(error)) from error
         except TimeoutError as error:
             raise EngineError(f"the engine did not answer within {seconds:g} s") from error
+        except APIError as error:
+            raise EngineRefusedError(_words(error)) from error
         except _FAILURES as error:
             raise EngineError(_words(error)) from error
+
+    async def _say(self, seconds: float, method: str, path: str, document: bytes = b"") -> Answer:
+        """Make one call by hand. A caller that gives up hangs up."""
+        version = await self._api_version()
+        try:
+            async with asyncio.timeout(seconds), self._calling:
+                return await call(self._address, method, f"/v{version}{path}", document)
+        except TimeoutError as error:
+            raise EngineError(f"the engine did not answer within {seconds:g} s") from error
+        except OSError as error:
+            raise EngineError(_words(error)) from error
+
+    async def _api_version(self) -> str:
+        """The version of the API that the library agreed on with the engine."""
+        version = self._version
+        if version is None:
+            version = self._version = str(await self._call(ASK_SECONDS, lambda client: client.api_version))
+        return version
 
     def _connected(self) -> docker.APIClient:
         with self._connecting:
@@ -234,10 +262,21 @@ def _retrieve(future: asyncio.Future[T]) -> None:
         future.exception()
 
 
+def _accepted(answer: Answer) -> Answer:
+    """The answer, if it is no failure; else raises EngineError."""
+    if answer.failed:
+        raise EngineRefusedError(_line(answer.message), answer.retry_after_seconds)
+    return answer
+
+
 def _words(error: Exception) -> str:
     """One line about a failure, for operators."""
     text = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
-    return " ".join(str(text).split())[:500] or type(error).__name__
+    return _line(str(text)) or type(error).__name__
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:500]
 
 
 def _description(info: Mapping[str, object]) -> Description:
@@ -270,4 +309,5 @@ def _description(info: Mapping[str, object]) -> Description:
         ),
         runtimes=frozenset(runtimes),
         complaints=tuple(words for words, holds in wanted.items() if not holds),
+        memory_bytes=memory if isinstance(memory := info.get("MemTotal"), int) and memory > 0 else None,
     )

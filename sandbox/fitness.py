@@ -14,6 +14,11 @@ class Fitness:
         self._description: Description | None = None
         self._images: dict[str, Image] = {}
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """What the engine's machine has; None while it is away."""
+        return None if self._description is None else self._description.memory_bytes
+
     async def engine(self, runtime: str | None = None) -> Description:
         """The engine, if it is fit and has the runtime."""
         if self._description is None:

@@ -36,7 +36,7 @@ from pydantic_monty import (
 
 from sandbox.diagnostics import Diagnostic, read_diagnostics
 from sandbox.driver import Readiness
-from sandbox.guest import encode_result
+from sandbox.guest_value import encode_result
 from sandbox.job import Job, JsonValue, Lane
 from sandbox.monty_text import MontySource, UnfitError, faithful, monty_source, unfit_inputs
 from sandbox.outcome import Ending, Evidence, Outcome, Output, Result, Usage
@@ -104,6 +104,8 @@ class Monty:
 
     async def pool(self) -> AsyncMonty:
         """The running pool. The worker's program is the installed one, never one that is found on the PATH."""
+        if self._pool is not None:
+            return self._pool
         async with self._starting:
             if self._pool is None:
                 self._pool = await self._stack.enter_async_context(
@@ -276,12 +278,12 @@ def _outcome(ran: _Ran, limit: int) -> Outcome:
     for stream, text in ran.collected.output:
         streams[stream].append(text)
     stdout, stderr = ("".join(streams[name]) for name in ("stdout", "stderr"))
-    form, value = encode_result(ran.value, limit)
+    form, value = encode_result(ran.value, limit) if ran.has_value else ("json", "null")
     if form != "json" or max(len(stdout.encode()), len(stderr.encode())) > limit:
         return _unsupported("the output is too long, or the value has no JSON form")
     if not (faithful(stdout) and faithful(stderr) and faithful(value)):
         return _unsupported("the output shows what may be printed differently")
-    decoded: JsonValue = json.loads(value)
+    decoded: JsonValue = json.loads(value) if ran.has_value else None
     return Outcome(
         ending=Ending.SUCCEEDED,
         lane=Lane.MONTY,

@@ -151,6 +151,8 @@ def monty_source(code: str) -> MontySource:
 
 def unfit_inputs(inputs: Mapping[str, JsonValue]) -> str | None:
     """Why a program cannot be run in Monty with these inputs; None if it can."""
+    if not inputs:
+        return None
     if any(name in _BUILTINS or name.startswith(RESERVED) for name in inputs):
         return "an input has the name of a builtin"
     text = json.dumps(dict(inputs), ensure_ascii=False)

@@ -30,6 +30,16 @@ class Ending(StrEnum):
     LOST = "lost"  # the box or the engine failed under it
 
 
+class Loss(StrEnum):
+    """What failed under a job that was lost."""
+
+    ENGINE = "engine"  # it could not be reached, or did not answer in time
+    REFUSED = "refused"  # it answered, and would not make or start the box
+    UNFIT = "unfit"  # the image is missing, or nothing there is proven to hold a program
+    BOX = "box"  # the box ended or fell silent before its guest told the end of the program
+    STOPPED = "stopped"  # the gateway was stopping
+
+
 class Fault(StrEnum):
     """Whose fault an ending is."""
 
@@ -65,9 +75,9 @@ class Output:
     @property
     def text(self) -> str:
         """The kept bytes as text: what is not UTF-8 is shown as U+FFFD, the gap is marked."""
-        head = self.head.decode("utf-8", "replace")
         if not self.omitted_bytes:
-            return head + self.tail.decode("utf-8", "replace")
+            return (self.head + self.tail).decode("utf-8", "replace")
+        head = self.head.decode("utf-8", "replace")
         return f"{head}\n[... {self.omitted_bytes} bytes omitted ...]\n{self.tail.decode('utf-8', 'replace')}"
 
 
@@ -125,7 +135,8 @@ class Evidence:
 
     `killed_for` is written before the kill; `oom_kills` and `forks_refused` (processes and threads, at the
     limit of both) are the cgroup's own counters; `disk_full` is what the file system said when the run was
-    over; `engine_oom_flag` and `box_exit_code` are the engine's words after the box ended.
+    over; `engine_oom_flag` and `box_exit_code` are the engine's words after the box ended. `loss` belongs to what was
+    lost; `retry_after_seconds` is what the engine, or a proxy before it, asked for.
     """
 
     killed_for: Literal["wall", "output"] | None = None
@@ -134,6 +145,8 @@ class Evidence:
     forks_refused: int | None = None
     disk_full: bool | None = None
     box_exit_code: int | None = None
+    loss: Loss | None = None
+    retry_after_seconds: float | None = None
     detail: str = ""
 
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from sandbox.driver import Readiness, UnfitError
 from sandbox.job import Cell, Job, Lane, Limits
-from sandbox.outcome import Ending, Evidence, Outcome
+from sandbox.outcome import Ending, Evidence, Loss, Outcome
 from sandbox.posture import Posture
 from sandbox.selftest import InconclusiveError, Target, Trial, try_everything
 
@@ -101,7 +101,7 @@ class ProvenDriver:
         try:
             proof = await self._proven(Target(job.image, job.runtime, job.limits, job.cell))
         except UnfitError as error:
-            return _lost(str(error))
+            return _lost(str(error), error.loss)
         if proof.findings:
             return _lost(f"the self-test found: {'; '.join(proof.findings)}")
         outcome = await self._driver.run(job)
@@ -164,7 +164,7 @@ class ProvenDriver:
             proving.add_done_callback(lambda _: self._proving.pop(posture.digest, None))
         done, _ = await asyncio.wait({proving})
         if proving.cancelled():
-            raise UnfitError("the gateway is stopping")
+            raise UnfitError("the gateway is stopping", Loss.STOPPED)
         return done.pop().result()
 
     async def _prove(self, target: Target, posture: Posture) -> Proof:
@@ -172,7 +172,7 @@ class ProvenDriver:
         try:
             trials, postures = await try_everything(self._driver, target, forbidden)
         except InconclusiveError as error:
-            raise UnfitError(f"the self-test could not be made: {error}") from error
+            raise UnfitError(f"the self-test could not be made: {error}", error.loss) from error
         if postures - {posture.digest}:
             trials = (*trials, Trial("posture", None, "what is in force changed during the self-test"))
         proof = Proof(target=target, posture=posture, at=time.time(), trials=trials)
@@ -189,5 +189,5 @@ def _kind(target: Target) -> tuple[str, str | None, tuple[str, ...] | None]:
     return target.image, target.runtime, None if target.cell is None else target.cell.preload
 
 
-def _lost(detail: str) -> Outcome:
-    return Outcome(ending=Ending.LOST, lane=Lane.CONTAINER, evidence=Evidence(detail=detail))
+def _lost(detail: str, loss: Loss = Loss.UNFIT) -> Outcome:
+    return Outcome(ending=Ending.LOST, lane=Lane.CONTAINER, evidence=Evidence(loss=loss, detail=detail))

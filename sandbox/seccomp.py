@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.guest import CELL_CLONE
+from sandbox.guest_cell import CELL_CLONE
 
 ENOSYS: Final = 38
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from sandbox import probe
 from sandbox.job import Cell, Job, JsonValue, Limits
-from sandbox.outcome import Ending, Outcome
+from sandbox.outcome import Ending, Loss, Outcome
 from sandbox.profile import SHARED_MEMORY_BYTES
 
 # The walls of a profile are tried where they are cheap to reach: one that stands at 64 MiB stands at 4 GiB.
@@ -66,7 +66,11 @@ class Trial:
 
 
 class InconclusiveError(Exception):
-    """The engine failed under the self-test; nothing was found out about boxes."""
+    """The engine failed under the self-test; nothing was found out about boxes. `loss` says what failed."""
+
+    def __init__(self, message: str, loss: Loss) -> None:
+        super().__init__(message)
+        self.loss = loss
 
 
 class Runner(Protocol):
@@ -97,7 +101,7 @@ async def try_everything(
         else:
             beside, probed = await runner.run(neighbour, fresh=True), await runner.run(prober, fresh=True)
         for lost in (one for one in (before, probed, beside) if one is not None and one.ending is Ending.LOST):
-            raise InconclusiveError(lost.evidence.detail)
+            raise InconclusiveError(lost.evidence.detail, lost.evidence.loss or Loss.BOX)
         trials = (*judge(probed, beside, seconds, target, alone=runner.boxes == 1), *_time(beside))
         if before is not None:
             trials = (*trials, *_reuse(before, probed))

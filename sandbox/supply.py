@@ -6,7 +6,6 @@ what is said in one.
 
 from __future__ import annotations
 
-import inspect
 import secrets
 import time
 from collections import Counter
@@ -14,8 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
-from sandbox import guest
 from sandbox.box import Box, Removals
+from sandbox.bundle import guest_text
 from sandbox.cells import Cells, Claim
 from sandbox.conversation import START_SECONDS, TELL_SECONDS
 from sandbox.driver import UnfitError
@@ -73,7 +72,7 @@ class Supply:
         self._engine = engine
         self._instance = instance
         self._harden = harden
-        self._guest = inspect.getsource(guest)
+        self._guests = {cell: guest_text(cell=cell) for cell in (False, True)}
         self.sources: Counter[Source] = Counter(dict.fromkeys(Source, 0))
         self.acquisitions = Tally()
         self._owned: set[tuple[str, int]] = set()
@@ -180,7 +179,7 @@ class Supply:
             engine=replace(description.facts, runtime=job.runtime),
             instance=self._instance,
             deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
-            guest=self._guest,
+            guest=self._guests[job.cell is not None],
         )
 
 

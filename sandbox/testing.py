@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from sandbox.driver import Readiness
 from sandbox.job import Job, Lane
-from sandbox.outcome import Ending, Evidence, Outcome
+from sandbox.outcome import Ending, Evidence, Loss, Outcome
 
 Script: TypeAlias = Iterable[Outcome] | Callable[[Job], Outcome | Awaitable[Outcome]]
 
@@ -68,6 +68,8 @@ class ScriptedDriver:
 
     def _next_of(self, outcomes: Iterator[Outcome]) -> Callable[[Job], Outcome]:
         spent = Outcome(
-            ending=Ending.LOST, lane=self._lane, evidence=Evidence(detail="the script has no more outcomes")
+            ending=Ending.LOST,
+            lane=self._lane,
+            evidence=Evidence(loss=Loss.BOX, detail="the script has no more outcomes"),
         )
         return lambda _: next(outcomes, spent)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sandbox.job import Lane
-from sandbox.outcome import Ending, Evidence, Outcome, Usage
+from sandbox.outcome import Ending, Evidence, Loss, Outcome, Usage
 from sandbox.transcript import Transcript
 
 
@@ -90,8 +90,9 @@ def outcome_of(said: Transcript, *, timed_out: bool = False, end: BoxEnd | None 
         omitted_bytes=(stdout.omitted_bytes or 0) + (stderr.omitted_bytes or 0),
     )
     exit_code, signal_name = exit_code_and_signal(observed)
+    ending = Ending.FAILED if said.setup_failed is not None else ending_of(observed)
     return Outcome(
-        ending=Ending.FAILED if said.setup_failed is not None else ending_of(observed),
+        ending=ending,
         lane=Lane.CONTAINER,
         stdout=stdout,
         stderr=stderr,
@@ -115,6 +116,7 @@ def outcome_of(said: Transcript, *, timed_out: bool = False, end: BoxEnd | None 
             forks_refused=None if ended is None else ended.forks_refused,
             disk_full=None if ended is None else ended.disk_full,
             box_exit_code=None if end is None else end.exit_code,
+            loss=Loss.BOX if ending is Ending.LOST else None,
             detail=problem or _remark(said),
         ),
         python=None if said.started is None else said.started.python,

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.attach import EngineAddress
+from sandbox.calls import EngineAddress
 from sandbox.container import ContainerDriver
 from sandbox.engine import Engine, EngineError, address_from_environment
 from sandbox.job import Cell, InputFile, Job, JsonValue, Limits

@@ -24,7 +24,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from sandbox.attach import EngineAddress
+from sandbox.calls import EngineAddress
 from sandbox.engine import address_from_environment
 from tests.engine_support import IMAGE
 

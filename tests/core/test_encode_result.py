@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.guest import encode_result
+from sandbox.guest_value import encode_result
 
 LIMIT = 1000
 Point = collections.namedtuple("Point", "x y")  # noqa: PYI024 - the kind that programs have

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import marshal
 import struct
 from collections.abc import Mapping
 
@@ -204,8 +205,8 @@ def test_a_job_is_sent_whole_and_its_collection_is_capped() -> None:
     )
     data = frames.encode_job(job)
     (length,) = struct.unpack(">I", data[:4])
-    order = json.loads(data[4 : 4 + length])
+    order = marshal.loads(data[4 : 4 + length])
     assert order["code"] == "print('é')"
-    assert order["files"] == [["a/b", 2], ["c", 0]]
+    assert order["files"] == [("a/b", 2), ("c", 0)]
     assert (order["collect_bytes"], order["output_bytes"], order["wall_seconds"]) == (16 << 20, 7, 2.5)
     assert data[4 + length :] == b"\x00\xff"

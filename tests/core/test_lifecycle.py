@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import pytest
 
+from gateway.causes import KINDS, Cause
 from gateway.events import (
     Admitted,
     Answered,
@@ -42,7 +43,7 @@ from gateway.lifecycle import (
     begin,
     fold,
 )
-from gateway.steps import Check, Refusal, Run, escalation, next_step, refusal, review_token
+from gateway.steps import Check, Refusal, Run, escalation, more_memory_bytes, next_step, refusal, review_token
 from sandbox.job import Lane, Limits
 from sandbox.outcome import FAULTS, Ending
 
@@ -50,11 +51,13 @@ LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 28, wall_seconds=5, pids=64, disk
 RULES = Rules(failures_in_a_row=2, failures_total=4, same_failure=3, cost_denied=2, platform_attempts=2, grants=1)
 Walk: TypeAlias = tuple[dict[str, Task], dict[str, set[str]], list[Event]]
 OPENED = Opened("t", "task", "agent")
+MOST_BYTES = 2 * LIMITS.memory_bytes  # LADDER steps lead there
+LADDER = 1
 MOST_SUBMISSIONS = 3  # bounds the walk: two spend the budget, a third may follow what a person rules
 
 
 def submitted(number: int, digest: str, source: str = "agent") -> Submitted:
-    return Submitted(f"e{number}", digest, LIMITS, source, source)  # type: ignore[arg-type]
+    return Submitted(f"e{number}", digest, LIMITS, source, source, memory_max_bytes=MOST_BYTES)  # type: ignore[arg-type]
 
 
 def outcomes(task: Task, execution: Execution) -> Iterator[Event]:
@@ -63,6 +66,14 @@ def outcomes(task: Task, execution: Execution) -> Iterator[Event]:
     for ending in (Ending.SUCCEEDED, Ending.FAILED, Ending.UNSUPPORTED, Ending.LOST):
         if (ending is Ending.UNSUPPORTED) == (execution.lane is Lane.MONTY) or ending is Ending.SUCCEEDED:
             yield Finished(execution.id, number, ending, FAULTS[ending], f"f{task.total}")
+    if execution.lane is Lane.CONTAINER:
+        yield out_of_memory(execution)
+
+
+def out_of_memory(execution: Execution) -> Finished:
+    cause = Cause.OUT_OF_MEMORY if more_memory_bytes(execution) is None else Cause.MEMORY_SHORT
+    number = len(execution.attempts)
+    return Finished(execution.id, number, Ending.OUT_OF_MEMORY, KINDS[cause].fault, "memory", cause=cause)
 
 
 def moves(task: Task) -> Iterator[list[Event]]:
@@ -152,7 +163,8 @@ def invariants(task: Task, before: Task, events: list[Event]) -> None:
             assert answer.charge == 0, "nobody pays for the platform, for a success or for a cancellation"
     for execution in task.executions.values():
         assert execution.losses <= RULES.platform_attempts
-        assert len(execution.attempts) <= RULES.platform_attempts + 1
+        assert len(execution.attempts) <= RULES.platform_attempts + 1 + LADDER
+        assert all(attempt.limits.memory_bytes <= MOST_BYTES for attempt in execution.attempts)
     if any(isinstance(event, Submitted) for event in events):
         assert before.state is not TaskState.CLOSED
 
@@ -264,7 +276,8 @@ def test_a_success_resets_the_row_but_never_the_total() -> None:
 def test_a_failed_program_sent_again_is_answered_from_the_record_and_charged() -> None:
     task = fold([OPENED, *run_to_failure(1, "a"), submitted(2, "a")])
     step = next_step(task.executions["e2"], task.failures, RULES)
-    assert step == Answered("e2", Status.FAILED, 1, fingerprint="print1", source="record", repeats="e1")
+    record = Answered("e2", Status.FAILED, 1, fingerprint="print1", source="record", repeats="e1", cause=Cause.REPEATED)
+    assert step == record
 
 
 def test_a_reviewer_may_run_what_failed_before() -> None:
@@ -278,6 +291,56 @@ def test_a_zombies_result_is_refused() -> None:
     task = fold([OPENED, *run_to_failure(1, "a")[:4], lost, *again])
     with pytest.raises(IllegalEvent):
         apply(task, Finished("e1", 1, Ending.SUCCEEDED, FAULTS[Ending.SUCCEEDED]))
+
+
+def ran_out_of_memory(times: int, found: int | None = None, most: int | None = MOST_BYTES) -> Task:
+    """A task whose only program ran out of memory, each time as the gateway ruled."""
+    received = replace(submitted(1, "a"), memory_max_bytes=most)
+    task = fold([OPENED, received, Checked("e1", Verdict.ADMIT, Lane.CONTAINER, found)])
+    for _ in range(times):
+        admitted = next_step(task.executions["e1"], {}, RULES)
+        assert isinstance(admitted, Admitted)
+        task = apply(task, admitted)
+        task = apply(task, Started("e1", len(task.executions["e1"].attempts) + 1, Lane.CONTAINER))
+        task = apply(task, out_of_memory(task.executions["e1"]))
+    return task
+
+
+def memory_of(task: Task) -> list[int]:
+    return [attempt.limits.memory_bytes // LIMITS.memory_bytes for attempt in task.executions["e1"].attempts]
+
+
+def test_what_runs_out_of_memory_runs_again_with_twice_as_much_up_to_the_most_and_then_it_failed() -> None:
+    task = ran_out_of_memory(times=3)
+    assert memory_of(task) == [1, 2, 3]
+    assert [attempt.cause for attempt in task.executions["e1"].attempts] == [
+        Cause.MEMORY_SHORT,
+        Cause.MEMORY_SHORT,
+        Cause.OUT_OF_MEMORY,
+    ]
+    ruled = next_step(task.executions["e1"], {}, RULES)
+    assert isinstance(ruled, Answered)
+    assert (ruled.status, ruled.charge) == (Status.OUT_OF_MEMORY, 1)
+
+
+def test_memory_that_the_caller_named_is_a_wall() -> None:
+    task = ran_out_of_memory(times=1, most=None)
+    ruled = next_step(task.executions["e1"], {}, RULES)
+    assert isinstance(ruled, Answered)
+    assert (ruled.status, ruled.charge) == (Status.OUT_OF_MEMORY, 1)
+
+
+def test_a_program_begins_with_what_its_kind_was_found_to_need_and_never_beyond_the_most() -> None:
+    assert memory_of(ran_out_of_memory(times=1, found=2 * LIMITS.memory_bytes)) == [2]
+    assert memory_of(ran_out_of_memory(times=1, found=9 * LIMITS.memory_bytes)) == [3]
+    assert memory_of(ran_out_of_memory(times=1, found=1)) == [1]
+
+
+def test_a_peak_that_was_seen_asks_for_a_quarter_more() -> None:
+    task = ran_out_of_memory(times=1, most=100 * LIMITS.memory_bytes)
+    execution = task.executions["e1"]
+    seen = replace(execution.attempts[0], peak_memory_bytes=4 * LIMITS.memory_bytes)
+    assert more_memory_bytes(replace(execution, attempts=(seen,))) == 5 * LIMITS.memory_bytes
 
 
 def alike(events: list[Event]) -> list[Event]:

@@ -156,7 +156,7 @@ def test_the_request_wins_over_the_code_and_the_code_over_the_policy() -> None:
     limits = limits_of(profile(), asked)
     assert isinstance(limits, Limits)
     assert (limits.memory_bytes, limits.wall_seconds, limits.pids, limits.cpu_cores) == (512 << 20, 20, 9, 1)
-    told = effective(profile(), asked, limits)
+    told = effective(profile(), asked, limits, source="agent")
     assert told.sources == {
         "cpu": "default",
         "memory": "code",

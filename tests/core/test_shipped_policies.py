@@ -73,6 +73,10 @@ def test_the_documented_default_is_the_real_one(key: str, default: str) -> None:
 CHANGED = {
     "engine.boxes": "9",
     "engine.spares": "3",
+    "engine.memory": "8Gi",
+    "engine.queue": "1001",
+    "engine.queue_age": "6m",
+    "engine.retry_share": "0.3",
     "ceilings.cpu": "5",
     "ceilings.memory": "5Gi",
     "ceilings.time": "31m",
@@ -108,6 +112,7 @@ CHANGED = {
     "retries.attempts": "4",
     "retries.base": "1s",
     "retries.cap": "31s",
+    "retries.memory": "false",
     "budget.failures_in_a_row": "4",
     "budget.failures_total": "13",
     "budget.same_failure": "4",
@@ -120,7 +125,12 @@ CHANGED = {
     "rates.requests": "60001",
     "rates.burst": "2001",
     "rates.executions": "257",
+    "rates.streams": "257",
     "cache.scope": "tenant",
+    "retention.code": "forever",
+    "retention.output": "31d",
+    "retention.files": "1h",
+    "retention.keys": "8d",
 }
 
 

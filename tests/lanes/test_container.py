@@ -15,7 +15,7 @@ import docker
 import pytest
 import pytest_asyncio
 
-from sandbox.attach import EngineAddress
+from sandbox.calls import EngineAddress
 from sandbox.container import ContainerDriver
 from sandbox.engine import address_from_environment
 from sandbox.job import InputFile, Job

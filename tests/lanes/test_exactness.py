@@ -6,12 +6,11 @@ import ast
 import json
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from sandbox import guest
+from sandbox.bundle import guest_text
 from sandbox.exactness import inexact
 from sandbox.job import Job, Limits
 from sandbox.monty import Monty, MontyDriver
@@ -43,6 +42,7 @@ import ast, contextlib, io, json, sys
 asked = json.load(sys.stdin)
 guest = {"__name__": "guest"}
 exec(compile(asked["guest"], "guest.py", "exec"), guest)
+guest["need"]("value")
 answers = []
 for code in asked["codes"]:
     printed, warned, value = io.StringIO(), io.StringIO(), None
@@ -172,7 +172,7 @@ def parsed(code: str) -> ast.Module | None:
 def whole_answers(codes: list[str]) -> dict[str, list[object]]:
     """What the guest's CPython answers, with everything that shows: both streams, and the value as the guest encodes it."""
     command = ["docker", "run", "--rm", "-i", "--network", "none", IMAGE, "python3", "-I", "-c", WHOLE_RUNNER]
-    asked = json.dumps({"guest": Path(guest.__file__).read_text(encoding="utf-8"), "codes": codes})
+    asked = json.dumps({"guest": guest_text(cell=False), "codes": codes})
     done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=120, check=True)
     return dict(zip(codes, json.loads(done.stdout), strict=True))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.attach import EngineAddress, TlsFiles
+from sandbox.calls import EngineAddress, TlsFiles
 from sandbox.engine import address_from_environment
 from sandbox.outcome import Ending
 from tests.conftest import free_port

@@ -15,9 +15,13 @@ import pytest
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.expectations import Expectations
 from gateway.policy_file import read_policy
+from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
+from gateway.schemas import Schemas
 from gateway.settings import Settings
+from gateway.sizes import Sizes
 from gateway.store import Store, migrate
 from sandbox.driver import Readiness as LaneReadiness
 from sandbox.job import Lane
@@ -87,6 +91,10 @@ async def _no_python() -> None:
     return None
 
 
+async def _well() -> bool:
+    return True
+
+
 async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
     """The other lane could still run programs; a platform whose wall has a hole takes none until somebody looked."""
     settings = Settings(data=tmp_path)
@@ -97,8 +105,20 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         available=False, detail="the self-test found: network.tcp", python="3.13", findings=("network.tcp: connected",)
     )
     lanes = {Lane.MONTY: ScriptedDriver(lane=Lane.MONTY), Lane.CONTAINER: ScriptedDriver(readiness=broken)}
-    conductor = Conductor(store, Checker(Monty(), _no_python), lanes, Changes(), random.random)
-    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=read_policy(settings.policy))
+    queue = Queue(Bounds(places=1, length=1, age_seconds=1, retry_share=0.2), memory_bytes=lambda: None, probe=_well)
+    checker = Checker(Monty(), _no_python)
+    conductor = Conductor(
+        store=store,
+        checker=checker,
+        lanes=lanes,
+        changes=Changes(),
+        chance=random.random,
+        queue=queue,
+        sizes=Sizes(),
+        expectations=Expectations(Schemas()),
+    )
+    policy = read_policy(settings.policy)
+    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     view = await readiness.view()
     await store.close()
     assert not view.ready

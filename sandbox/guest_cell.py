@@ -1,0 +1,155 @@
+"""A part of the guest: a cell, which makes a world of its own around each program."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+from sandbox.guest import CGROUP, HOME, PR_SET_DUMPABLE, TOLD_DESCRIPTOR, get_ready, need, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sandbox.guest import Terms
+
+_PR_SET_SECCOMP, _PR_CAPBSET_DROP = 22, 24
+_NEWNS, _NEWIPC, _NEWUSER, _NEWPID = 0x20000, 0x8000000, 0x10000000, 0x20000000
+NEW_NAMESPACES = _NEWUSER | _NEWPID | _NEWNS | _NEWIPC
+CELL_CLONE = NEW_NAMESPACES | int(signal.SIGCHLD)
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+_SAFE = _NOSUID | _NODEV | _NOEXEC
+_MOST_CAPABILITIES = 64
+# In the kernel's numbers of each architecture: its name, then the calls capset, mount, clone.
+_NUMBERS = {"x86_64": (0xC000003E, 126, 165, 56), "aarch64": (0xC00000B7, 91, 40, 220)}
+
+
+class Cell:
+    """One box for many programs of one owner, one after the other. Each gets namespaces that end with it."""
+
+    def __init__(self, said: str) -> None:
+        terms: Terms = json.loads(said)
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.syscall = ctypes.PyDLL(None).syscall  # which holds the interpreter's lock, as a fork has to
+        self.numbers = _NUMBERS[os.uname().machine]
+        user, group = os.getuid(), os.getgid()
+        maps = (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1"))
+        self.maps = [(f"/proc/self/{name}", text.encode()) for name, text in maps]
+        self.mounts = [tuple(None if one is None else _bytes(one) for one in mount) for mount in _mounts(terms)]
+        self.filter = _filter(*self.numbers)
+        get_ready()
+        need("files")
+        for name in terms["preload"]:
+            try:
+                __import__(name)
+            except Exception as error:  # noqa: BLE001 - the image's code may raise anything
+                sys.exit(f"the image cannot preload {name}: {type_name(error)}: {error}")
+
+    def serve(self) -> None:
+        """Make one run after the other; returns only in a run's first process."""
+        gc.collect()
+        gc.freeze()
+        while True:
+            told = os.pipe()
+            if self._clone():  # nobody has to wait for it: SIGCHLD is ignored
+                os.dup2(told[1], TOLD_DESCRIPTOR, inheritable=False)
+                os.close(told[0])
+                os.close(told[1])
+                self._settle()
+                return
+            os.close(told[1])
+            if not os.read(told[0], 1):
+                os._exit(1)  # it died: the gateway is gone, or this host cannot do it
+            os.close(told[0])
+
+    def _clone(self) -> bool:
+        """Fork into new namespaces, which `os.fork` cannot; whether this is the new process."""
+        python = ctypes.pythonapi
+        python.PyOS_BeforeFork()
+        process: int = self.syscall(self.numbers[3], CELL_CLONE, None, None, None, None)
+        if process == 0:
+            python.PyOS_AfterFork_Child()
+            return True
+        python.PyOS_AfterFork_Parent()
+        if process < 0:
+            sys.exit(f"this host cannot make cells: clone: {os.strerror(ctypes.get_errno())}")
+        return False
+
+    def _settle(self) -> None:
+        """Make this world its own, and give up the power to change it."""
+        self._do("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # or its own files in /proc are root's
+        for path, text in self.maps:
+            descriptor = os.open(path, os.O_WRONLY)
+            os.write(descriptor, text)
+            os.close(descriptor)
+        self._do("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+        for mount in self.mounts:
+            self._do("mount", *mount)
+        os.chdir(HOME)
+        for number in range(_MOST_CAPABILITIES):
+            if self.libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+                break  # past the last one that this kernel knows
+        self._do("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
+        program = struct.pack("HxxxxxxP", len(self.filter) // 8, ctypes.addressof(self.filter))
+        self._do("prctl", _PR_SET_SECCOMP, 2, program, 0, 0)
+
+    def _do(self, name: str, *arguments: object) -> None:
+        """Call the C library; what it cannot do here, no cell can do on this host."""
+        if getattr(self.libc, name)(*arguments) != 0:
+            said = os.strerror(ctypes.get_errno())
+            sys.exit(f"this host cannot make cells: {name} {arguments[1]!r}: {said}")
+
+
+def _mounts(terms: Terms) -> Iterator[tuple[str, str, str | None, int, str | None]]:
+    """What makes everything that can be written to, and all that tells of processes, a run's own; as mount(2) takes it.
+
+    Of the box's own masks those outside /proc hold; /proc is made anew in each pid namespace.
+    """
+    files, shared = terms["most_files"], terms["shared_memory_bytes"]
+    disk = resource.getrlimit(resource.RLIMIT_FSIZE)[0]  # one number for a file and for all of them
+    nothing = "size=0,nr_inodes=1"
+    yield "none", "/", None, _REC | _PRIVATE, None
+    yield "proc", "/proc", "proc", _SAFE, None
+    for path in filter(os.path.exists, terms["masked"]):
+        if os.path.isdir(path):
+            yield "tmpfs", path, "tmpfs", _SAFE | _RDONLY, nothing
+        else:
+            yield "/dev/null", path, None, _BIND, None
+    for path in filter(os.path.exists, terms["readonly"]):
+        yield path, path, None, _BIND | _REC, None
+        yield "none", path, None, _BIND | _REMOUNT | _RDONLY | _SAFE, None
+    yield "tmpfs", CGROUP, "tmpfs", _SAFE | _RDONLY, nothing
+    yield "tmpfs", HOME, "tmpfs", _SAFE, f"size={disk},nr_inodes={files},mode=1777"
+    yield "tmpfs", "/dev/shm", "tmpfs", _SAFE, f"size={shared},nr_inodes={files},mode=1777"  # noqa: S108 - as HOME
+
+
+def _filter(architecture: int, capset: int, mount: int, clone: int) -> ctypes.Array[ctypes.c_char]:
+    """A system-call filter against what makes cells; all other calls are the box's filter's to judge, as before.
+
+    In the kernel's own instructions: code, jump if true, jump if false, operand.
+    """
+    load, equal, any_bit, answer = 0x20, 0x15, 0x45, 0x06
+    yes, no = 0x7FFF0000, 0x00050001  # allowed; EPERM
+    rules = (
+        (load, 0, 0, 4),
+        (equal, 0, 6, architecture),
+        (load, 0, 0, 0),
+        (equal, 4, 0, capset),
+        (equal, 3, 0, mount),
+        (equal, 0, 3, clone),
+        (load, 0, 0, 16),  # its flags
+        (any_bit, 0, 1, NEW_NAMESPACES),
+        (answer, 0, 0, no),
+        (answer, 0, 0, yes),
+    )
+    return ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules), 8 * len(rules))
+
+
+def _bytes(argument: str | int) -> bytes | int:
+    return argument.encode() if isinstance(argument, str) else argument

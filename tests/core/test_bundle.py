@@ -1,0 +1,80 @@
+"""The guest that is sent is the guest that is read and type-checked, without what only readers need."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import inspect
+from collections import Counter
+from types import CodeType, ModuleType
+
+import pytest
+
+from sandbox import guest
+from sandbox.bundle import CELL_PARTS, bare, guest_text
+
+MODULES = (guest, *CELL_PARTS.values())
+
+
+def functions(code: CodeType) -> dict[str, tuple[list[tuple[str, object]], tuple[str, ...], tuple[object, ...]]]:
+    """Every function's instructions, names and constants, by its qualified name; docstrings are left out by the compiler."""
+    found = {}
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            constants = tuple(one for one in inner.co_consts if not isinstance(one, CodeType))
+            if inner.co_name.isidentifier() and not _is_class(inner):
+                found[inner.co_qualname] = (_operations(inner), inner.co_names, constants)
+            found.update(functions(inner))
+    return found
+
+
+def _operations(code: CodeType) -> list[tuple[str, object]]:
+    """But for what depends on the place of a docstring, and on whether a module was imported."""
+    return [
+        (
+            one.opname.replace("METHOD", "ATTR"),
+            None if one.opcode in dis.hasjrel or isinstance(one.argval, CodeType) else one.argval,
+        )
+        for one in dis.get_instructions(code)
+        if one.opname not in {"NOP", "PUSH_NULL"}
+    ]
+
+
+def _is_class(code: CodeType) -> bool:
+    return "__qualname__" in code.co_names
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_function_does_to_the_instruction_what_its_source_says(module: ModuleType) -> None:
+    sent = functions(compile(bare(module), "sent", "exec", dont_inherit=True, optimize=2))
+    read = functions(compile(inspect.getsource(module), "read", "exec", dont_inherit=True, optimize=2))
+    assert sent
+    for name, done in sent.items():
+        assert done == read[name], name
+    assert read.keys() - sent.keys() == set()
+    assert ast.dump(ast.parse(ast.unparse(bare(module)))) == ast.dump(bare(module))
+
+
+@pytest.mark.parametrize("cell", [False, True])
+def test_what_only_readers_need_is_not_sent(cell: bool) -> None:  # noqa: FBT001 - a parameter
+    text = guest_text(cell=cell)
+    assert '"""' not in text
+    assert "TYPE_CHECKING" not in text
+    assert "from sandbox" not in text
+    assert len(text) < sum(len(inspect.getsource(module)) for module in MODULES) * 3 / 4
+
+
+def test_the_parts_need_no_names_of_each_other_and_hide_none_of_the_guests() -> None:
+    """They run as one module."""
+    names = Counter(name for module in MODULES for name in _defined(bare(module)))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    found = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            found.add(statement.name)
+        elif isinstance(statement, ast.Assign):
+            found |= {one.id for target in statement.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    return found
