@@ -82,7 +82,7 @@ def _found(value: object) -> str:
 
 def main() -> None:
     """Answer until nobody asks any more; gladly last in turn for the processor, and first to go when memory is short."""
-    os.nice(10)
+    os.nice(5)
     with contextlib.suppress(OSError):  # where there is no /proc
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
