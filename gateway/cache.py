@@ -58,7 +58,7 @@ def worth_keeping(work: Work) -> bool:
 
 def recalled(row: StoredExecution) -> Answer | None:
     """The answer that an earlier execution's record gives to another one; None where there is nothing left of it."""
-    if row.status != Status.SUCCEEDED.value or row.answer is None:
-        return None
+    if row.status != Status.SUCCEEDED.value or row.answer is None or row.output_deleted_at is not None:
+        return None  # retention leaves an answer without its output, which would look like one of a silent program
     answer = Answer.model_validate_json(row.answer)
     return Answer(**{name: getattr(answer, name) for name in _TOLD}, cached=True)

@@ -293,7 +293,7 @@ class Conductor:
             await self.record(work)
             work.live = Live(step.attempt, partial(self._changes.notify, work.id))
         outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
-        work.outcome = outcome = await self._expectations.judged(work.request.expect, outcome)
+        work.outcome = outcome = await self._expectations.judged(work.tenant, work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
         work.happened(self._finished(work, step, outcome))

@@ -114,7 +114,7 @@ class Desk:
         profile = self._policy.resolve(caller.profile)
         limits = self._limits(profile, request)
         _require_room(request, limits)
-        await self._expectations.require_sound(request.expect)
+        await self._expectations.require_sound(caller.tenant, request.expect)
         asked = _Asked(caller, request, written(request), profile, limits, fresh)
         if idempotency_key is None:
             execution = (await self._take(asked, None)).id

@@ -24,7 +24,7 @@ class Expectations:
         self._schemas = schemas
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
-    async def require_sound(self, expect: Expect | None) -> None:
+    async def require_sound(self, tenant: str, expect: Expect | None) -> None:
         """Refuse a schema that nothing can be held against, with the place; raises `InvalidRequest`, `Unavailable`."""
         if expect is None or expect.result_schema is None:
             return
@@ -33,7 +33,7 @@ class Expectations:
             self._known.move_to_end(digest)
             return
         try:
-            read = await self._schemas.read(expect.result_schema)
+            read = await self._schemas.read(tenant, expect.result_schema)
         except OSError:
             raise Unavailable("Schemas cannot be read now.", retry_after_seconds=5) from None
         if flaw := _flaw(read):
@@ -42,20 +42,20 @@ class Expectations:
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
-    async def judged(self, expect: Expect | None, outcome: Outcome) -> Outcome:
+    async def judged(self, tenant: str, expect: Expect | None, outcome: Outcome) -> Outcome:
         """The run as it counts: a failure where it succeeded and broke a promise, else as it is."""
         if expect is None or outcome.ending is not Ending.SUCCEEDED:
             return outcome
         broken = list(broken_sizes_and_files(expect, outcome))
         if expect.result_schema is not None:
-            broken = [*await self._broken_schema(expect, outcome), *broken]
+            broken = [*await self._broken_schema(tenant, expect, outcome), *broken]
         return broke(outcome, broken) if broken else outcome
 
-    async def _broken_schema(self, expect: Expect, outcome: Outcome) -> list[str]:
+    async def _broken_schema(self, tenant: str, expect: Expect, outcome: Outcome) -> list[str]:
         if missing := without_value(outcome):
             return [missing]
         value = outcome.result.value if outcome.result else None
-        judged = await self._schemas.judge(expect.result_schema, value)
+        judged = await self._schemas.judge(tenant, expect.result_schema, value)
         if flaw := _flaw(judged):
             return [f"result: the schema {flaw.message}"]
         return [f"result{one.at}: {one.message}\nfound: {one.found}" for one in judged.broken]

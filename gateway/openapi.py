@@ -225,6 +225,17 @@ PROGRAMS: Final[dict[str, Example]] = {
             "limits": {"memory": "128Mi", "time": "10s"},
         },
     },
+    "expect": {
+        "summary": "What has to come of it",
+        "value": {
+            "code": "{'total': sum(amounts)}",
+            "inputs": {"amounts": [20.0, 42.5]},
+            "expect": {
+                "result_schema": {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]},
+                "max_stdout_bytes": 1000,
+            },
+        },
+    },
 }
 RULINGS: Final[dict[str, Example]] = {
     "approve_edited": {

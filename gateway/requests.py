@@ -10,6 +10,7 @@ import binascii
 import json
 import keyword
 import re
+from types import NoneType
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
@@ -18,7 +19,6 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    StrictBool,
     field_validator,
     model_validator,
 )
@@ -126,14 +126,16 @@ class FileIn(Wire):
             raise ValueError(f"content is not base64: {error}") from None
 
 
+_A_SCHEMA: JsonDict = {"type": ["object", "boolean", "null"]}
 _Bytes: TypeAlias = Annotated[int, Field(strict=True, ge=0)]
 
 
 class Expect(Wire):
     """What a run has to come to besides its success. One that breaks it is `failed` with the error type `bad_result`."""
 
-    result_schema: dict[str, JsonValue] | StrictBool | None = Field(
+    result_schema: JsonValue = Field(
         default=None,
+        json_schema_extra=_A_SCHEMA,
         description="A JSON Schema that `result` keeps. References lead nowhere but into itself; patterns have no"
         " lookaround and no backreferences; formats are checked.",
     )
@@ -146,7 +148,9 @@ class Expect(Wire):
     @field_validator("result_schema")
     @classmethod
     def _bounded(cls, schema: JsonValue) -> JsonValue:
-        if isinstance(schema, dict) and len(json.dumps(schema)) > _LARGEST_SCHEMA:
+        if not isinstance(schema, (dict, bool, NoneType)):
+            raise ValueError("a schema is an object or a boolean")  # noqa: TRY004  # pydantic tells values, not types
+        if len(json.dumps(schema)) > _LARGEST_SCHEMA:
             raise ValueError(f"a schema must not be larger than {_LARGEST_SCHEMA} bytes")
         return schema
 

@@ -19,6 +19,8 @@ from gateway.wire import EffectiveLimits, Finding, LimitSource
 from sandbox.job import Limits
 
 _SHOWN: Final = 20
+_REMEMBERED: Final = 256  # pairs of a profile and limits: one for each profile, and some that reviewers gave
+_remembered: dict[tuple[str, Limits, str], EffectiveLimits] = {}
 
 
 def limits_of(profile: Profile, request: ExecutionRequest) -> Limits | tuple[Violation, ...]:
@@ -56,6 +58,20 @@ def effective(
 
     What neither request, code nor policy said, a reviewer did; in an agent's execution it is memory that the platform added.
     """
+    if request.limits is not None or may_declare(request.code):
+        return _told(profile, request, limits, source)
+    name = (profile.digest, limits, source)  # of nearly every program: that nobody asked for anything is found out once
+    known = _remembered.get(name)
+    if known is None:
+        if len(_remembered) >= _REMEMBERED:
+            _remembered.clear()
+        known = _remembered[name] = _told(profile, request, limits, source)
+    return known
+
+
+def _told(
+    profile: Profile, request: ExecutionRequest, limits: Limits, source: Literal["agent", "reviewer"]
+) -> EffectiveLimits:
     usual = limits_of(profile, request)
     expected = amounts_of(usual) if isinstance(usual, Limits) else {}
     code = declared(request.code).limits if may_declare(request.code) else LimitsRequest()

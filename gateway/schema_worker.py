@@ -6,12 +6,15 @@ then this process dies, never the gateway. Run by its path; knows nothing of the
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import resource
 import signal
 import sys
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
 import jsonschema_rs
@@ -78,7 +81,10 @@ def _found(value: object) -> str:
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
+    """Answer until nobody asks any more; gladly last in turn for the processor, and first to go when memory is short."""
+    os.nice(5)
+    with contextlib.suppress(OSError):  # where there is no /proc
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:

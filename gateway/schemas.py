@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from pydantic import JsonValue, TypeAdapter
 
@@ -48,27 +49,32 @@ class Schemas:
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(_WORKERS)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._idle: list[asyncio.subprocess.Process] = []
 
-    async def read(self, schema: JsonValue) -> Judgement:
-        """Whether it is a schema that can be used; raises `OSError` where no worker can be started."""
-        return await self._ask({"schema": schema})
+    async def read(self, owner: str, schema: JsonValue) -> Judgement:
+        """Whether it is a schema that can be used; raises `OSError` where no worker can be started.
 
-    async def judge(self, schema: JsonValue, value: JsonValue) -> Judgement:
-        """Whether a value is what the schema says; raises as `read` does."""
-        return await self._ask({"schema": schema, "value": value})
+        Of one owner one question at a time is looked at, so that none takes all workers.
+        """
+        return await self._ask(owner, {"schema": schema})
+
+    async def judge(self, owner: str, schema: JsonValue, value: JsonValue) -> Judgement:
+        """Whether a value is what the schema says; in turn and raising as `read` does."""
+        return await self._ask(owner, {"schema": schema, "value": value})
 
     async def close(self) -> None:
         """End all workers."""
         while self._idle:
             await _end(self._idle.pop())
 
-    async def _ask(self, question: JsonValue) -> Judgement:
+    async def _ask(self, owner: str, question: JsonValue) -> Judgement:
         try:
             line = json.dumps(question).encode() + b"\n"
         except RecursionError:
             return Judgement(spent=True)
-        async with self._free:
+        turn = self._turns.setdefault(owner, asyncio.Lock())
+        async with turn, self._free:
             for _ in range(_TRIES):
                 answer = await self._answer(line)
                 if answer is not None:

@@ -84,6 +84,8 @@ def show_ending(console: Console, view: ExecutionView) -> None:
     """What the program's own output does not say: how it ended, what to mend, what is left, what to do next."""
     for finding in view.findings:
         _say(console, _finding(finding))
+    if view.cached:
+        _say(console, _line("cached", "not run; an earlier one of its kind was"))
     if view.status is not Status.SUCCEEDED:
         _say(console, _ending(view))
         if view.error and view.error.traceback and view.error.traceback.strip() not in view.stderr:

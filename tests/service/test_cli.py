@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from gateway.api import create_app
 from gateway.cli import app
+from gateway.requests import Expect
 from gateway.server import server_config
 from gateway.settings import Address, Settings
 from tests.service.fake_service import FakeService
@@ -129,11 +130,15 @@ def test_every_option_reaches_the_request(gateway: Gateway) -> None:
     (gateway.home / "in.txt").write_text("line\n")
     words = ["--task", "t", "--input", 'a={"b": [1]}', "--input", "c=plain=text", "--input", "d=NaN", "--input", "e=7"]
     words += ["--limit", "memory=128Mi", "--limit", "pids=64", "--file", "data/in.csv", "--file"]
-    words += [str(gateway.home / "in.bin"), "--output", "*.png", "--stdin-file", "in.txt", "--force"]
+    words += [str(gateway.home / "in.bin"), "--output", "*.png", "--stdin-file", "in.txt", "--force", "--fresh"]
+    (gateway.home / "schema.json").write_text('{"type": "object"}')
+    words += ["--schema", "schema.json", "--expect", "max_stdout_bytes=9", "--expect", 'files=["a.png"]']
     done = gateway.run("run", gateway.program("x"), *words, "--lane", "container")
     assert done.returncode == 0, done.stderr
     request = gateway.service.kept["exe_0000"].request
     assert (request.code, request.task_id, request.lane, request.force) == ("x", "t", "container", True)
+    assert gateway.service.fresh == [True]
+    assert request.expect == Expect(result_schema={"type": "object"}, max_stdout_bytes=9, files=["a.png"])
     assert request.inputs == {"a": {"b": [1]}, "c": "plain=text", "d": "NaN", "e": 7}
     assert request.limits
     assert (request.limits.memory, request.limits.pids) == (128 << 20, 64)

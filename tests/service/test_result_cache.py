@@ -10,6 +10,7 @@ import httpx
 import pytest
 from pydantic import JsonValue
 
+from gateway.bodies import without_output
 from tests.conftest import Server
 from tests.service.gateways import policy
 
@@ -157,9 +158,11 @@ def test_a_result_whose_record_is_gone_is_run_again_and_known_again(make_server:
     server = make_server(rules("tenant"))
     with server.client("key-of-ada") as ada:
         first = run(ada, ASKED)
+        pruned = without_output('{"lane": "monty", "stdout": "x\\n", "exit_code": 0}')
         for how in (
             "UPDATE executions SET answer = NULL WHERE id = ?",
             "UPDATE results SET execution = 'gone' WHERE execution = ?",
+            f"UPDATE executions SET answer = '{pruned}', output_deleted_at = '2026' WHERE id = ?",
         ):
             with closing(sqlite3.connect(server.data / "airlock.db")) as database, database:
                 assert database.execute(how, (first["id"],)).rowcount == 1
