@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from gateway.causes import Cause
 from gateway.failures import hint_for
 from gateway.lifecycle import Attempt
+from gateway.records import StoredExecution
 from gateway.wire import Answer, AttemptInfo, Error, FileOut, Finding, LimitsInfo, SkippedFile, UsageInfo
 from sandbox.job import Lane, Limits
 from sandbox.outcome import Ending, Outcome, OutputFile
@@ -129,6 +130,18 @@ def _inline(content: bytes) -> tuple[Literal["utf8", "base64"], str]:
 def refused(findings: Sequence[Finding], error: Error) -> Answer:
     """The answer of a program that the checks did not admit."""
     return Answer(findings=list(findings), error=error)
+
+
+def remembered(row: StoredExecution) -> Answer:
+    """The answer of a failed program that is sent again; where retention took what it said, that is said instead."""
+    answer = Answer.model_validate_json(row.answer or "{}").model_copy(update={"timings": {}})
+    if row.output_deleted_at is None:
+        return answer
+    message = (
+        f"this program ended as {row.status} before; what it said was deleted by retention at {row.output_deleted_at}"
+    )
+    hint = "It is not run again while it is unchanged: send other code."
+    return answer.model_copy(update={"error": Error(type="AnsweredFromRecord", message=message, hint=hint)})
 
 
 def from_person(result: JsonValue) -> Answer:

@@ -17,21 +17,32 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from gateway import __version__, openapi, prefer, problems
+from gateway import __version__, openapi, prefer, problems, stream
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
 from gateway.errors import GatewayError, Unauthorized, Unavailable
+from gateway.event_stream import EventStream
 from gateway.events import Status
-from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute
+from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
 from gateway.requests import TASK_ID, ExecutionRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
 from gateway.wire import ExecutionView
+
+
+class _FileConvertor(PathConvertor):
+    """The rest of an address, whatever is in it: names of files may hold line feeds."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("file", _FileConvertor())
 
 _RETRY_SECONDS: Final = 5
 _ID: Final = r"^[A-Za-z0-9_-]{1,64}$"
@@ -100,7 +111,23 @@ async def get_execution(service: Port, caller: Anyone, execution: ExecutionId, w
 
 
 @router.get(
-    "/executions/{execution}/files/{path:path}", responses=openapi.FILE, summary="Fetch a file", response_class=Response
+    "/executions/{execution}/events", responses=openapi.EVENTS, summary="Follow an execution", response_class=Response
+)
+async def get_events(
+    service: Port,
+    caller: Anyone,
+    execution: ExecutionId,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", pattern=stream.ID, description=openapi.LAST_EVENT_ID)
+    ] = None,
+) -> Response:
+    """Answer with what happens as it happens (`text/event-stream`), from the beginning or after an event, to the end."""
+    pieces = await service.events(caller, execution, stream.position_of(last_event_id) if last_event_id else None)
+    return Response(status_code=HTTPStatus.NO_CONTENT) if pieces is None else EventStream(pieces)
+
+
+@router.get(
+    "/executions/{execution}/files/{path:file}", responses=openapi.FILE, summary="Fetch a file", response_class=Response
 )
 async def get_file(service: Port, caller: Anyone, execution: ExecutionId, path: FilePath) -> Response:
     """Answer with the bytes of a file that the program left."""
@@ -182,6 +209,18 @@ async def get_posture(service: Port, caller: Anyone, digest: Digest) -> Response
     return _json(await service.posture(digest))
 
 
+@router.get("/retention", responses=openapi.RETENTION, summary="What retention would delete now")
+async def get_retention(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # counts tell of every tenant
+    """Answer with what is due and what was deleted. Deletes nothing."""
+    return _json(await service.retention())
+
+
+@router.post("/retention/passes", responses=openapi.RETENTION, summary="Delete now what is due")
+async def begin_retention_pass(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # as above
+    """Delete what is due, and answer when that is done; `running` where it takes more than twenty seconds."""
+    return _json(await service.prune())
+
+
 telemetry = APIRouter(route_class=GuardedRoute, dependencies=_KEYED)
 
 
@@ -191,7 +230,7 @@ async def metrics(service: Port, caller: Operator) -> Response:  # noqa: ARG001 
     return Response(service.metrics(), media_type=openapi.METRICS_TEXT)
 
 
-health = APIRouter()
+health = APIRouter(route_class=StrictRoute)
 
 
 @health.get("/healthz", responses=openapi.HEALTH, summary="Is the process in order")
@@ -243,7 +282,9 @@ def create_app(
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:
-    headers = {"Preference-Applied": preference.applied} if preference.applied else {}
+    live = view.status in {Status.QUEUED, Status.RUNNING}
+    applied = preference.applied(accepted=live)
+    headers = {"Preference-Applied": applied} if applied else {}
     match view.status:
         case Status.PLATFORM_ERROR:
             raise Unavailable(

@@ -1,4 +1,4 @@
-"""Who waits for a task to change: wake-ups within this process. Loses nothing, because a waiter subscribes before it looks."""
+"""Who waits for a task or an execution to change, by their ids: wake-ups within this process. Loses nothing, because a waiter subscribes before it looks."""
 
 from __future__ import annotations
 

@@ -108,9 +108,12 @@ def run(  # noqa: PLR0913  # the options of a program
     lane: Annotated[LaneChoice, typer.Option(help="Where to run.")] = LaneChoice.AUTO,
     force: Annotated[bool, typer.Option("--force", help="Run it although a name surely does not exist.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run it although its result may be known.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Print what it prints while it runs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Run a program, print what it prints, and exit as it does."""
+    if follow and as_json:
+        raise typer.BadParameter("--follow prints as it comes, --json prints the whole at the end: take one")
     request: dict[str, JsonValue] = {
         "code": arguments.text_of(file),
         "inputs": arguments.values(inputs or ()),
@@ -129,13 +132,32 @@ def run(  # noqa: PLR0913  # the options of a program
         promised = {"result_schema": arguments.json_value(arguments.text_of(str(schema)))} if schema else {}
         request["expect"] = {**promised, **arguments.values(expect or ())}
     with _gateway() as client:
-        with output.spinner():
-            view = _submit(client, request, fresh=fresh)
-        if as_json:
+        with output.spinner() if not follow else nullcontext():
+            view = _submit(client, request, fresh=fresh, wait=not follow)
+        if follow:
+            view = _follow(client, view.id)
+        elif as_json:
             typer.echo(json.dumps(json.loads(view.model_dump_json()), indent=2))
         else:
             output.show(view)
         output.save(view, out, client.file)
+    raise typer.Exit(terminal.exit_code(view))
+
+
+@app.command()
+def events(
+    execution_id: Annotated[str, typer.Argument(metavar="ID")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the events instead, one JSON object a line.")] = False,
+) -> None:
+    """Follow an execution from its beginning: print what it prints, and exit as it does."""
+    with _gateway() as client:
+        if as_json:
+            for event in client.follow(execution_id):
+                typer.echo(json.dumps({"event": event.name, "id": event.id, "data": event.data}))
+            view = client.execution(execution_id)
+        else:
+            view = _follow(client, execution_id)
     raise typer.Exit(terminal.exit_code(view))
 
 
@@ -229,6 +251,46 @@ def isolation(
         raise typer.Exit(1)
 
 
+@app.command()
+def prune(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is due, and delete nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
+) -> None:
+    """Delete now what retention allows to; the gateway does so by itself as well. Takes an operator's key."""
+    with _gateway(reviewer=True) as client:
+        view = client.retention() if dry_run else client.prune()
+    if as_json:
+        typer.echo(view.model_dump_json(indent=2))
+    else:
+        terminal.show_retention(output.console(sys.stdout), view)
+
+
+@app.command()
+def verify(
+    *,
+    database: Annotated[str | None, typer.Option(metavar="URL", help="Other than the gateway's own.")] = None,
+    heads: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Compare with it; write it where it is not.")
+    ] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Write FILE anew where all is well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Look whether the record is whole, beside a gateway at work or without one; exit with 1 where it is not."""
+    from gateway import verifying  # noqa: PLC0415  # a client needs none of it
+
+    try:
+        url = database or read(Settings).database
+        report = verifying.run(url, heads, renew=renew, console=output.console(sys.stderr))
+    except (StartError, verifying.VerifyError) as error:
+        _fail(str(error), _USAGE)
+    if as_json:
+        typer.echo(verifying.as_json(report))
+    else:
+        verifying.show(output.console(sys.stdout), report)
+    raise typer.Exit(1 if report.flaws else 0)
+
+
 @policy_app.command("check")
 def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
     """Say what is wrong with a policy file, and where."""
@@ -274,9 +336,17 @@ def _reviewer_key(path: Path) -> str | None:
         return None
 
 
-def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool) -> ExecutionView:
+def _follow(client: Client, execution: str) -> ExecutionView:
+    """Print what an execution prints until it ends, then the rest of its answer."""
+    output.follow(client.follow(execution))
+    view = client.execution(execution)
+    output.show(view, printed=True)
+    return view
+
+
+def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait: bool = True) -> ExecutionView:
     try:
-        return client.submit(request, fresh=fresh)
+        return client.submit(request, fresh=fresh, wait=wait)
     except RefusedError as error:
         if error.execution is None:
             raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
@@ -13,11 +14,13 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from gateway.following import Heard, heard
 from gateway.wire import (
     ExecutionView,
     IsolationView,
     Problem,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewSummary,
     ReviewView,
@@ -27,6 +30,10 @@ from gateway.wire import (
 LONGEST_POLL: Final = 60  # seconds
 # An answer may take as long as a program runs; a connection and a request may not.
 _TIMEOUT: Final = httpx.Timeout(10.0, read=None, write=60.0)
+# While an execution is followed, a comment comes every ten seconds at least.
+_FOLLOWING: Final = httpx.Timeout(10.0, read=35.0)
+_PAUSE_SECONDS: Final = 1.0  # before a stream that broke off is taken up again
+_MOST_PAUSES: Final = 60  # in a row, without hearing anything
 _View = TypeVar("_View", bound=BaseModel)
 
 
@@ -71,10 +78,50 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._http.close()
 
-    def submit(self, request: Mapping[str, JsonValue], *, fresh: bool = False) -> ExecutionView:
-        """Run a program, and wait for what comes of it; `fresh`, also where its result is known."""
-        headers = {"Cache-Control": "no-cache"} if fresh else None
+    def submit(self, request: Mapping[str, JsonValue], *, fresh: bool = False, wait: bool = True) -> ExecutionView:
+        """Run a program, and wait for what comes of it, or only until it is recorded; `fresh`, also where its result is known."""
+        headers = {"Cache-Control": "no-cache"} if fresh else {}
+        if not wait:
+            headers["Prefer"] = "respond-async"
         return self._read(ExecutionView, self._content("POST", "/v1/executions", body=dict(request), headers=headers))
+
+    def execution(self, execution: str) -> ExecutionView:
+        """An execution as it is now."""
+        return self._view(ExecutionView, "GET", f"/v1/executions/{quote(execution, safe='')}")
+
+    def follow(self, execution: str) -> Iterator[Heard]:
+        """What happens to an execution as it happens, up to its end, however often the connection breaks."""
+        last, pauses = "", 0
+        while True:
+            try:
+                for event in self._events(execution, last):
+                    last, pauses = event.id, 0
+                    yield event
+                    if event.name == "finished":
+                        return
+            except UnreachableError:
+                if pauses >= _MOST_PAUSES:
+                    raise
+            except RefusedError as error:
+                if not error.temporary or pauses >= _MOST_PAUSES:
+                    raise
+            pauses += 1
+            time.sleep(_PAUSE_SECONDS)
+
+    def _events(self, execution: str, after: str) -> Iterator[Heard]:
+        """One connection's worth of events."""
+        path = f"/v1/executions/{quote(execution, safe='')}/events"
+        headers = {"Last-Event-ID": after} if after else {}
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=_FOLLOWING) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise RefusedError(_problem(answer))
+                yield from heard(answer.iter_bytes())
+        except httpx.HTTPError as error:
+            raise UnreachableError(self._silence(error)) from error
+        except ValueError:
+            raise UnreachableError(f"What answers at {self._http.base_url} is not this version of Airlock.") from None
 
     def file(self, execution: str, path: str) -> bytes:
         """A file that an execution left."""
@@ -111,6 +158,14 @@ class Client:
     def prove_isolation(self) -> IsolationView:
         """Run the self-test, and wait for it."""
         return self._view(IsolationView, "POST", "/v1/isolation/proofs")
+
+    def retention(self) -> RetentionView:
+        """What retention would delete now."""
+        return self._view(RetentionView, "GET", "/v1/retention")
+
+    def prune(self) -> RetentionView:
+        """Delete now what is due, and wait a while for it."""
+        return self._view(RetentionView, "POST", "/v1/retention/passes")
 
     def readiness(self) -> ReadyView:
         """What the gateway can do now, also where that is nothing."""
@@ -158,8 +213,10 @@ class Client:
             content = None if body is None else json.dumps(body).encode("ascii")
             return self._http.request(method, path, params=params, content=content, headers=headers)
         except httpx.HTTPError as error:
-            message = f"No gateway answers at {self._http.base_url}: {str(error) or type(error).__name__}"
-            raise UnreachableError(message) from error
+            raise UnreachableError(self._silence(error)) from error
+
+    def _silence(self, error: httpx.HTTPError) -> str:
+        return f"No gateway answers at {self._http.base_url}: {str(error) or type(error).__name__}"
 
     def _read(self, model: type[_View], content: bytes) -> _View:
         try:

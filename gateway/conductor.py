@@ -14,8 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused
+from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused, remembered
 from gateway.cache import key_of, recalled
 from gateway.causes import KINDS, Cause, cause_of
 from gateway.changes import Changes
@@ -39,6 +40,7 @@ from gateway.wire import Answer
 from gateway.work import Work
 from sandbox.driver import Driver
 from sandbox.job import Lane
+from sandbox.live import Live
 from sandbox.outcome import Ending, Fault, Outcome
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ class Conductor:
         self._live[work.tenant, work.caller] -= 1
         if not self._live[work.tenant, work.caller]:
             del self._live[work.tenant, work.caller]
+        self._changes.notify(work.id)
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
         """A live execution and its task."""
@@ -134,6 +137,7 @@ class Conductor:
                 self._sizes.found(work.tenant, work.imports, size)
             del work.pending[: len(events)]
         self._changes.notify(recorded.task.id)
+        self._changes.notify(work.id)
 
     async def _write(self, work: Work, events: Sequence[Event]) -> Recorded:
         """Write once for what nobody was told of; keep trying for what was acknowledged, or it would be lost."""
@@ -154,6 +158,7 @@ class Conductor:
         work, runner = found
         if work.cancelled_by is None:  # a second one would interrupt the recording of the first
             work.cancelled_by = by
+            await asyncio.sleep(0)  # a task that is cancelled before its first step would end without an answer
             runner.cancel()
         await asyncio.wait({runner})
         return True
@@ -286,6 +291,7 @@ class Conductor:
         work.placed.set()
         if step.lane is Lane.CONTAINER:
             await self.record(work)
+            work.live = Live(step.attempt, partial(self._changes.notify, work.id))
         outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
         work.outcome = outcome = await self._expectations.judged(work.request.expect, outcome)
         for phase, seconds in outcome.timings:
@@ -344,7 +350,7 @@ class Conductor:
         found = await self._store.read(lambda reader: reader.execution(execution))
         if found is None or found.answer is None:
             raise IllegalEvent(f"{execution} failed, but its answer is not recorded")
-        return Answer.model_validate_json(found.answer).model_copy(update={"timings": {}, "cause": Cause.REPEATED})
+        return remembered(found).model_copy(update={"cause": Cause.REPEATED})
 
     async def _answer_cancelled(self, work: Work) -> None:
         """The program may have run; nothing of it counts."""

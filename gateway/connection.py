@@ -11,11 +11,13 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from gateway import statements
+from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
 from gateway.events import Event, chain, decode, encode
 from gateway.lifecycle import Task, apply
 from gateway.records import (
     ExecutionHead,
+    Keeping,
     LoggedEvent,
     StoredExecution,
     StoredPosture,
@@ -51,6 +53,10 @@ class Reader:
         """An execution by its id."""
         return self._session.one(statements.EXECUTION, StoredExecution, id=execution)
 
+    def execution_task(self, execution: str) -> str | None:
+        """The internal id of an execution's task."""
+        return self._session.one(statements.EXECUTION_TASK, str, id=execution)
+
     def execution_keyed(self, tenant: str, caller: str, key: str) -> StoredExecution | None:
         """The execution that a caller submitted under an idempotency key."""
         return self._session.one(
@@ -77,6 +83,19 @@ class Reader:
     def memory_sizes(self, limit: int) -> list[StoredSize]:
         """What programs were found to need, newest first."""
         return self._session.every(statements.SIZES, StoredSize, limit=limit)
+
+    def keeping(self, profile: str, upto: Mapping[int, str], after: tuple[str, str], limit: int) -> list[Keeping]:
+        """Answered executions of which a body is due, oldest answer first, those after `after` (its time, its id).
+
+        `upto` has for each bit of `kept` the youngest answer that is due; empty where it is kept for ever.
+        """
+        cutoffs = {f"upto_{bit}": at for bit, at in upto.items()}
+        place = {"upto": max(upto.values()), "after": after[0], "after_id": after[1]}
+        return self._session.every(statements.KEEPING, Keeping, profile=profile, limit=limit, **cutoffs, **place)
+
+    def profile_after(self, name: str) -> str | None:
+        """The next profile by name, of those whose executions keep something."""
+        return self._session.one(statements.NEXT_PROFILE, _text_or_nothing, after=name)
 
     def file(self, execution: str, path: str) -> bytes | None:
         """A file that an execution left."""
@@ -178,7 +197,7 @@ class Writer(Reader):
 
     def release_key(self, execution: str) -> None:
         """Let the idempotency key of an execution stand for another one."""
-        self._session.change(statements.RELEASE_KEY, {"this": execution})
+        self._session.change(statements.RELEASE_KEY, {"this": execution, "bits": ~BIT[Body.KEYS]})
 
     def keep_size(self, size: StoredSize) -> None:
         """Keep what a program was found to need, in place of what was found before."""
@@ -192,6 +211,31 @@ class Writer(Reader):
         """From now on this execution's record answers all of its kind."""
         if not self._session.change(statements.MOVE_RESULT, {"execution": execution, "this": key}):
             self._session.change(statements.ADD_RESULT, {"key": key, "execution": execution})
+
+    def delete_bodies(self, execution: StoredExecution) -> None:
+        """Leave of an execution's bodies what the row says.
+
+        SQLite would leave a row that became small alone on the page of the large one; put in anew it shares one.
+        """
+        if self._session.defer_references():
+            self._session.change(statements.DELETE_EXECUTION, {"this": execution.id})
+            self.add_execution(execution)
+        else:
+            self._session.change(statements.DELETE_BODIES, {**execution.row(), "this": execution.id})
+
+    def delete_files(self, execution: str) -> int:
+        """Delete the files that an execution left; returns their bytes."""
+        size = self._session.one(statements.FILE_BYTES, _count, execution=execution) or 0
+        self._session.change(statements.DELETE_FILES, {"this": execution})
+        return size
+
+    def touch(self) -> None:
+        """Write something that changes nothing, to see whether it can be done."""
+        self._session.touch()
+
+    def give_back(self, pages: int) -> bool:
+        """Return up to so many unused pages to the file system; False where there are none to return."""
+        return self._session.give_back(pages)
 
     def add_files(self, execution: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Keep the files that an execution left."""
@@ -222,12 +266,25 @@ class Writer(Reader):
             self._session.change(statements.ADD_POSTURE, row)
 
 
+def decoded_task(body: str) -> Task:
+    """The task that a row's body holds; raises `ValidationError` for what is none."""
+    return _TASK.validate_json(body)
+
+
 def _task(task: str, head: str, body: str) -> StoredTask:
-    return StoredTask(id=task, head=head, task=_TASK.validate_json(body))
+    return StoredTask(id=task, head=head, task=decoded_task(body))
 
 
 def _logged(seq: int, at: str, name: str, data: str, previous: str, digest: str) -> LoggedEvent:  # noqa: PLR0913, PLR0917  # a row
     return LoggedEvent(seq, at, decode(name, data), previous, digest)
+
+
+def _text_or_nothing(text: str | None) -> str | None:
+    return text
+
+
+def _count(number: int | None) -> int:
+    return number or 0
 
 
 def _id_or_nothing(newest: str | None) -> str:

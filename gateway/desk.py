@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,7 @@ from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavai
 from gateway.events import Status, Submitted
 from gateway.expectations import Expectations
 from gateway.isolation import Isolation
-from gateway.lifecycle import Rules, received
+from gateway.lifecycle import Task, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.policy import Policy, Profile
@@ -26,19 +27,23 @@ from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.resources import limits_of, memory_max_bytes
+from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
 from gateway.script_block import may_declare
 from gateway.store import Store
+from gateway.stream import Position
 from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
+from gateway.watching import Watching
 from gateway.wire import (
     ExecutionView,
     IsolationView,
     PolicyView,
     PostureView,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewView,
     TaskView,
@@ -77,6 +82,8 @@ class Desk:
         metrics: Metrics,
         limiter: Limiter,
         expectations: Expectations,
+        watching: Watching,
+        pruner: Pruner,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -88,6 +95,8 @@ class Desk:
         self._metrics = metrics
         self._limiter = limiter
         self._expectations = expectations
+        self._watching = watching
+        self._pruner = pruner
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -218,11 +227,15 @@ class Desk:
                 kept = work.kept
                 if kept is not None and kept.execution.answered_at is not None:
                     # what reading it again would show: it was committed a moment ago
-                    return execution_view(kept.execution, kept.task.task, work.rules, work.answer)
+                    return execution_view(
+                        kept.execution, kept.task.task, work.rules, work.profile.retention, work.answer
+                    )
         return await self._execution_view(caller, execution)
 
     async def _placed(self, work: Work, runner: asyncio.Task[None]) -> None:
         """Record an execution that its caller waits for no longer, once it has a place: what has none is not promised."""
+        if work.recorded:
+            return
         placed = asyncio.ensure_future(work.placed.wait())
         await asyncio.wait({placed, runner}, return_when=asyncio.FIRST_COMPLETED)
         placed.cancel()
@@ -232,26 +245,36 @@ class Desk:
 
     async def _execution_view(self, caller: Caller, execution: str) -> ExecutionView:
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
-        return execution_view(row, stored.task, self._rules(row, stored))
+        return self._view(row, stored.task)
 
-    def _rules(self, row: StoredExecution, stored: StoredTask) -> Rules:
-        return rules_of(profile_named(self._policy, row.profile), anonymous=stored.task.anonymous)
+    def _view(self, row: StoredExecution, task: Task) -> ExecutionView:
+        """An execution as its caller sees it."""
+        profile = profile_named(self._policy, row.profile)
+        return execution_view(row, task, rules_of(profile, anonymous=task.anonymous), profile.retention)
 
     async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:
         """See `service.Service.execution`."""
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))
         if row.answered_at is None and wait_seconds > 0:
             return await self._answer_of(caller, execution, wait_seconds)
-        return execution_view(row, stored.task, self._rules(row, stored))
+        return self._view(row, stored.task)
+
+    async def events(
+        self, caller: Caller, execution: str, after: Position | None
+    ) -> AsyncGenerator[bytes, None] | None:
+        """See `service.Service.events`."""
+        return await self._watching.events(caller, execution, after)
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
         """See `service.Service.file`."""
 
-        def find(reader: Reader) -> bytes | None:
-            _owned(reader, caller, execution)
-            return reader.file(execution, path)
+        def find(reader: Reader) -> tuple[StoredExecution, bytes | None]:
+            row, _ = _owned(reader, caller, execution)
+            return row, reader.file(execution, path)
 
-        content = await self._store.read(find)
+        row, content = await self._store.read(find)
+        if content is None and row.files_deleted_at is not None:
+            raise NotFound(f"The files of this execution were deleted by retention at {row.files_deleted_at}.")
         if content is None:
             raise NotFound("The execution left no such file.")
         return content
@@ -303,6 +326,14 @@ class Desk:
     async def prove_isolation(self) -> IsolationView:
         """See `service.Service.prove_isolation`."""
         return await self._isolation.prove()
+
+    async def retention(self) -> RetentionView:
+        """See `service.Service.retention`."""
+        return await self._pruner.view()
+
+    async def prune(self) -> RetentionView:
+        """See `service.Service.prune`."""
+        return await self._pruner.prune_now()
 
     def metrics(self) -> str:
         """See `service.Service.metrics`."""

@@ -133,3 +133,9 @@ class Unavailable(GatewayError):
     """The platform cannot answer now; the program is not at fault."""
 
     id, status = "unavailable", 503
+
+
+class StorageUnavailable(Unavailable):
+    """Nothing can be recorded now; the program is not at fault, and was not taken."""
+
+    id = "storage-unavailable"

@@ -81,6 +81,7 @@ class Submitted:
     """A program arrived. `digest` covers code, inputs, files and limits; `of` is the reviewed execution.
 
     `memory_max_bytes` is how far the platform may raise its memory by itself; None: `limits` are a hard wall.
+    `record` binds what stands beside the log alone, see `bodies.record_digest`; logs of earlier versions have none.
     """
 
     execution: str
@@ -90,6 +91,7 @@ class Submitted:
     source: Literal["agent", "reviewer"] = "agent"
     of: str | None = None
     memory_max_bytes: int | None = None
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class Answered:
     """The execution has its one final answer. `charge` is what it costs the task's repair budget, `cause` why it failed.
 
     `repeats` names the execution whose record answered this one; `source` is who made the result.
+    `remains` and `output` bind the two parts of the answer's body, see `bodies.sealed`; logs of earlier versions have none.
     """
 
     execution: str
@@ -157,6 +160,8 @@ class Answered:
     source: Literal["program", "human", "record"] = "program"
     repeats: str | None = None
     cause: Cause | None = None
+    remains: str | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import strict_json
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
+from gateway.errors import InvalidRequest
 from gateway.ingress import CALLER
 from gateway.requests import ExecutionRequest
 from gateway.service import Service
@@ -38,7 +39,25 @@ _Submit: TypeAlias = Callable[
 ]
 
 
-class GuardedRoute(APIRoute):
+class StrictRoute(APIRoute):
+    """Refuses query parameters that it does not know: a misspelt one would be a wish that nobody heard."""
+
+    def get_route_handler(self) -> _Handler:
+        """Look at the parameters' names before the framework looks at their values."""
+        handle = super().get_route_handler()
+        known = sorted(one.alias for one in self.dependant.query_params)
+
+        async def strict(request: Request) -> Response:
+            unknown = [name for name in dict.fromkeys(request.query_params.keys()) if name not in known]
+            if unknown:
+                there = f"there are {', '.join(known)}" if known else "there is none here"
+                raise InvalidRequest(fields=tuple((name, f"there is no such parameter; {there}") for name in unknown))
+            return await handle(request)
+
+        return strict
+
+
+class GuardedRoute(StrictRoute):
     """Knows the caller before it reads any of the body, and reads the body strictly."""
 
     def get_route_handler(self) -> _Handler:
@@ -86,6 +105,11 @@ class ParsedRequest(Request):
         return self._value
 
 
+def _is_submission(scope: Scope) -> bool:
+    """Whether it is one without a query, of which there is none that a submission knows."""
+    return scope["path"] == _SUBMISSIONS and not scope["query_string"]
+
+
 class Express:
     """Takes the request that everybody waits for past the framework, in a fifth of its time, where it is in order.
 
@@ -98,7 +122,7 @@ class Express:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a submission; pass everything else on."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == _SUBMISSIONS:
+        if scope["type"] == "http" and scope["method"] == "POST" and _is_submission(scope):
             response = await self._answer(scope, receive)
             if response is not None:
                 await response(scope, receive, send)

@@ -40,3 +40,13 @@ class Limiter:
                 extra={"limit": "rates.executions"},
                 retry_after_seconds=1,
             )
+
+    def admit_stream(self, caller: Caller, open_: int) -> None:
+        """Raise `RateLimited` where `open_` streams of events of this key are as many as it may have."""
+        most = self._policy.resolve(caller.profile).rates.streams
+        if open_ >= most:
+            raise RateLimited(
+                f"This key may follow {most} executions at the same time.",
+                extra={"limit": "rates.streams"},
+                retry_after_seconds=1,
+            )

@@ -18,6 +18,7 @@ from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.database import DatabaseError
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
@@ -29,6 +30,7 @@ from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.recovery import recover
+from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
@@ -39,6 +41,7 @@ from gateway.source import ignore_warnings
 from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
+from gateway.watching import Watching
 from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.engine import Engine, EngineError
@@ -51,10 +54,11 @@ log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
 _EXPIRY_SECONDS = 5.0
+_RETENTION_SECONDS = 30.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Gateway:
     """All parts of one gateway."""
 
@@ -72,6 +76,8 @@ class Gateway:
     proofs: Proofs
     limiter: Limiter
     expectations: Expectations
+    watching: Watching
+    pruner: Pruner
     desk: Desk
 
     @asynccontextmanager
@@ -81,6 +87,7 @@ class Gateway:
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+            asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
         ]
         try:
@@ -91,6 +98,7 @@ class Gateway:
         finally:
             for keeper in keepers:
                 keeper.cancel()
+            await self.pruner.close()
             await self.conductor.close(_GRACE_SECONDS)
             await self.queue.close()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -168,7 +176,8 @@ def compose(settings: Settings) -> Gateway:
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter = Limiter(policy)
+    limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
+    watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
     desk = Desk(
         policy=policy,
         store=store,
@@ -177,9 +186,19 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor, queue=queue),
+        metrics=Metrics(
+            policy=policy,
+            supply=container.supply,
+            checker=checker,
+            conductor=conductor,
+            queue=queue,
+            pruner=pruner,
+            store=store,
+        ),
         limiter=limiter,
         expectations=expectations,
+        watching=watching,
+        pruner=pruner,
     )
     return Gateway(
         settings=settings,
@@ -196,6 +215,8 @@ def compose(settings: Settings) -> Gateway:
         proofs=proofs,
         limiter=limiter,
         expectations=expectations,
+        watching=watching,
+        pruner=pruner,
         desk=desk,
     )
 
@@ -250,11 +271,14 @@ def serve(settings: Settings) -> None:
     lock = _sole(settings.data)
     gateway = compose(settings)
     _require_runtimes(gateway.policy)
-    migrate(settings.database)
+    try:
+        migrate(settings.database)
+    except DatabaseError as error:
+        raise StartError(str(error)) from error
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings))
+    server = Server(server_config(gateway.app(), settings), stopping=gateway.watching.stop)
     spare_the_collector()
     server.run()
     del lock

@@ -12,10 +12,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from gateway import __version__
+from gateway.bodies import Body
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.queue import Queue
+from gateway.retention import Pruner
+from gateway.store import Store
 from sandbox.pool import Tally
 from sandbox.supply import Supply
 
@@ -23,12 +26,24 @@ from sandbox.supply import Supply
 class Metrics(Collector):
     """One gateway's metrics."""
 
-    def __init__(self, *, policy: Policy, supply: Supply, checker: Checker, conductor: Conductor, queue: Queue) -> None:
+    def __init__(  # noqa: PLR0913  # the parts that it asks
+        self,
+        *,
+        policy: Policy,
+        supply: Supply,
+        checker: Checker,
+        conductor: Conductor,
+        queue: Queue,
+        pruner: Pruner,
+        store: Store,
+    ) -> None:
         self._policy = policy
         self._supply = supply
         self._checker = checker
         self._conductor = conductor
         self._queue = queue
+        self._pruner = pruner
+        self._store = store
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -60,6 +75,16 @@ class Metrics(Collector):
         yield _summary("airlock_box_refill_seconds", "Making one spare box.", supply.pool.refills)
         yield GaugeMetricFamily(
             "airlock_cells_resting", "Cells that wait for their tenant's next program.", supply.cells.resting
+        )
+        yield GaugeMetricFamily(
+            "airlock_store_writable",
+            "1 where the latest write to the store succeeded.",
+            int(self._store.trouble is None),
+        )
+        bodies = {body.value: self._pruner.rows[body] for body in Body}
+        yield _counter("airlock_retention_deleted", "Bodies that retention deleted, by what they were.", "body", bodies)
+        yield CounterMetricFamily(
+            "airlock_retention_freed_bytes", "Bytes that retention deleted.", self._pruner.freed_bytes
         )
         reports = {"remembered": self._checker.remembered, "new": self._checker.judged}
         yield _counter("airlock_checks", "Programs checked, by where the report came from.", "source", reports)

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, JsonValue
 
+from gateway.event_stream import MEDIA_TYPE as EVENT_STREAM
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
 from gateway.wire import (
     ExecutionView,
@@ -19,6 +20,7 @@ from gateway.wire import (
     PostureView,
     Problem,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewView,
     TaskView,
@@ -32,10 +34,11 @@ BYTES: Final = "application/octet-stream"
 METRICS_TEXT: Final = "text/plain; version=1.0.0; charset=utf-8"
 KEYS: Final = "A key of the policy. On a loopback address without any keys, agents need none."
 PREFER: Final = (
-    "RFC 7240. `wait=N` (0 to 600 seconds): 202 when the program takes longer. `respond-async`: as `wait=0`."
-    " Without it, the answer is waited for."
+    "RFC 7240. `wait=N` (0 to 600 seconds): 202 when the program takes longer. `respond-async`: 202 as soon as the"
+    " program is recorded; together with `wait=N`, after that time. Without any, the answer is waited for."
 )
 CACHE: Final = "RFC 9111. `no-cache`: run it, although its result may be known."
+LAST_EVENT_ID: Final = "The `id` of the last event that was received; what comes after it is told."
 
 _DIGEST: Final = "9f1c5a4b0e6f4a8e8b4c0f0f5b7d2a6e3c1d9e8f7a6b5c4d3e2f1a0b9c8d7e6f"
 _EXECUTION: Final = "exe_019aa3f5c7e2b41c6d0f9a8e7d6c5b4"
@@ -185,8 +188,19 @@ _POSTURE: Final[_Object] = {
     "tested_at": "2025-11-21T09:29:58.310Z",
     "trials": [_TRIAL],
 }
+_NONE: Final[_Object] = {"code": 0, "output": 0, "files": 0, "keys": 0}
+_RETENTION: Final[_Object] = {
+    "profiles": {"default": {"code": 2592000.0, "output": 2592000.0, "files": 604800.0, "keys": None}},
+    "due": {**_NONE, "files": 12},
+    "held": 1,
+    "deleted": {**_NONE, "code": 840, "output": 840},
+    "freed_bytes": 7340032,
+    "running": False,
+    "ended_at": "2025-11-21T09:29:58.310Z",
+}
 _READY: Final[_Object] = {
     "ready": True,
+    "store": {"writable": True, "reason": None},
     "lanes": {
         "monty": {"available": True, "detail": "ready", "python": "3.13"},
         "container": {"available": False, "detail": "no container engine answers", "python": None},
@@ -242,6 +256,12 @@ _INVALID: Final = _problem(
     "limits.memory: 'lots' is not a size (write 512Mi, 2Gi)",
     errors=[{"field": "limits.memory", "message": "'lots' is not a size (write 512Mi, 2Gi)"}],
 )
+_UNKNOWN: Final = _problem(
+    422,
+    "invalid-request",
+    "wiat: there is no such parameter; there is none here",
+    errors=[{"field": "wiat", "message": "there is no such parameter; there is none here"}],
+)
 _ALWAYS: Final[_Responses] = (
     _problem(401, "unauthorized", "A valid key is needed: `Authorization: Bearer <key>`.")
     | _problem(403, "forbidden", "This needs a key with the role reviewer; this one has: agent.")
@@ -266,6 +286,19 @@ SUBMIT: Final[_Responses] = {
     **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
 }
 EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}
+_EVENTS: Final = (
+    "id: 0.0.0.0\nevent: queued\ndata: {}\n\n"
+    'id: 1.1.0.0\nevent: started\ndata: {"attempt": 1, "lane": "container"}\n\n'
+    'id: 1.1.7.0\nevent: stdout\ndata: {"attempt": 1, "text": "2 rows\\n"}\n\n'
+)
+EVENTS: Final[_Responses] = {
+    200: {
+        "description": "Events: queued, started, stdout, stderr, result, finished.",
+        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EVENTS}},
+    },
+    204: {"description": "Everything was told: the last event was `finished`."},
+    **_FOUND,
+}
 FILE: Final[_Responses] = {
     200: {"description": "The bytes.", "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}},
     **_FOUND,
@@ -295,6 +328,7 @@ ISOLATION: Final[_Responses] = {
     **_ALWAYS,
 }
 POSTURE: Final[_Responses] = {200: _answer(PostureView, "The posture.", box=_POSTURE), **_FOUND}
+RETENTION: Final[_Responses] = {200: _answer(RetentionView, "What it did.", some=_RETENTION), **_ALWAYS}
 METRICS: Final[_Responses] = {
     200: {"description": "The metrics.", "content": {METRICS_TEXT: {"schema": {"type": "string"}}}},
     **_ALWAYS,
@@ -302,10 +336,12 @@ METRICS: Final[_Responses] = {
 HEALTH: Final[_Responses] = {
     200: {"description": "It is.", "content": {JSON: {"example": {"live": True}}}},
     503: {"description": "It is not.", "content": {JSON: {"example": {"live": False}}}},
+    **_UNKNOWN,
 }
 READY: Final[_Responses] = {
     200: _answer(ReadyView, "It takes programs.", monty_only=_READY),
     503: _answer(ReadyView, "It takes none.", not_ready={**_READY, "ready": False}),
+    **_UNKNOWN,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TextIO
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from gateway import terminal
 from gateway.arguments import is_clean
+from gateway.following import Heard
 from gateway.wire import ExecutionView, FileOut
 
 _PIPE_WIDTH = 160
@@ -23,10 +24,23 @@ class SaveError(Exception):
     """A file could not be saved."""
 
 
-def show(view: ExecutionView) -> None:
-    """Print what the program printed, its result, and to stderr what else there is to say."""
-    _emit(sys.stdout, view.stdout)
-    _emit(sys.stderr, view.stderr)
+def follow(events: Iterable[Heard]) -> None:
+    """Print what a program prints, as it is told of; and where it had to begin anew, that it did."""
+    printed = False
+    for event in events:
+        if event.name in {"stdout", "stderr"}:
+            printed = True
+            _emit(sys.stdout if event.name == "stdout" else sys.stderr, event.text)
+        elif event.name == "started" and printed:
+            _emit(sys.stderr, f"\nattempt {event.attempt}: what was printed so far does not count\n")
+            printed = False
+
+
+def show(view: ExecutionView, *, printed: bool = False) -> None:
+    """Print what the program printed, unless that was done, its result, and to stderr what else there is to say."""
+    if not printed:
+        _emit(sys.stdout, view.stdout)
+        _emit(sys.stderr, view.stderr)
     if view.result is not None:
         gap = "\n" if view.stdout and not view.stdout.endswith("\n") else ""
         _emit(sys.stdout, f"{gap}{terminal.result_text(view)}\n")

@@ -24,6 +24,7 @@ from gateway.policy_shape import (
     PolicyDocument,
     Profile,
     ProfileEntry,
+    Retention,
     Retries,
     TypeCheck,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Policy",
     "PolicyDocument",
     "Profile",
+    "Retention",
     "Retries",
     "TypeCheck",
     "Violation",

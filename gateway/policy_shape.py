@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from pydantic_core import PydanticCustomError
 
 from gateway.callers import Role, digest_of
-from gateway.quantities import GIB, KIB, MIB, Cores, Count, Seconds, Size, shown
+from gateway.quantities import GIB, KIB, MIB, Cores, Count, Keeping, Seconds, Size, shown
 from sandbox.job import Cell
 
 LANGUAGE_VERSION: Final = 1
@@ -283,11 +283,12 @@ class ReviewRules(_Closed):
 
 
 class Rates(_Closed):
-    """What one key may do: requests a minute, how many at once above that pace, and executions at the same time."""
+    """What one key may do: requests a minute, how many at once above that pace; executions and streams at the same time."""
 
     requests: Count = 60_000
     burst: Count = 2_000
     executions: Count = 256
+    streams: Count = 256
 
 
 class CacheScope(StrEnum):
@@ -304,6 +305,21 @@ class Cache(_Closed):
     scope: CacheScope = CacheScope.NONE
 
 
+_DAY: Final = 86400.0
+
+
+class Retention(_Closed):
+    """How many seconds after its answer what belongs to an execution is kept; None is for ever. The log always is.
+
+    `keys` is the time in which an idempotency key stands for its execution. The policy of the day of deletion counts.
+    """
+
+    code: Keeping = 30 * _DAY
+    output: Keeping = 30 * _DAY
+    files: Keeping = 7 * _DAY
+    keys: Keeping = 7 * _DAY
+
+
 class ProfileBody(_Closed):
     """The sections of a profile. In the file every one of them, and every key in them, may be left out."""
 
@@ -317,6 +333,7 @@ class ProfileBody(_Closed):
     review: ReviewRules = ReviewRules()
     rates: Rates = Rates()
     cache: Cache = Cache()
+    retention: Retention = Retention()
 
 
 class ProfileEntry(ProfileBody):

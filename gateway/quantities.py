@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Annotated, Final
 
@@ -119,6 +119,16 @@ _DURATION: Final = _Kind(
 )
 
 
+FOREVER: Final = "forever"
+"""The word for a time to keep that never ends."""
+_KEEPING: Final = replace(
+    _DURATION,
+    noun="a time to keep",
+    examples=("1h", "30d", FOREVER),
+    most=(Fraction(36600 * 86400), "36600d, a hundred years"),
+)
+
+
 def parse_cores(given: object) -> float:
     """Read cores (`"500m"`, `"2"`, `0.5`), from 1m to 1024; raises ValueError with the text to write instead."""
     return float(_CORES.parse(given))
@@ -137,6 +147,14 @@ def parse_seconds(given: object) -> float:
     return float(_DURATION.parse(given))
 
 
+def parse_keeping(given: object) -> float | None:
+    """Read seconds to keep something (`"30d"`), or None for ever (`"forever"`); raises ValueError as `parse_cores`.
+
+    None itself is read too: that is how resolved policies have it.
+    """
+    return None if given is None or given == FOREVER else float(_KEEPING.parse(given))
+
+
 def format_cores(cores: float) -> str:
     """Write cores so that `parse_cores` gives the same number again."""
     if cores == int(cores):
@@ -151,6 +169,11 @@ def format_size(size: float) -> str:
         if size and size % int(factor) == 0:
             return f"{int(size) // int(factor)}{unit}"
     return str(int(size))
+
+
+def format_keeping(seconds: float | None) -> str:
+    """Write a time to keep so that `parse_keeping` gives the same again."""
+    return FOREVER if seconds is None else format_seconds(seconds)
 
 
 def format_seconds(seconds: float) -> str:
@@ -179,6 +202,9 @@ Size = Annotated[int, BeforeValidator(parse_size), _schema(_SIZE, "integer")]
 
 Seconds = Annotated[float, BeforeValidator(parse_seconds), _schema(_DURATION, "number")]
 """Seconds as a float: `500ms`, `30s`, `5m`, `24h`, `7d`, or a number."""
+
+Keeping = Annotated[float | None, BeforeValidator(parse_keeping)]
+"""Seconds to keep something as a float, None for ever: `1h`, `30d`, `forever`."""
 
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 """A whole number of things, at least one."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gateway.bodies import Sealed, bound, kept, sealed
 from gateway.cache import worth_keeping
 from gateway.causes import Cause
 from gateway.connection import Writer
@@ -59,11 +60,12 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     stored = _task_of(writer, work, at)
     if isinstance(events[0], Submitted):
         require_open(stored.task)
-    stored = writer.append(stored, events, at)
     final = next((event for event in events if isinstance(event, Answered)), None)
     if final is not None and work.imports is not None and (size := work.memory_found_bytes) is not None:
         writer.keep_size(StoredSize(work.tenant, work.imports, size, stamp(at)))
-    row = stored_execution(work, stored.id, final, at)
+    answer = sealed(work.answer) if final and work.answer else None
+    row = stored_execution(work, stored.id, final, answer, at)
+    stored = writer.append(stored, [bound(event, row, answer) for event in events], at)
     _keep_bodies(writer, work, row)
     if final is not None:
         if work.cache_key is not None and worth_keeping(work):
@@ -77,6 +79,7 @@ def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> li
 
     The conductor has to be told afterwards, so that it lets go of the programs.
     """
+    answer = sealed(Answer(cause=Cause.CANCELLED))
     for execution in stored.task.executions:
         row = writer.execution(execution)
         if row is not None:
@@ -85,12 +88,22 @@ def cancel_live(writer: Writer, stored: StoredTask, by: str, at: datetime) -> li
                     row,
                     status=Status.CANCELLED.value,
                     answer_source="program",
-                    answer=Answer(cause=Cause.CANCELLED).model_dump_json(exclude_defaults=True),
+                    answer=answer.text,
                     answered_at=stamp(at),
+                    kept=kept(answered=True, files=False, key=row.idempotency_key is not None),
                 )
             )
     return [
-        Answered(execution, Status.CANCELLED, 0, by=by, cause=Cause.CANCELLED) for execution in stored.task.executions
+        Answered(
+            execution,
+            Status.CANCELLED,
+            0,
+            by=by,
+            cause=Cause.CANCELLED,
+            remains=answer.remains,
+            output=answer.output,
+        )
+        for execution in stored.task.executions
     ]
 
 
@@ -115,7 +128,9 @@ def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
         writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
 
 
-def stored_execution(work: Work, task: str, final: Answered | None, at: datetime) -> StoredExecution:
+def stored_execution(
+    work: Work, task: str, final: Answered | None, answer: Sealed | None, at: datetime
+) -> StoredExecution:
     """The row of an execution; `final` is its answer's event, if it has one. What is recorded of its request is left out."""
     request = work.written or Written("", "", "")
     return StoredExecution(
@@ -134,8 +149,11 @@ def stored_execution(work: Work, task: str, final: Answered | None, at: datetime
         status=final.status.value if final else None,
         answer_source=final.source if final else None,
         repeats=final.repeats if final else None,
-        answer=work.answer.model_dump_json(exclude_defaults=True) if final and work.answer else None,
+        answer=answer.text if answer else None,
         answered_at=stamp(at) if final else None,
+        kept=kept(
+            final is not None, files=bool(work.answer and work.answer.files), key=work.idempotency_key is not None
+        ),
     )
 
 

@@ -50,7 +50,10 @@ class StoredSize:
 
 @dataclass(frozen=True, slots=True)
 class StoredExecution:
-    """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered."""
+    """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered.
+
+    `kept` has a bit for each body that retention may still delete (`bodies.BIT`), none before the answer.
+    """
 
     id: str
     task: str
@@ -69,8 +72,12 @@ class StoredExecution:
     repeats: str | None = None
     answer: str | None = None
     answered_at: str | None = None
+    kept: int = 0
+    code_deleted_at: str | None = None
+    output_deleted_at: str | None = None
+    files_deleted_at: str | None = None
 
-    def row(self) -> dict[str, str | None]:
+    def row(self) -> dict[str, str | int | None]:
         """The columns."""
         return {name: getattr(self, name) for name in EXECUTION_COLUMNS}
 
@@ -91,6 +98,16 @@ class ExecutionHead:
     status: str | None
     submitted_at: str
     answered_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """An answered execution of which something is kept, without its bodies."""
+
+    id: str
+    task: str
+    answered_at: str
+    kept: int
 
 
 @dataclass(frozen=True, slots=True)

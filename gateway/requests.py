@@ -29,6 +29,8 @@ from gateway.events import RulingKind
 from gateway.policy import LimitsRequest
 from gateway.quantities import Seconds
 
+NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within"})
+"""The fields of a request on which nothing that the program does depends."""
 TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _IDENTIFIER = re.compile(_NAME)

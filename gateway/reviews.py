@@ -14,7 +14,7 @@ from gateway.callers import Caller
 from gateway.changes import Changes
 from gateway.conductor import Conductor
 from gateway.connection import Reader, Writer
-from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
+from gateway.errors import Conflict, Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Answered, Closed, Ruled, RulingKind, Status, Submitted
 from gateway.lifecycle import Rules, received
 from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
@@ -107,9 +107,7 @@ class Reviews:
         def find(reader: Reader) -> ReviewView:
             case = self._case(reader, caller, review)
             rows = _shown_tries(reader, case)
-            return review_view(
-                case.row, case.stored.task, rows, case.rules, token=case.token, ceilings=case.profile.ceilings
-            )
+            return review_view(case.row, case.stored.task, rows, case.rules, token=case.token, profile=case.profile)
 
         return await self._store.read(find)
 
@@ -270,6 +268,8 @@ def _limits(case: _Case, ruling: RulingRequest) -> Limits:
 
 def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at: datetime) -> Work:
     """The execution that a ruling makes: the reviewed program, as the reviewer wants it."""
+    if not case.reviewed.request:
+        raise Conflict("The reviewed program was deleted by retention: grant or reject.")
     request = ExecutionRequest.model_validate_json(case.reviewed.request)
     if ruling.code is not None:
         request = request.model_copy(update={"code": ruling.code})

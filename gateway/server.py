@@ -10,8 +10,9 @@ import gc
 import logging
 import resource
 import signal
+import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import ClassVar, Final
@@ -134,7 +135,19 @@ class BoundedProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server for which being told to stop is a good end: it returns, where uvicorn's dies of the signal."""
+    """A server for which being told to stop is a good end: it returns, where uvicorn's dies of the signal.
+
+    `stopping` is called first, to end what would otherwise go on for as long as its client likes.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; what runs is waited for."""
+        self._stopping()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -190,7 +203,7 @@ def spare_the_collector() -> None:
 def configure_logging(settings: Settings) -> None:
     """Log to stderr, one line each. Libraries speak from warnings on, unless everything is wanted."""
     level = settings.log.upper()
-    logging._srcfile = None  # type: ignore[attr-defined]  # noqa: SLF001  # as its documentation says: no line looks for its caller
+    logging._srcfile = None  # noqa: SLF001  # as its documentation says: no line looks for its caller
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nor asks for what no line shows
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     quiet = level if settings.log == "debug" else max(logging.WARNING, logging.getLevelName(level))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.stream import Position
 from gateway.wire import (
     ExecutionView,
     IsolationView,
     PolicyView,
     PostureView,
     ReadyView,
+    RetentionView,
     ReviewList,
     ReviewView,
     TaskView,
@@ -38,6 +41,12 @@ class Service(Protocol):
 
     async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:
         """An execution of the caller's tenant, as soon as it is answered or the wait is over."""
+        ...
+
+    async def events(
+        self, caller: Caller, execution: str, after: Position | None
+    ) -> AsyncGenerator[bytes, None] | None:
+        """What happens to an execution of the caller's tenant as it happens, up to its end; None after the end."""
         ...
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
@@ -85,6 +94,14 @@ class Service(Protocol):
 
     async def prove_isolation(self) -> IsolationView:
         """Try every forbidden thing again, and wait for what comes of it."""
+        ...
+
+    async def retention(self) -> RetentionView:
+        """What retention would delete now, and what it deleted."""
+        ...
+
+    async def prune(self) -> RetentionView:
+        """Delete now what is due, and wait a while for it."""
         ...
 
     def metrics(self) -> str:

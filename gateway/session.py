@@ -18,6 +18,7 @@ T = TypeVar("T")
 Value: TypeAlias = str | int | bytes | None
 _Arguments: TypeAlias = list[Value] | Mapping[str, Value]
 
+_SPARE: Final = 10
 _KEPT: Final = 256  # statements; there are fewer than a hundred
 
 
@@ -58,6 +59,40 @@ class Session:
         self.undo()
         with suppress(Exception):
             self._cursor.close()
+
+    def touch(self) -> None:
+        """Write a page that says nothing. PostgreSQL has no such page; what it cannot write it says when it is asked."""
+        if self._dialect.name == "sqlite":
+            self._cursor.execute("PRAGMA user_version = 1")
+
+    def defer_references(self) -> bool:
+        """Look at references between rows not before the commit; False where that cannot be said of these tables."""
+        if self._dialect.name != "sqlite":
+            return False
+        self._cursor.execute("PRAGMA defer_foreign_keys = ON")
+        return True
+
+    def space(self) -> tuple[int, int] | None:
+        """The pages of the database and those unused; None where they are not ours to keep."""
+        if self._dialect.name != "sqlite":
+            return None
+        return self._number("PRAGMA page_count"), self._number("PRAGMA freelist_count")
+
+    def give_back(self, pages: int) -> bool:
+        """Cut off up to so many unused pages, but for a tenth of all, which what comes next will need."""
+        space = self.space()
+        if space is None:
+            return False
+        whole, unused = space
+        more = min(pages, unused - whole // _SPARE)
+        for _ in range(more):
+            self._cursor.execute("PRAGMA incremental_vacuum(1)")  # a larger number is not stepped through by the driver
+        return more > 0 and self._number("PRAGMA page_count") < whole
+
+    def _number(self, words: str) -> int:
+        self._cursor.execute(words)
+        (row,) = self._cursor.fetchall()
+        return int(row[0])
 
     def every(self, statement: ClauseElement, make: Callable[..., T], **values: Value) -> list[T]:
         """What `make` makes of each row that a query finds."""

@@ -5,7 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Insert, Select, Table, Update, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Insert,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from gateway.records import EXECUTION_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
 from gateway.tables import events, executions, files, memory_sizes, policies, postures, results, reviews, tasks
@@ -53,6 +69,7 @@ ADD_EVENTS: Final = {count: _events(count) for count in range(1, MOST_EVENTS + 1
 
 _EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
 EXECUTION: Final = _EXECUTION.where(_is(executions.c.id))
+EXECUTION_TASK: Final[_Query] = select(executions.c.task).where(_is(executions.c.id))
 EXECUTION_KEYED: Final = _EXECUTION.where(
     _is(executions.c.tenant), _is(executions.c.caller), _is(executions.c.idempotency_key)
 )
@@ -65,10 +82,14 @@ EXECUTION_HEADS: Final[_Query] = (
 UNANSWERED: Final = _EXECUTION.where(executions.c.answered_at.is_(None)).order_by(executions.c.id)
 ADD_EXECUTION: Final[Insert] = insert(executions)
 ANSWER_EXECUTION: Final = _changing(
-    executions, "id", "status", "answer_source", "repeats", "answer", "answered_at"
+    executions, "id", "status", "answer_source", "repeats", "answer", "answered_at", "kept"
 ).where(executions.c.answered_at.is_(None))
 
-RELEASE_KEY: Final = update(executions).where(_is(executions.c.id, "this")).values(idempotency_key=None)
+RELEASE_KEY: Final = (
+    update(executions)
+    .where(_is(executions.c.id, "this"))
+    .values(idempotency_key=None, kept=executions.c.kept.bitwise_and(bindparam("bits")))
+)
 
 SIZES: Final = _whole(memory_sizes, SIZE_COLUMNS).order_by(memory_sizes.c.found_at.desc()).limit(bindparam("limit"))
 ADD_SIZE: Final[Insert] = insert(memory_sizes)
@@ -80,6 +101,44 @@ CHANGE_SIZE: Final = (
 RESULT: Final = _EXECUTION.join(results, results.c.execution == executions.c.id).where(_is(results.c.key))
 ADD_RESULT: Final[Insert] = insert(results)
 MOVE_RESULT: Final = _changing(results, "key", "execution")
+# `upto_N` is the time of the youngest answer whose body N is due; empty where it is kept for ever.
+KEEPING: Final[_Query] = (
+    select(executions.c.id, executions.c.task, executions.c.answered_at, executions.c.kept)
+    .where(
+        executions.c.kept > 0,
+        _is(executions.c.profile),
+        executions.c.answered_at <= bindparam("upto"),
+        or_(
+            executions.c.answered_at > bindparam("after"),
+            and_(executions.c.answered_at == bindparam("after"), executions.c.id > bindparam("after_id")),
+        ),
+        or_(
+            *(
+                and_(executions.c.kept.bitwise_and(bit) > 0, executions.c.answered_at <= bindparam(f"upto_{bit}"))
+                for bit in (1, 2, 4, 8)
+            )
+        ),
+    )
+    .order_by(executions.c.answered_at, executions.c.id)
+    .limit(bindparam("limit"))
+)
+NEXT_PROFILE: Final[_Query] = select(func.min(executions.c.profile)).where(
+    executions.c.kept > 0, executions.c.profile > bindparam("after")
+)
+DELETE_BODIES: Final = _changing(
+    executions,
+    "id",
+    "request",
+    "answer",
+    "kept",
+    "idempotency_key",
+    "code_deleted_at",
+    "output_deleted_at",
+    "files_deleted_at",
+)
+DELETE_EXECUTION: Final = delete(executions).where(_is(executions.c.id, "this"))
+FILE_BYTES: Final = select(func.sum(func.length(files.c.content))).where(_is(files.c.execution))
+DELETE_FILES: Final = delete(files).where(_is(files.c.execution, "this"))
 
 FILE: Final[_Query] = select(files.c.content).where(_is(files.c.execution), _is(files.c.path))
 ADD_FILES: Final[Insert] = insert(files)
@@ -110,3 +169,36 @@ ADD_POLICY: Final[Insert] = insert(policies)
 POSTURE: Final = _whole(postures, POSTURE_COLUMNS).where(_is(postures.c.digest))
 ADD_POSTURE: Final[Insert] = insert(postures)
 TEST_POSTURE: Final = _changing(postures, "digest", "trials", "tested_at")
+
+# What `airlock verify` reads: pages in the order of keys, so that nothing is read whole.
+_PAGE: Final[BindParameter[int]] = bindparam("limit")
+TASK_ROWS: Final = select(tasks).where(tasks.c.id > bindparam("after")).order_by(tasks.c.id).limit(1)
+TASKS: Final = select(func.count()).select_from(tasks)
+LINES: Final = (
+    _whole(events, ("seq", "at", "type", "data", "prev_hash", "hash"))
+    .where(_is(events.c.task), events.c.seq > bindparam("after"))
+    .order_by(events.c.seq)
+    .limit(_PAGE)
+)
+FILE_PATHS: Final[_Query] = select(files.c.path).where(_is(files.c.execution))
+EXECUTIONS_OF: Final = select(func.count()).select_from(executions).where(_is(executions.c.task))
+REVIEWS_OF: Final = select(func.count()).select_from(reviews).where(_is(reviews.c.task))
+EXECUTION_IDS: Final[_Query] = select(executions.c.id).where(_is(executions.c.task))
+REVIEW_IDS: Final[_Query] = select(reviews.c.id).where(_is(reviews.c.task))
+POLICY_ROWS: Final[_Query] = select(policies.c.digest, policies.c.document).order_by(policies.c.digest)
+POSTURE_ROWS: Final[_Query] = select(postures.c.digest, postures.c.document).order_by(postures.c.digest)
+LOST_EVENTS: Final = (
+    select(events.c.task, func.min(events.c.seq))
+    .where(~exists().where(tasks.c.id == events.c.task))
+    .group_by(events.c.task)
+)
+LOST_ROWS: Final = tuple(
+    (table.name, select(table.c.id).where(~exists().where(tasks.c.id == table.c.task)))
+    for table in (executions, reviews)
+)
+LOST_FILES: Final = select(files.c.execution, files.c.path).where(~exists().where(executions.c.id == files.c.execution))
+POLICIES_USED: Final = (
+    select(executions.c.policy, func.min(executions.c.id))
+    .where(~exists().where(policies.c.digest == executions.c.policy))
+    .group_by(executions.c.policy)
+)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from gateway.connection import Reader, Writer
+from gateway.database import Trouble, checkpoint, make_shrinkable, trouble_of, unavailable, unopened
 from gateway.errors import Unavailable
 from gateway.recent import Recent
 from gateway.records import StoredTask
@@ -34,7 +35,8 @@ _GROUP = 64  # parts that share one transaction: bounds how long the first of th
 _READERS = 4
 _LEFT = 1_000  # tasks, of some kilobytes each at most
 _BUSY_SECONDS = 10  # how long SQLite waits for another process's lock
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_LOG_BYTES = 16 << 20  # of the log beside the database, which a burst made larger, when it is begun again
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"journal_size_limit={_LOG_BYTES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,10 @@ class Store:
         self._left: dict[
             str, StoredTask
         ] = {}  # tasks as the writer's thread left them, by id; nothing of what was undone
+        self._url = url
+        self._met: Trouble | None = None  # by parts of the group that is written now
+        self.trouble: Trouble | None = None
+        """Why the latest write failed; None where it did not."""
 
     @property
     def writing(self) -> bool:
@@ -113,6 +119,18 @@ class Store:
             raise Unavailable("The store takes no writes now.")
         return await _handed(work, self._writes)
 
+    async def probe(self) -> Trouble | None:
+        """Write something that says nothing; why that fails, if it does."""
+        try:
+            await self.write(lambda writer: writer.touch())
+        except Unavailable:
+            return self.trouble or Trouble.OTHER
+        return None
+
+    async def checkpoint(self) -> None:
+        """Empty the log beside the database, if nobody is using it."""
+        await asyncio.to_thread(checkpoint, self._url)
+
     @staticmethod
     def _thread(name: str, work: Callable[[asyncio.AbstractEventLoop], None]) -> threading.Thread:
         thread = threading.Thread(target=work, args=(asyncio.get_running_loop(),), name=name, daemon=True)
@@ -134,15 +152,15 @@ class Store:
             finally:
                 session.say("COMMIT")
         except self._failures as error:
-            _log(error)
             link.drop()
-            return _Settled(error=_unavailable())
+            return _Settled(error=_failed(error))
         except Exception as error:  # noqa: BLE001  # its caller is told
             return _Settled(error=error)
 
     def _write_for_ever(self, loop: asyncio.AbstractEventLoop) -> None:
         link = _Link(self._engine)
         while parts := self._next_group():
+            self._met = None
             settled = self._write_group(loop, link, parts)
             loop.call_soon_threadsafe(self._committed, parts, settled)
         link.drop()
@@ -176,8 +194,11 @@ class Store:
             link.drop()
             self._left.clear()
             loop.call_soon_threadsafe(self.recent.forget)
-            _log(error)
-            return [_Settled(error=_unavailable()) for _ in parts]
+            failed = _failed(error)
+            self.trouble = self._met or trouble_of(error)  # what came first explains what came of it
+            told = failed if self._met is None else unavailable(self._met)
+            return [_Settled(error=told) for _ in parts]
+        self.trouble = self._met
         return settled
 
     def _write_at_once(self, session: Session, parts: Sequence[_Part[object]]) -> Sequence[_Settled]:
@@ -199,11 +220,12 @@ class Store:
             try:
                 settled.append(self._run(session, part))
             except Exception as error:  # noqa: BLE001  # its caller is told
+                failed = isinstance(error, self._failures)
+                told = _failed(error) if failed else error
+                self._met = trouble_of(error) if failed else self._met
                 session.say("ROLLBACK TO SAVEPOINT part")
                 self._left.clear()
-                if isinstance(error, self._failures):
-                    _log(error)
-                settled.append(_Settled(error=_unavailable() if isinstance(error, self._failures) else error))
+                settled.append(_Settled(error=told))
             session.say("RELEASE SAVEPOINT part")
         return settled
 
@@ -257,13 +279,10 @@ def _settle(parts: Sequence[_Part[object]], settled: Sequence[_Settled]) -> None
             part.done.set_exception(one.error)
 
 
-def _log(error: BaseException) -> None:
-    """The database's own words are for operators: they may name paths."""
+def _failed(error: BaseException) -> Unavailable:
+    """What callers are told. The database's own words are for operators: they may name paths."""
     log.error("the store failed: %s", error)
-
-
-def _unavailable() -> Unavailable:
-    return Unavailable("The store cannot be written or read now.", retry_after_seconds=5)
+    return unavailable(trouble_of(error))
 
 
 def _engine(url: str) -> Engine:
@@ -284,7 +303,7 @@ def _engine(url: str) -> Engine:
 
 
 def migrate(url: str) -> None:
-    """Bring the schema up to date; blocking, and safe to repeat."""
+    """Bring the schema up to date; blocking, and safe to repeat. Raises `DatabaseError` where that cannot be done now."""
     if _revision(url) == REVISION:
         return
     from alembic import command  # noqa: PLC0415  # a tenth of a start, and nearly every start finds the schema current
@@ -293,7 +312,11 @@ def migrate(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", "gateway:migrations")
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise unopened(error) from error
+    make_shrinkable(url)
 
 
 def _revision(url: str) -> str | None:
@@ -302,6 +325,8 @@ def _revision(url: str) -> str | None:
     try:
         with engine.connect() as connection:
             found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    except (OperationalError, ProgrammingError):  # there is no such table
-        return None
+    except (OperationalError, ProgrammingError) as error:
+        if trouble_of(error) is not Trouble.OTHER:
+            raise unopened(error) from error
+        return None  # there is no such table
     return found

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -65,7 +65,8 @@ events = Table(
     Column("hash", String(64), nullable=False),
 )
 
-# Bodies of executions: `request` is what was asked, `answer` what came of it, both JSON.
+# Bodies of executions: `request` is what was asked, `answer` what came of it, both JSON. `kept` has a bit for each that
+# retention may still delete; the log binds them by digest, so that a chain stays whole without them.
 executions = Table(
     "executions",
     metadata,
@@ -86,11 +87,24 @@ executions = Table(
     Column("answer", Text, nullable=True),
     Column("submitted_at", String(32), nullable=False),
     Column("answered_at", String(32), nullable=True),
+    Column("kept", Integer, nullable=False, server_default="0"),
+    Column("code_deleted_at", String(32), nullable=True),
+    Column("output_deleted_at", String(32), nullable=True),
+    Column("files_deleted_at", String(32), nullable=True),
     UniqueConstraint("tenant", "caller", "idempotency_key"),
     Index(None, "task", "id"),
 )
 _WAITS = executions.c.answered_at.is_(None)
 Index("ix_executions_unanswered", executions.c.id, sqlite_where=_WAITS, postgresql_where=_WAITS)
+_KEPT = executions.c.kept > 0
+Index(
+    "ix_executions_kept",
+    executions.c.profile,
+    executions.c.answered_at,
+    executions.c.kept,
+    sqlite_where=_KEPT,
+    postgresql_where=_KEPT,
+)
 
 files = Table(
     "files",

@@ -61,8 +61,9 @@ class Tasks:
             return heads, newest
 
         heads, newest = await self._store.read(find)
-        rules = rules_of(profile_named(self._policy, newest.profile), anonymous=stored.task.anonymous)
-        return task_view(stored.task, heads, newest, rules)
+        profile = profile_named(self._policy, newest.profile)
+        rules = rules_of(profile, anonymous=stored.task.anonymous)
+        return task_view(stored.task, heads, newest, rules, profile.retention)
 
     async def close(self, caller: Caller, task_id: str) -> TaskView:
         """End a task: live executions are cancelled, an open review is withdrawn."""

@@ -16,7 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.events import Status
+from gateway.quantities import format_keeping
 from gateway.wire import (
+    BodyCounts,
     Error,
     ExecutionView,
     Finding,
@@ -24,6 +26,7 @@ from gateway.wire import (
     LimitsInfo,
     ProofView,
     ReadyView,
+    RetentionView,
     ReviewSummary,
     ReviewView,
     TaskInfo,
@@ -165,6 +168,8 @@ _NEEDS: Final = {
 def show_readiness(console: Console, ready: ReadyView) -> None:
     """Whether the gateway takes programs, and where they would run."""
     console.print(_line("ready", "yes" if ready.ready else "no"))
+    if not ready.store.writable:
+        console.print(_line("store", f"nothing can be recorded: {ready.store.reason}"))
     for lane, info in ready.lanes.items():
         python = f", Python {info.python}" if info.python else ""
         console.print(_line(lane, f"{'available' if info.available else 'not available'}{python}: {info.detail}"))
@@ -182,6 +187,24 @@ def show_isolation(console: Console, view: IsolationView) -> None:
             console.print(_line("", finding))
         if proof.posture is not None and proof.tested_at is not None:
             console.print(_line("posture", f"{proof.posture}, tested at {proof.tested_at:%Y-%m-%d %H:%M:%S} UTC"))
+
+
+def show_retention(console: Console, view: RetentionView) -> None:
+    """What is kept how long, what is due, and what was deleted."""
+    for name, rules in view.profiles.items():
+        words = [f"{body} {format_keeping(seconds)}" for body, seconds in rules.model_dump().items()]
+        console.print(_line(name, f"keeps {', '.join(words)}"))
+    console.print(_line("due", _counts_words(view.due)))
+    if view.held:
+        console.print(_line("held", f"{view.held} executions of tasks that are in review or running"))
+    when = f", latest pass {view.ended_at:%F %T}" if view.ended_at else ""
+    console.print(_line("deleted", f"{_counts_words(view.deleted)}; {view.freed_bytes} bytes since the start{when}"))
+    if view.running:
+        console.print(_line("running", "a pass is under way"))
+
+
+def _counts_words(counts: BodyCounts) -> str:
+    return ", ".join(f"{body} of {count}" for body, count in counts.model_dump().items() if count) or "nothing"
 
 
 def _proof_words(proof: ProofView) -> str:

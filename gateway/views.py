@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from gateway.answers import attempts_info
+from gateway.bodies import BIT, Body
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import LIVE_STATUS, Rules, Task, TaskState
-from gateway.policy import Ceilings
+from gateway.policy import Ceilings, Profile, Retention
 from gateway.records import ExecutionHead, StoredExecution, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.times import parse
@@ -84,25 +86,51 @@ def _status(row: StoredExecution | ExecutionHead, task: Task) -> Status:
     return LIVE_STATUS.get(live.state, Status.QUEUED) if live else Status.QUEUED
 
 
-def execution_view(row: StoredExecution, task: Task, rules: Rules, answer: Answer | None = None) -> ExecutionView:
+def execution_view(
+    row: StoredExecution, task: Task, rules: Rules, retention: Retention, answer: Answer | None = None
+) -> ExecutionView:
     """An execution, live or answered; `answer` is the row's, where it is at hand."""
     status = _status(row, task)
     if answer is None:
         answer = Answer.model_validate_json(row.answer) if row.answer else _live_answer(row, task)
-    return ExecutionView(
-        **vars(answer),
-        id=row.id,
-        status=status,
-        source=row.answer_source,
-        of=row.of,
-        repeats=row.repeats,
-        retryable=status is Status.PLATFORM_ERROR,
-        submitted_at=parse(row.submitted_at),
-        answered_at=parse(row.answered_at) if row.answered_at else None,
-        policy=row.policy,
-        task=task_info(task, rules),
-        next_actions=next_actions(task, status, answer),
+    return ExecutionView.model_validate(
+        {
+            **vars(answer),
+            "id": row.id,
+            "status": status,
+            "source": row.answer_source,
+            "of": row.of,
+            "repeats": row.repeats,
+            "retryable": status is Status.PLATFORM_ERROR,
+            "submitted_at": parse(row.submitted_at),
+            "answered_at": parse(row.answered_at) if row.answered_at else None,
+            "retained_until": _retained_until(row, retention),
+            "deleted_at": _deleted_at(row),
+            "policy": row.policy,
+            "task": task_info(task, rules),
+            "next_actions": next_actions(task, status, answer),
+        }
     )
+
+
+_TOLD: tuple[Body, ...] = (Body.CODE, Body.OUTPUT, Body.FILES)
+
+
+def _retained_until(row: StoredExecution, retention: Retention) -> dict[str, datetime]:
+    """When what is still there may be deleted; without what stays for ever."""
+    if row.answered_at is None:
+        return {}
+    answered, times = parse(row.answered_at), (retention.code, retention.output, retention.files)
+    return {
+        body.value: answered + timedelta(seconds=seconds)
+        for body, seconds in zip(_TOLD, times, strict=True)
+        if seconds is not None and row.kept & BIT[body]
+    }
+
+
+def _deleted_at(row: StoredExecution) -> dict[str, datetime]:
+    times = (row.code_deleted_at, row.output_deleted_at, row.files_deleted_at)
+    return {body.value: parse(at) for body, at in zip(_TOLD, times, strict=True) if at is not None}
 
 
 def _live_answer(row: StoredExecution, task: Task) -> Answer:
@@ -110,9 +138,11 @@ def _live_answer(row: StoredExecution, task: Task) -> Answer:
     return Answer(lane=live.lane, attempts=attempts_info(live.attempts)) if live else Answer()
 
 
-def task_view(task: Task, heads: Sequence[ExecutionHead], newest: StoredExecution, rules: Rules) -> TaskView:
+def task_view(
+    task: Task, heads: Sequence[ExecutionHead], newest: StoredExecution, rules: Rules, retention: Retention
+) -> TaskView:
     """A task with its newest executions, newest first, and the first of them whole."""
-    latest = execution_view(newest, task, rules)
+    latest = execution_view(newest, task, rules, retention)
     return TaskView(
         **task_info(task, rules).model_dump(),
         executions=[
@@ -157,7 +187,7 @@ def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
     rules: Rules,
     *,
     token: str | None,
-    ceilings: Ceilings,
+    profile: Profile,
 ) -> ReviewView:
     """A review whole; `rows` are the task's executions, newest first."""
     grants_left = max(0, rules.grants - task.grants)
@@ -167,9 +197,9 @@ def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
             **_review_fields(row, task.task_id),
             "token": token,
             "submitted_by": reviewed.caller if reviewed else task.by,
-            "ceilings": _ceilings(ceilings),
+            "ceilings": _ceilings(profile.ceilings),
             "grants_left": grants_left,
-            "tries": _tries(list(reversed(rows)), task, rules),
+            "tries": _tries(list(reversed(rows)), task, rules, profile.retention),
             "rulings": _rulings(row, grants_left),
             "ruled_execution": row.ruled_execution,
         }
@@ -193,15 +223,16 @@ def _rulings(row: StoredReview, grants_left: int) -> list[RulingKind]:
     return [kind for kind in RulingKind if grants_left or kind in {RulingKind.REJECT, RulingKind.ANSWER}]
 
 
-def _tries(rows: Sequence[StoredExecution], task: Task, rules: Rules) -> list[TryView]:
+def _tries(rows: Sequence[StoredExecution], task: Task, rules: Rules, retention: Retention) -> list[TryView]:
     tries: list[TryView] = []
     before = None
     for row in rows:
-        request = ExecutionRequest.model_validate_json(row.request)
-        code = request.code
-        diff = _diff(before, code, row.id) if before is not None else ""
-        shown = execution_view(row, task, rules)
-        tries.append(TryView(execution=shown, code=code, expect=request.expect, diff=diff))
+        request = ExecutionRequest.model_validate_json(row.request) if row.request else None
+        code = request.code if request else None
+        diff = _diff(before, code, row.id) if before is not None and code is not None else ""
+        shown = execution_view(row, task, rules, retention)
+        expect = request.expect if request else None
+        tries.append(TryView(execution=shown, code=code or "", expect=expect, diff=diff))
         before = code
     return tries
 

@@ -174,6 +174,9 @@ class _Named(Wire):
     status: Status
 
 
+_Bodies: TypeAlias = dict[Literal["code", "output", "files"], datetime]
+
+
 class ExecutionView(Answer, _Named):
     """An execution as its caller sees it."""
 
@@ -186,6 +189,10 @@ class ExecutionView(Answer, _Named):
     retryable: bool = False
     submitted_at: datetime
     answered_at: datetime | None = None
+    retained_until: _Bodies = Field(
+        default_factory=dict, description="When retention may delete what is still there; what is not named stays."
+    )
+    deleted_at: _Bodies = Field(default_factory=dict, description="When retention deleted what is not there any more.")
     policy: str = Field(description="Digest of the resolved policy that decided.")
     task: TaskInfo
     next_actions: list[NextAction]
@@ -231,7 +238,7 @@ class TryView(Wire):
     """One execution of the reviewed task, as a reviewer sees it. All of it is an agent's words."""
 
     execution: ExecutionView
-    code: str
+    code: str = Field(description="Empty where `execution.deleted_at` has it.")
     expect: Expect | None = Field(default=None, description="What the run has to come to besides its success.")
     diff: str = Field(
         description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
@@ -301,6 +308,13 @@ class PostureView(Wire):
     trials: list[TrialView] | None
 
 
+class StoreInfo(Wire):
+    """Whether what happens can be recorded."""
+
+    writable: bool
+    reason: Literal["disk_full", "read_only", "io_error", "damaged", "other"] | None = None
+
+
 class ReadyView(Wire):
     """What the gateway can do now."""
 
@@ -308,6 +322,7 @@ class ReadyView(Wire):
     findings: list[str] = Field(
         default_factory=list, description="What the self-test found. While there is one, the gateway is not ready."
     )
+    store: StoreInfo = StoreInfo(writable=True)
     lanes: dict[Lane, LaneInfo]
     live_executions: int
     breaker: BreakerState = Field(description="Of the engine: programs for a box wait unless it is `closed`.")
@@ -315,6 +330,36 @@ class ReadyView(Wire):
     open_reviews: int | None = Field(description="null where the store cannot be read.")
     policy: str
     version: str
+
+
+class BodyCounts(Wire):
+    """How many executions, by what of them."""
+
+    code: int = 0
+    output: int = 0
+    files: int = 0
+    keys: int = 0
+
+
+class RetentionRules(Wire):
+    """How many seconds after an answer it is kept; null: for ever."""
+
+    code: float | None
+    output: float | None
+    files: float | None
+    keys: float | None
+
+
+class RetentionView(Wire):
+    """What retention would delete now, and what it deleted since the gateway started."""
+
+    profiles: dict[str, RetentionRules]
+    due: BodyCounts
+    held: int = Field(description="Executions of which something is due, but whose task is in review or running.")
+    deleted: BodyCounts
+    freed_bytes: int
+    running: bool
+    ended_at: datetime | None = Field(description="When the latest pass was over; null before the first.")
 
 
 class PolicyView(Wire):

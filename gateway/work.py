@@ -17,9 +17,10 @@ from gateway.events import Event, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
 from gateway.records import Recorded
-from gateway.requests import ExecutionRequest
+from gateway.requests import NOT_THE_PROGRAM, ExecutionRequest
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
+from sandbox.live import Live
 from sandbox.outcome import Ending, Outcome
 
 
@@ -67,6 +68,7 @@ class Work:
     answer: Answer | None = None
     fresh: bool = False  # it is run although its result is known
     cache_key: str | None = None  # of all that must come to the same
+    live: Live | None = None  # the output of the latest attempt whose start is on disk
     cancelled_by: str | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     placed: asyncio.Event = field(default_factory=asyncio.Event)  # it has a place in a lane, or in the queue before it
@@ -115,6 +117,7 @@ class Work:
             env=request.env,
             files=tuple(InputFile(file.path, file.data()) for file in request.files),
             outputs=tuple(request.outputs),
+            live=self.live,
         )
 
 
@@ -123,7 +126,7 @@ def written(request: ExecutionRequest) -> Written:
     data = request.model_dump(mode="json", exclude_defaults=True)
     text = _CANONICAL.encode(data)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    told = _NOT_THE_PROGRAM.intersection(data)
+    told = NOT_THE_PROGRAM.intersection(data)
     if not told:
         return Written(text, digest, digest)
     for name in told:
@@ -131,5 +134,4 @@ def written(request: ExecutionRequest) -> Written:
     return Written(text, digest, hashlib.sha256(_CANONICAL.encode(data).encode()).hexdigest())
 
 
-_NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within"})  # it behaves the same whatever they are
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)

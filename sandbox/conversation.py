@@ -37,7 +37,8 @@ class Conversation:
     """The gateway's half of one attached stream. `started_at`, `ended_at`: of the program, on the monotonic clock."""
 
     def __init__(self, job: Job, attachment: Attachment) -> None:
-        self.transcript = Transcript(job.limits)
+        self.transcript = Transcript(job.limits, job.live)
+        self._live = job.live
         self.notes = bytearray()
         self.started_at: float | None = None
         self.ended_at: float | None = None
@@ -96,6 +97,8 @@ class Conversation:
             else:
                 self.notes = (self.notes + piece)[-NOTES_BYTES:]
         self._set(timer)
+        if self._live is not None:
+            self._live.changed()
 
     def _set(self, timer: asyncio.Timeout) -> None:
         """Move the limit on with the run's phase: the program's time, then the guest's to tell about it."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from sandbox.live import Live
+
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 
@@ -62,7 +64,7 @@ class Job:
     `execution` and `attempt` name it for labels and the janitor. `inputs` are bound to
     variables before the program's first line. `outputs` are globs, relative to the working
     directory, of the files to bring back. `runtime` None is the engine's default, `cell` None a box
-    that nobody else ever gets.
+    that nobody else ever gets. `live` is shown the output as it comes, by a lane that has it before the end.
     """
 
     execution: str
@@ -78,3 +80,4 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)
     files: tuple[InputFile, ...] = ()
     outputs: tuple[str, ...] = ()
+    live: Live | None = field(default=None, compare=False, repr=False)

@@ -75,9 +75,9 @@ class Output:
     @property
     def text(self) -> str:
         """The kept bytes as text: what is not UTF-8 is shown as U+FFFD, the gap is marked."""
-        head = self.head.decode("utf-8", "replace")
         if not self.omitted_bytes:
-            return head + self.tail.decode("utf-8", "replace")
+            return (self.head + self.tail).decode("utf-8", "replace")
+        head = self.head.decode("utf-8", "replace")
         return f"{head}\n[... {self.omitted_bytes} bytes omitted ...]\n{self.tail.decode('utf-8', 'replace')}"
 
 

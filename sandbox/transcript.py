@@ -12,13 +12,14 @@ from typing import Literal
 from sandbox import frames, guest
 from sandbox.guest_value import encode_result
 from sandbox.job import JsonValue, Limits
+from sandbox.live import Live, StreamName
 from sandbox.outcome import Output, OutputFile, ProgramError, Result, SkippedFile
 
 
 class Transcript:
-    """Adds up frames. After one that no guest of ours would send, `violation` says which."""
+    """Adds up frames. After one that no guest of ours would send, `violation` says which; `live` shows what is written."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, live: Live | None = None) -> None:
         self.violation: str | None = None
         self.started: frames.Started | None = None
         self.setup_failed: frames.SetupFailed | None = None
@@ -27,8 +28,10 @@ class Transcript:
         self.finished: frames.Finished | None = None
         self._raised: frames.Raised | None = None
         self._kept_bytes = limits.output_bytes
-        self._heads = {"stdout": bytearray(), "stderr": bytearray()}
-        self._tails = {"stdout": bytearray(), "stderr": bytearray()}
+        self._heads: dict[StreamName, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        if live is not None:
+            live.follow(self._heads)
+        self._tails: dict[StreamName, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._result = bytearray()
         self._result_form: Literal["json", "repr"] | None = None
         self._file_bytes_left = min(limits.disk_bytes, frames.COLLECT_BYTES)
@@ -125,8 +128,9 @@ class Transcript:
             head += frame.data
 
     def _check_sizes(self, ended: frames.Ended) -> None:
-        for stream, written in (("stdout", ended.stdout_bytes), ("stderr", ended.stderr_bytes)):
-            if written < len(self._heads[stream]):
+        written: dict[StreamName, int] = {"stdout": ended.stdout_bytes, "stderr": ended.stderr_bytes}
+        for stream, size in written.items():
+            if size < len(self._heads[stream]):
                 self.violation = f"less {stream} in all than came"
 
     def _add_file(self, frame: frames.FileBegins | frames.FilePart | SkippedFile) -> None:

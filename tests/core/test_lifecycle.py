@@ -311,7 +311,7 @@ def memory_of(task: Task) -> list[int]:
 
 
 def test_what_runs_out_of_memory_runs_again_with_twice_as_much_up_to_the_most_and_then_it_failed() -> None:
-    task = ran_out_of_memory(times=3)
+    task = ran_out_of_memory(times=3, most=3 * LIMITS.memory_bytes)
     assert memory_of(task) == [1, 2, 3]
     assert [attempt.cause for attempt in task.executions["e1"].attempts] == [
         Cause.MEMORY_SHORT,
@@ -332,7 +332,7 @@ def test_memory_that_the_caller_named_is_a_wall() -> None:
 
 def test_a_program_begins_with_what_its_kind_was_found_to_need_and_never_beyond_the_most() -> None:
     assert memory_of(ran_out_of_memory(times=1, found=2 * LIMITS.memory_bytes)) == [2]
-    assert memory_of(ran_out_of_memory(times=1, found=9 * LIMITS.memory_bytes)) == [3]
+    assert memory_of(ran_out_of_memory(times=1, found=9 * LIMITS.memory_bytes)) == [2]
     assert memory_of(ran_out_of_memory(times=1, found=1)) == [1]
 
 
@@ -384,7 +384,7 @@ def test_a_changed_event_breaks_the_chain() -> None:
 def test_a_program_that_is_held_is_shown_to_a_person_once_and_costs_nothing() -> None:
     held = fold([OPENED, submitted(1, "big"), Checked("e1", Verdict.HELD, Lane.MONTY)])
     answer = next_step(held.executions["e1"], {}, RULES)
-    assert answer == Answered("e1", Status.DENIED, 0, fingerprint="held")
+    assert answer == Answered("e1", Status.DENIED, 0, fingerprint="held", cause=Cause.HELD)
     answered = apply(held, answer)
     assert escalation(answered, RULES) is EscalationReason.ABOVE_DEFAULT_LIMITS
     asked = apply(answered, Escalated("r1", "e1", EscalationReason.ABOVE_DEFAULT_LIMITS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.breaker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, REFUSALS, Breaker
@@ -11,6 +11,7 @@ from gateway.retries import LEAST_PER_SECOND, RESERVE, RetryPace, backoff_second
 from sandbox.outcome import Loss
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.floats(0, 1))
 def test_a_wait_is_a_random_share_of_a_doubling_bound(losses: int, chance: float) -> None:
     wait = backoff_seconds(losses, Retries(), chance)
@@ -28,6 +29,7 @@ def test_a_few_retries_are_made_at_once_however_little_runs() -> None:
     assert pace.again_seconds(0.0) == 1 / LEAST_PER_SECOND
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(("first", "again")), max_size=400))
 def test_retries_add_no_more_than_their_share_to_the_load(calls: list[str]) -> None:
     """All at one moment: what may start at once is the reserve, and the share of the first attempts."""
@@ -66,6 +68,7 @@ def test_an_engine_that_answers_counts_as_away_after_some_refusals_in_a_row() ->
     assert breaker.opened == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from((None, Loss.BOX, Loss.UNFIT, Loss.STOPPED)), max_size=50))
 def test_nothing_that_a_program_can_bring_about_opens_it(losses: list[Loss | None]) -> None:
     breaker = Breaker()

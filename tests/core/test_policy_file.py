@@ -32,7 +32,7 @@ BROKEN = {
     ),
     "unknown key like no other": (
         "version: 1\ndefaults:\n  network: none\n",
-        "policy.yaml:3:3: defaults.network: unknown key (known here: checks, lanes, isolation, limits, retries, budget, costs, review, rates)",
+        "policy.yaml:3:3: defaults.network: unknown key (known here: checks, lanes, isolation, limits, retries, budget, costs, review, rates, cache, retention)",
     ),
     "unknown key in a key": (
         f"version: 1\nkeys:\n  - {{name: a, sha256: {SHA}, tenant: t, profile: default, roles: [agent], rolls: 1}}\n",
@@ -281,7 +281,7 @@ profiles:
 """
     assert refused(text) == [
         "policy.yaml:2:20: ceilings.memory: '8GB' is not a size (write 512Mi, 2Gi)",
-        "policy.yaml:4:3: defaults.netwrok: unknown key (known here: checks, lanes, isolation, limits, retries, budget, costs, review, rates)",
+        "policy.yaml:4:3: defaults.netwrok: unknown key (known here: checks, lanes, isolation, limits, retries, budget, costs, review, rates, cache, retention)",
         "policy.yaml:5:18: defaults.lanes.monty: 'on' is neither true nor false",
         "policy.yaml:6:3: defaults.lanes: the key is given twice (first in line 5)",
         "policy.yaml:8:5: keys[0].tenant: is missing",

@@ -15,9 +15,11 @@ from gateway.quantities import (
     Seconds,
     Size,
     format_cores,
+    format_keeping,
     format_seconds,
     format_size,
     parse_cores,
+    parse_keeping,
     parse_seconds,
     parse_size,
     shown,
@@ -250,3 +252,17 @@ def test_editors_are_told_the_pattern() -> None:
     text = next(option for option in schema if option["type"] == "string")
     assert re.search(text["pattern"], "128Mi")
     assert not re.search(text["pattern"], "1GB")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("30d", 2592000.0), ("forever", None), ("36600d", 3162240000.0), (60, 60.0), (None, None)]
+)
+def test_a_time_to_keep_may_be_for_ever(given: object, seconds: float | None) -> None:
+    assert parse_keeping(given) == seconds
+    assert parse_keeping(format_keeping(seconds)) == seconds
+
+
+@pytest.mark.parametrize("given", ["Forever", "never", "", "36601d", "0s", "-1d", True, []])
+def test_what_is_no_time_to_keep_is_refused_with_what_to_write(given: object) -> None:
+    with pytest.raises(ValueError, match=r"time to keep"):
+        parse_keeping(given)

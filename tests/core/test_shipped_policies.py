@@ -125,7 +125,12 @@ CHANGED = {
     "rates.requests": "60001",
     "rates.burst": "2001",
     "rates.executions": "257",
+    "rates.streams": "257",
     "cache.scope": "tenant",
+    "retention.code": "forever",
+    "retention.output": "31d",
+    "retention.files": "1h",
+    "retention.keys": "8d",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.turns import OVERTAKEN_SECONDS, Priority, Ticket, Turns
@@ -118,6 +118,7 @@ def test_the_age_is_that_of_the_one_who_waits_longest() -> None:
     assert turns.oldest_seconds(50.0) == 40.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(("low", "normal", "high")), st.integers(1, 9))))
 def test_everybody_is_served_once_and_never_beyond_places_or_bytes(drawn: list[tuple[str, Priority, int]]) -> None:
     turns = Turns(3)

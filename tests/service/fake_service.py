@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -27,7 +28,9 @@ from gateway.errors import (
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState
 from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire import (
+    BodyCounts,
     Budget,
     ExecutionSummary,
     ExecutionView,
@@ -39,6 +42,8 @@ from gateway.wire import (
     PostureView,
     ProofView,
     ReadyView,
+    RetentionRules,
+    RetentionView,
     ReviewList,
     ReviewSummary,
     ReviewView,
@@ -56,6 +61,7 @@ LIMITS = LimitsInfo(
     cpu_cores=1, memory_bytes=1 << 28, wall_seconds=30, pids=64, disk_bytes=1 << 26, output_bytes=1 << 18
 )
 _AT = datetime(2025, 11, 21, 9, 30, tzinfo=UTC)
+_CLOCK = 0.01  # seconds that a sleep may end early by
 _INLINE = 100  # bytes of a file that come with the answer
 
 
@@ -83,6 +89,7 @@ class FakeService:
         self.findings: list[str] = []
         self.fresh: list[bool] = []
         self.proofs = 0
+        self.passes = 0
 
     async def submit(
         self,
@@ -142,7 +149,7 @@ class FakeService:
         return self.kept[name]
 
     def _view(self, kept: Kept) -> ExecutionView:
-        if kept.due > _now():
+        if kept.due > _now() + _CLOCK:
             return kept.view.model_copy(
                 update={"status": Status.QUEUED, "answered_at": None, "stdout": "", "next_actions": ["wait"]}
             )
@@ -176,6 +183,22 @@ class FakeService:
         kept = self._mine(caller, execution)
         await asyncio.sleep(max(0, min(wait_seconds, kept.due - _now())))
         return self._view(kept)
+
+    async def events(
+        self, caller: Caller, execution: str, after: Position | None
+    ) -> AsyncGenerator[bytes, None] | None:
+        kept = self._mine(caller, execution)
+        return None if after is not None and after.over else self._told(kept, Teller(after or BEGINNING))
+
+    async def _told(self, kept: Kept, teller: Teller) -> AsyncGenerator[bytes, None]:
+        yield OPENING
+        for piece in teller.queued():
+            yield piece
+        await asyncio.sleep(max(0, kept.due - _now()))
+        view = self._view(kept)
+        for piece in teller.answered(view, json.dumps(view.result)):
+            yield piece
+        yield teller.finished(view, view.task)
 
     async def file(self, caller: Caller, execution: str, path: str) -> bytes:
         files = self._mine(caller, execution).files
@@ -279,6 +302,21 @@ class FakeService:
     async def prove_isolation(self) -> IsolationView:
         self.proofs += 1
         return await self.isolation()
+
+    async def retention(self) -> RetentionView:
+        return RetentionView(
+            profiles={"default": RetentionRules(code=60, output=None, files=1, keys=1)},
+            due=BodyCounts(code=0 if self.passes else 2),
+            held=1,
+            deleted=BodyCounts(code=2 if self.passes else 0),
+            freed_bytes=2000 if self.passes else 0,
+            running=False,
+            ended_at=_AT if self.passes else None,
+        )
+
+    async def prune(self) -> RetentionView:
+        self.passes += 1
+        return await self.retention()
 
     def metrics(self) -> str:
         return "# HELP airlock_boxes_spare Boxes that wait.\n"

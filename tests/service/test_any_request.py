@@ -43,6 +43,7 @@ OPERATIONS: Final = (
     "POST /v1/executions",
     "GET /v1/executions/{execution}",
     "DELETE /v1/executions/{execution}",
+    "GET /v1/executions/{execution}/events",
     "GET /v1/executions/{execution}/files/{path}",
     "GET /v1/tasks/{task_id}",
     "DELETE /v1/tasks/{task_id}",
@@ -53,6 +54,8 @@ OPERATIONS: Final = (
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /v1/isolation/{digest}",
+    "GET /v1/retention",
+    "POST /v1/retention/passes",
     "GET /metrics",
     "GET /healthz",
     "GET /readyz",
@@ -66,6 +69,8 @@ NOTHING_TO_FORBID: Final = {
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
+    "GET /v1/retention",
+    "POST /v1/retention/passes",
 }
 
 
@@ -126,7 +131,7 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
 
 
 def _who(label: str) -> str:
-    if "proofs" in label or "metrics" in label:
+    if "proofs" in label or "metrics" in label or "retention" in label:
         return "olga"
     return "ann" if "/v1/reviews" in label else "ada"
 

@@ -30,7 +30,13 @@ async def test_an_answer_is_waited_for(service: FakeService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preference", "applied"), [("wait=0", "wait=0"), ("respond-async", "respond-async"), ("Wait=1", "wait=1")]
+    ("preference", "applied"),
+    [
+        ("wait=0", "wait=0"),
+        ("respond-async", "respond-async"),
+        ("Wait=1", "wait=1"),
+        ("wait=1, respond-async", "respond-async, wait=1"),
+    ],
 )
 async def test_what_takes_longer_than_preferred_is_accepted(
     service: FakeService, preference: str, applied: str

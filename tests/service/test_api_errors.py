@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -330,6 +332,7 @@ async def test_another_tenants_things_do_not_exist(service: FakeService) -> None
 GUARDED = [
     ("POST", "/v1/executions"),
     ("GET", "/v1/executions/exe_0000"),
+    ("GET", "/v1/executions/exe_0000/events"),
     ("GET", "/v1/executions/exe_0000/files/a"),
     ("DELETE", "/v1/executions/exe_0000"),
     ("GET", "/v1/tasks/t"),
@@ -341,8 +344,43 @@ GUARDED = [
     ("GET", "/v1/isolation"),
     ("POST", "/v1/isolation/proofs"),
     ("GET", "/v1/isolation/" + "e" * 64),
+    ("GET", "/v1/retention"),
+    ("POST", "/v1/retention/passes"),
     ("GET", "/metrics"),
 ]
+
+
+KNOWN_PARAMETERS = {
+    ("GET", "/v1/executions/exe_0000"): "there are wait",
+    ("GET", "/v1/tasks/t"): "there are wait",
+    ("GET", "/v1/reviews"): "there are after, limit, state",
+}
+
+
+@pytest.mark.parametrize(("method", "path"), [*GUARDED, ("GET", "/healthz"), ("GET", "/readyz")])
+async def test_an_unknown_query_parameter_is_refused_by_name_with_those_that_there_are(
+    service: FakeService, method: str, path: str
+) -> None:
+    key = REVIEWER if "reviews" in path else OPERATOR if "retention" in path or "metrics" in path else AGENT
+    key = OPERATOR if method == "POST" and "isolation" in path else key
+    content = b'{"code": "1"}' if path == "/v1/executions" else b"{}" if method == "POST" else None
+    answer = await client(service, key=key).request(
+        method, f"{path}?wiat=30&wiat=1", content=content, headers={"Content-Type": "application/json"}
+    )
+    problem = assert_problem(answer, 422, "invalid-request")
+    known = KNOWN_PARAMETERS.get((method, path), "there is none here")
+    assert problem["errors"] == [{"field": "wiat", "message": f"there is no such parameter; {known}"}]
+    assert not service.kept, "nothing was run"
+
+
+async def test_a_file_whose_name_holds_a_line_feed_can_be_fetched(service: FakeService) -> None:
+    names = ["a\nb.txt", "\n", "ends\n", "d\ne/f\r\n"]
+    code = json.dumps({"contents": {name: base64.b64encode(name.encode()).decode() for name in names}})
+    agent = client(service)
+    made = (await agent.post("/v1/executions", json={"code": code})).json()
+    for name in names:
+        answer = await agent.get(f"/v1/executions/{made['id']}/files/{quote(name)}")
+        assert (answer.status_code, answer.content) == (200, name.encode()), name
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)

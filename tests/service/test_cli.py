@@ -194,6 +194,29 @@ def test_the_whole_answer_as_json(gateway: Gateway) -> None:
     assert "\x1b" not in done.stdout
 
 
+def test_followed_a_program_prints_the_same_and_exits_the_same(gateway: Gateway) -> None:
+    answer = {"stdout": f"out {HOSTILE}", "stderr": "err\n", "result": [1], "seconds": 0.3, "exit_code": 3}
+    program = gateway.program({**answer, "exit_code": 0})
+    waited = gateway.run("run", program)
+    assert gateway.run("run", "--follow", program) == waited
+    assert gateway.run("events", "exe_0000") == waited
+    failed = gateway.run("run", "--follow", gateway.program({**answer, "status": "failed"}))
+    assert (failed.returncode, failed.stdout) == (3, waited.stdout)
+    assert "failures left" in failed.stderr
+    refused = gateway.run("run", "--follow", "--json", program)
+    assert refused.returncode == 2
+
+
+def test_events_as_json_are_one_a_line_and_harmless(gateway: Gateway) -> None:
+    gateway.run("run", gateway.program({"stdout": HOSTILE + "\n"}))
+    done = gateway.run("events", "--json", "exe_0000")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["queued", "stdout", "result", "finished"]
+    assert events[1]["data"]["text"] == HOSTILE + "\n"
+    assert "\x1b" not in done.stdout
+    assert gateway.run("events", "exe_9999").returncode == 1
+
+
 def test_files_are_saved_below_one_directory(gateway: Gateway) -> None:
     contents = {"a/b.txt": base64.b64encode(b"small\xff").decode(), "big.bin": base64.b64encode(bytes(1000)).decode()}
     told = gateway.run("run", gateway.program({"contents": contents, "stdout": ""}))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from gateway.cli import app
 from tests.conftest import Server
 from tests.service.gateways import eventually, policy, running, submit_later
 
@@ -107,7 +110,10 @@ def test_a_full_disk_stops_what_cannot_be_recorded_before_it_runs_and_nothing_el
         ballast, before, began = fill(small), tables(small), int(time.time())
 
         refused = post(client, f"print('{SECRET}')", task_id="refused", **LARGE)
-        assert (refused.status_code, refused.json()["type"]) == (503, "urn:airlock:problem:unavailable"), refused.text
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:airlock:problem:storage-unavailable"), (
+            refused.text
+        )
+        assert (refused.json()["reason"], refused.json()["retryable"]) == ("disk_full", True)
         assert "Retry-After" in refused.headers
         assert str(small.data) not in refused.text
         assert executions_with_boxes(small, began) <= {kept["id"], noisy}, "it did not run"
@@ -141,3 +147,95 @@ def test_a_gateway_that_cannot_write_still_ends_when_it_is_told_to(small: Server
         small.start()
         answer = client.get(f"/v1/executions/{noisy}", params={"wait": 30}).json()
         assert (answer["status"], [one["ending"] for one in answer["attempts"]]) == ("succeeded", ["lost", "succeeded"])
+
+
+def refused_for(client: httpx.Client, reason: str, **headers: str) -> bool:
+    """Whether a program is refused for that reason; one that is not refused is recorded, and can be read."""
+    answer = client.post("/v1/executions", json={"code": f"'{'x' * 50_000}'"}, headers=headers)
+    if answer.status_code != 503:
+        assert answer.json()["status"] == "succeeded", answer.text
+        assert client.get(f"/v1/executions/{answer.json()['id']}").json() == answer.json()
+        return False
+    problem = answer.json()
+    assert (problem["type"], problem["retryable"]) == ("urn:airlock:problem:storage-unavailable", True)
+    assert problem["reason"] == reason
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "execution" not in problem, "nothing was taken"
+    return True
+
+
+def readiness(client: httpx.Client) -> tuple[int, dict[str, object]]:
+    answer = client.get("/readyz")
+    store: dict[str, object] = answer.json()["store"]
+    return answer.status_code, store
+
+
+WELL: tuple[int, dict[str, object]] = (200, {"writable": True, "reason": None})
+
+
+def verified(server: Server) -> bool:
+    done = CliRunner().invoke(app, ["verify", "--database", f"sqlite:///{server.data / 'airlock.db'}"])
+    assert done.exit_code == 0, done.output
+    return done.exit_code == 0
+
+
+def test_a_gateway_on_a_full_disk_says_so_still_answers_what_it_knows_and_recovers_by_itself(small: Server) -> None:
+    with small.client() as client:
+        kept = post(client, "1", task_id="kept").json()
+        eventually(lambda: readiness(client) == WELL)
+        ballast = fill(small)
+        eventually(lambda: refused_for(client, "disk_full"))
+        while client.post("/v1/executions", json={"code": "1"}).status_code == 200:
+            continue  # smaller ones find room for a while
+        eventually(lambda: readiness(client) == (503, {"writable": False, "reason": "disk_full"}))
+        assert client.get(f"/v1/executions/{kept['id']}").json() == kept
+        assert client.get("/v1/tasks/kept").json()["latest"] == kept
+        before = tables(small)
+        assert refused_for(client, "disk_full", **{"Idempotency-Key": "k"})
+        assert tables(small) == before, "what is refused is not recorded"
+        ballast.unlink()
+        eventually(lambda: readiness(client) == WELL)
+        assert not refused_for(client, "disk_full", **{"Idempotency-Key": "k"}), "its key is free"
+        assert verified(small)
+
+
+def test_a_gateway_that_starts_on_a_full_disk_serves_or_says_why_not_and_serves_when_there_is_space(
+    small: Server,
+) -> None:
+    with small.client() as client:
+        kept = post(client, "1", task_id="kept").json()
+    assert small.stop() == 0
+    ballast = fill(small)
+    try:
+        small.start()
+    except AssertionError:
+        said = small.log.read_text()
+        assert "The database cannot be opened now" in said
+        assert "Traceback" not in said
+        ballast.unlink()
+        small.start()
+    with small.client() as client:
+        if ballast.exists():
+            eventually(lambda: readiness(client)[0] == 503)
+            ballast.unlink()
+        eventually(lambda: readiness(client) == WELL)
+        assert client.get(f"/v1/executions/{kept['id']}").json() == kept
+        assert verified(small)
+
+
+def test_a_disk_that_fails_is_told_from_a_full_one(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    assert server.process is not None
+    with server.client() as client:
+        kept = post(client, "1", task_id="kept").json()
+        eventually(lambda: readiness(client) == WELL)
+        # No file of the gateway's may grow any more; the kernel says EFBIG, which no database expects.
+        (_, hard) = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        assert hard == resource.RLIM_INFINITY
+        assert refused_for(client, "io_error")
+        assert readiness(client) == (503, {"writable": False, "reason": "io_error"})
+        assert client.get(f"/v1/executions/{kept['id']}").json() == kept
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        eventually(lambda: readiness(client) == WELL)
+        assert not refused_for(client, "io_error")
+        assert verified(server)

@@ -13,7 +13,8 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from gateway.connection import Writer
-from gateway.errors import Unavailable
+from gateway.database import Trouble
+from gateway.errors import StorageUnavailable, Unavailable
 from gateway.events import Answered, Event, Opened, Status, Submitted, chain, encode
 from gateway.lifecycle import IllegalEvent, begin, fold
 from gateway.records import StoredTask
@@ -213,6 +214,24 @@ async def test_of_a_group_for_which_the_disk_is_too_small_nothing_is_told_that_i
     assert all(isinstance(one, StoredTask | Unavailable) for one in results.values())
     told = {name for name, one in results.items() if isinstance(one, StoredTask)}
     assert set(logged(path)) == {"tsk_a", "tsk_n0"} | told
+
+
+async def test_a_database_that_cannot_be_written_says_why_and_is_written_when_it_can_be(store: Store) -> None:
+    def only_read(writer: Writer) -> None:
+        writer._session.say("PRAGMA query_only = ON")  # noqa: SLF001  # as a file system that became read-only
+
+    await open_task(store, "a")
+    assert (await store.probe(), store.trouble) == (None, None)
+    await store.write(only_read)
+    with pytest.raises(StorageUnavailable) as refused:
+        await open_task(store, "b")
+    assert refused.value.extra == {"reason": "read_only", "retryable": True}
+    assert str(store.trouble) == "read_only"
+    assert await store.read(lambda reader: reader.task("tsk_a")) is not None, "reading works"
+    assert (await store.probe(), store.trouble) == (None, None), "a connection that failed was made anew"
+    await open_task(store, "b")
+    await store.write(only_read)
+    assert await store.probe() is Trouble.READ_ONLY
 
 
 async def test_what_was_taken_before_the_end_is_written_and_nothing_is_taken_after(
