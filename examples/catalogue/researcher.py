@@ -158,7 +158,7 @@ def _catalogued(entry: Entry, answer: Mapping[str, object]) -> bool:
 
 def is_record(result: Mapping[str, object]) -> bool:
     """Whether it has the shape of a record: the fields, their types, nothing else."""
-    return tuple(result) == FIELDS and all(
+    return result.keys() == set(FIELDS) and all(
         value is None or type(value) is (int if name == "price_cents" else str) for name, value in result.items()
     )
 
