@@ -628,7 +628,9 @@ class Supervisor:
         try:
             write_all(self.orders_descriptor, len(its).to_bytes(4, "big") + its)
         except BrokenPipeError:
-            pass  # it is dead already, and how it died is told as of any program
+            os._exit(
+                1
+            )  # it died while it waited, of what no program did: the box is lost, and its like takes the order
         os.close(self.orders_descriptor)
         self._take(order, channel)
         self.poll.register(self.stdin_descriptor, select.POLLOUT)

@@ -82,12 +82,12 @@ class Researcher:
         for number in range(1, _MOST_TRIES + _MOST_UNLUCKY):
             answer = await self._submit(task, number, program(product.template, flaw, note), product.page)
             self._took(entry, number, answer)
-            actions, lesson = answer["next_actions"], _lesson(answer)
-            if actions == ["resubmit_unchanged"]:
+            advised, lesson = _advice(answer), _lesson(answer)
+            if advised == "resubmit_unchanged":
                 self.tally.platform_errors += 1
                 unlucky += 1
                 continue
-            if actions == ["wait", "close_task"] or (lesson is None and not _catalogued(entry, answer)):
+            if advised == "wait" or (lesson is None and not _catalogued(entry, answer)):
                 answer = await self._newest(task)
                 lesson = _lesson(answer)
             if _catalogued(entry, answer):
@@ -158,9 +158,15 @@ def _catalogued(entry: Entry, answer: Mapping[str, object]) -> bool:
 
 def is_record(result: Mapping[str, object]) -> bool:
     """Whether it has the shape of a record: the fields, their types, nothing else."""
-    return tuple(result) == FIELDS and all(
+    return result.keys() == set(FIELDS) and all(
         value is None or type(value) is (int if name == "price_cents" else str) for name, value in result.items()
     )
+
+
+def _advice(answer: Mapping[str, object]) -> str:
+    """What the gateway says is best to do next."""
+    actions = answer["next_actions"]
+    return str(actions[0]) if isinstance(actions, list) and actions else ""
 
 
 def _lesson(answer: Mapping[str, object]) -> Flaw | None:

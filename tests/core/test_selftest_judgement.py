@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 
 from sandbox import probe
-from sandbox.job import JsonValue, Lane, Limits
+from sandbox.job import Job, JsonValue, Lane, Limits
 from sandbox.outcome import Ending, Evidence, Outcome, Output
-from sandbox.selftest import Target, judge
+from sandbox.selftest import Target, judge, try_everything
 
 LIMITS: Final = Limits(cpu_cores=1, memory_bytes=1 << 27, wall_seconds=5, pids=8, disk_bytes=1 << 20, output_bytes=4096)
 TARGET: Final = Target("image", None, LIMITS)
@@ -85,6 +85,34 @@ def test_a_neighbour_that_was_not_there_proves_nothing(up: dict[str, JsonValue])
 
 def test_where_there_is_never_another_box_there_is_no_neighbour_to_reach() -> None:
     assert _held(_outcome(_report()), _outcome({}), alone=True)["neighbour.sockets"] is True
+
+
+class Busy:
+    """A machine on which the second of two boxes starts that many seconds after the first."""
+
+    boxes = 2
+
+    def __init__(self, lag: float) -> None:
+        self._lag = lag
+
+    async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
+        assert fresh
+        order = json.loads(job.stdin)
+        if order["role"] == "neighbour":
+            return _outcome({"up_at": 100.0}, Ending.TIMED_OUT)
+        began = 100.0 + self._lag
+        return _outcome({**_report(), "looked_from": began, "looked_until": began + order["look_seconds"]})
+
+
+async def test_on_a_busy_machine_the_neighbour_lives_for_longer() -> None:
+    for lag in (0.0, 4.0, 15.0):
+        trials, _ = await try_everything(Busy(lag), TARGET, ())
+        assert [trial.name for trial in trials if not trial.held] == []
+
+
+async def test_a_neighbour_that_is_never_there_in_time_proves_nothing() -> None:
+    trials, _ = await try_everything(Busy(60.0), TARGET, ())
+    assert {trial.name for trial in trials if trial.held is None} == {"neighbour.sockets", "neighbour.files"}
 
 
 def test_details_are_bounded() -> None:

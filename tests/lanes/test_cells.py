@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import docker
 import pytest
 import pytest_asyncio
 
@@ -172,6 +174,21 @@ async def test_a_program_in_a_cell_that_died_meanwhile_gets_another_one(lab: Lab
     (container,) = await lab.engine.labelled(INSTANCE_LABEL, lab.instance)
     await lab.engine.kill(container)
     assert (await lab.run("print(2)")).stdout.text == "2\n"
+
+
+async def test_how_the_process_died_that_waited_for_a_program_is_not_told_as_how_the_program_did(lab: Lab) -> None:
+    """A host that is short of memory ends waiting programs first: their score says that they are expendable."""
+    await lab.run("print(1)")
+    (container,) = await lab.engine.labelled(INSTANCE_LABEL, lab.instance)
+    await asyncio.to_thread(_end_the_newest_process, container)
+    assert (await lab.run("print(2)")).stdout.text == "2\n"
+
+
+def _end_the_newest_process(container: str) -> None:
+    code = "import os\nos.kill(max(int(one) for one in os.listdir('/proc') if one.isdigit() and int(one) < os.getpid()), 9)"
+    with contextlib.closing(docker.from_env()) as client:
+        ended = client.containers.get(container).exec_run(["python3", "-c", code], user="65532:65532")
+    assert ended.exit_code == 0, ended.output
 
 
 async def test_peak_memory_is_told_where_it_is_known(lab: Lab) -> None:
