@@ -206,12 +206,15 @@ class Program:
         self.report_identity = os.fstat(report).st_ino
         self.process = os.getpid()
         self.streams = (sys.stdout, sys.stderr)
-        self.set_aside()
+        self.modules = sys.modules
 
-    def set_aside(self) -> None:
-        """Keep all that there is now out of the collector's sight: it is not the program's."""
-        gc.freeze()
-        self.frozen = gc.get_freeze_count()
+    def rehearse(self) -> None:
+        """Do once what every program needs, so that this fork has its own copy of the memory that it takes."""
+        self.take(NOTHING)
+        body, _ = self.compile()
+        exec(body, self.names)
+        self.has_something_to_do()
+        gc.freeze()  # what is not the program's stays out of the collector's sight
 
     def take(self, order: Order) -> None:
         """Take on what is to be run. Its names are new, so that the collector finds them at the interpreter's end."""
@@ -223,6 +226,7 @@ class Program:
         if sys.version_info < (3, 14):
             self.names["__annotations__"] = {}
         self.names.update(order["inputs"])
+        self.modules.pop("gc", None)  # if it is there at the end, the program imported it
 
     def compile(self) -> tuple[CodeType, CodeType | None]:
         """The program's code, and that of its last statement if this is an expression.
@@ -296,8 +300,8 @@ class Program:
             return True
         if sys.stdout is not self.streams[0] or sys.stderr is not self.streams[1]:
             return True
-        if gc.get_freeze_count() > self.frozen:
-            return True  # the program keeps objects out of sight
+        if "gc" in self.modules:
+            return True  # the program may keep objects out of sight; to count them is to look at all there are
         left = gc.get_objects()
         return len(left) > FINALIZERS_LOOKED_FOR or _any_finalizer(left)
 
@@ -368,11 +372,11 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     os.environ.update(ENVIRONMENT)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # `random` does so by itself in every fork
-    rehearse(own)
     sys.path.insert(0, HOME)
     sys.setrecursionlimit(sys.getrecursionlimit() + 1)  # one frame of the guest stays below the program
     program = Program(own)
-    order = _await_order(orders, program)
+    program.rehearse()
+    order = _await_order(orders)
     if order["env"]:
         os.environ.update(order["env"])
         time.tzset()
@@ -384,13 +388,13 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     return program
 
 
-def _await_order(orders: int, program: Program) -> Order:
+def _await_order(orders: int) -> Order:
     """Wait for the order. Where that takes long there is time for what many programs would have to do themselves."""
     waiting = select.poll()
     waiting.register(orders, select.POLLIN)
     if not CELL and not waiting.poll(IDLE_SECONDS * 1000):
         get_ready()
-        program.set_aside()
+        gc.freeze()
     order = _read_one(orders)
     os.close(orders)
     return order
@@ -405,15 +409,6 @@ def get_ready() -> None:
             continue
     need("value")
     need("failure")
-
-
-def rehearse(report: int) -> None:
-    """Do once what every program needs, so that this fork has its own copy of the memory that it takes."""
-    rehearsal = Program(report)
-    rehearsal.take(NOTHING)
-    body, _ = rehearsal.compile()
-    exec(body, rehearsal.names)
-    rehearsal.has_something_to_do()
 
 
 # --- the guest's own process ----------------------------------------------------------------------
