@@ -11,7 +11,7 @@ itself and is the guest in there, while this process only waits (`guest_cell`).
 
 What every box needs is here, and imports only what the interpreter has in itself or nearly so: to import takes longer
 than all else that a box does before it is ready. What only some programs need (`guest_value`, `guest_failure`,
-`guest_files`, `guest_cell`) is sent as text and compiled when it is needed.
+`guest_files`) is sent as text and compiled when it is needed.
 
 The gateway sends one job on the attached stream: four bytes of length (big endian), an `Order` as marshal writes it,
 the bytes of the files. The guest answers in frames: one byte of kind, four of length, payload:
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import NoReturn, TypedDict
 
-    from sandbox.guest_cell import Cell  # noqa: TC004 - at run time they come as text, see `need`
-    from sandbox.guest_failure import call_hook, error_record  # noqa: TC004 - as above
+    from sandbox.guest_cell import Cell  # noqa: TC004 - at run time it is in the same text
+    from sandbox.guest_failure import call_hook, error_record  # noqa: TC004 - it comes as text, see `need`
     from sandbox.guest_files import collect  # noqa: TC004 - as above
     from sandbox.guest_value import encode_result  # noqa: TC004 - as above
     from sandbox.job import JsonValue
@@ -877,7 +877,6 @@ def serve() -> Program:  # noqa: RET503 - the guest itself exits
     open_counters()
     gc.freeze()  # what the forks share stays shared, and what a program left is all that there is to see
     if CELL:
-        need("cell")
         Cell(sys.argv[1]).serve()
     supervisor = Supervisor()
     program = supervisor.fork()
