@@ -159,6 +159,8 @@ def cut(text: str, limit: int) -> str:
     return kept.decode("utf-8", "ignore")
 
 
+_imported = list(sys.modules)
+BEFORE = frozenset(_imported[: _imported.index("_ast")])  # what any interpreter has imported before it begins
 quoted, quoted_ascii = encode_basestring, encode_basestring_ascii
 _C = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type] # None is all that is loaded
 
@@ -372,7 +374,6 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     os.environ.update(ENVIRONMENT)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # `random` does so by itself in every fork
-    sys.path.insert(0, HOME)
     sys.setrecursionlimit(sys.getrecursionlimit() + 1)  # one frame of the guest stays below the program
     program = Program(own)
     program.rehearse()
@@ -383,6 +384,10 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     sys.argv = [SOURCE, *order["args"]]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = ["python3", *sys.argv]
+    sys.path.insert(0, HOME)
+    for name in os.listdir(HOME):  # a module of its own is the one that it imports
+        if (module := name.partition(".")[0]) not in BEFORE:
+            sys.modules.pop(module, None)
     program.take(order)
     sys.modules["__main__"] = program.main
     return program

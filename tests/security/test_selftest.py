@@ -150,6 +150,8 @@ WEAKENED: Final[dict[Callable[[ContainerConfig, HostConfig], None], str]] = {
 
 def _guest_with(old: str, new: str) -> Callable[[ContainerConfig, HostConfig], None]:
     def weaken(config: ContainerConfig, _: HostConfig) -> None:
+        if not config["Cmd"]:
+            return  # not a cell: the lane tries one box too
         text = config["Entrypoint"][-1]
         assert old in text
         config["Entrypoint"] = [*config["Entrypoint"][:-1], text.replace(old, new)]
