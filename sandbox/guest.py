@@ -88,6 +88,8 @@ STDOUT, STDERR, STDOUT_TAIL, STDERR_TAIL = b"o", b"e", b"O", b"E"
 RESULT_JSON, RESULT_REPR, ERROR = b"j", b"r", b"x"
 FILE, FILE_DATA, SKIPPED = b"f", b"d", b"s"
 
+SIGKILL = int(_signal.SIGKILL)
+
 CHUNK_BYTES = 1 << 16
 FRAME_BYTES = 1 << 18  # no payload is longer
 STREAM_CEILING_BYTES = 1 << 30  # a program that writes more to one stream is killed
@@ -420,7 +422,7 @@ def get_ready() -> None:
 
 
 def _signals() -> set[int]:
-    return set(map(int, _signal.valid_signals())) - {_signal.SIGKILL, _signal.SIGSTOP}
+    return set(map(int, _signal.valid_signals())) - {SIGKILL, int(_signal.SIGSTOP)}
 
 
 def protect() -> None:
@@ -729,7 +731,7 @@ class Supervisor:
         until = time.monotonic() + REAP_SECONDS
         while True:
             try:
-                os.kill(-1, _signal.SIGKILL)
+                os.kill(-1, SIGKILL)
             except ProcessLookupError:
                 pass  # nothing is left, or only what has ended
             if not self._reap() or time.monotonic() > until:
