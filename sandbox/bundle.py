@@ -1,26 +1,29 @@
 """The guest as it is sent into boxes: the same code without what only people and type checkers read.
 
-Every box compiles its guest, and engines write it down several times: what is not there costs nothing. Pure: the sources
-are read when this is imported.
+Every box compiles its guest, and engines write it down several times: what is not there costs nothing. Pure, but that
+it reads sources.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+from functools import cache
 from types import ModuleType
 from typing import Final
 
 from sandbox import guest, guest_cell, guest_failure, guest_files, guest_value
 
 PARTS: Final = {"value": guest_value, "failure": guest_failure, "files": guest_files}
-CELL_PARTS: Final = {**PARTS, "cell": guest_cell}
 
 
+@cache
 def guest_text(*, cell: bool) -> str:
-    """The guest of a box or a cell, with the parts that it may need as texts inside."""
-    parts = {name: ast.unparse(bare(module)) for name, module in (CELL_PARTS if cell else PARTS).items()}
+    """The guest of a box or a cell, with the parts that it may need as texts inside; a cell's own part is always needed."""
+    parts = {name: ast.unparse(bare(module)) for name, module in PARTS.items()}
     tree = bare(guest)
+    if cell:
+        tree.body[-1:-1] = bare(guest_cell).body
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "PARTS":
             statement.value = ast.Dict(

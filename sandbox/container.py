@@ -259,8 +259,8 @@ class ContainerDriver:
             if outcome is not None and _left_nothing(conversation, outcome) and self.supply.rest(place, box):
                 run.box = None
         finally:
-            if run.box is not None:
-                await box.hang_up()
+            if outcome is None:
+                await box.hang_up()  # else its removal does, and the answer goes first
         return outcome or await self._judge(box.container, conversation, silence)
 
     async def _judge(self, container: str, conversation: Conversation, silence: Silence) -> Outcome:

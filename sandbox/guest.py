@@ -11,7 +11,7 @@ itself and is the guest in there, while this process only waits (`guest_cell`).
 
 What every box needs is here, and imports only what the interpreter has in itself or nearly so: to import takes longer
 than all else that a box does before it is ready. What only some programs need (`guest_value`, `guest_failure`,
-`guest_files`, `guest_cell`) is sent as text and compiled when it is needed.
+`guest_files`) is sent as text and compiled when it is needed.
 
 The gateway sends one job on the attached stream: four bytes of length (big endian), an `Order` as marshal writes it,
 the bytes of the files. The guest answers in frames: one byte of kind, four of length, payload:
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import NoReturn, TypedDict
 
-    from sandbox.guest_cell import Cell  # noqa: TC004 - at run time they come as text, see `need`
-    from sandbox.guest_failure import call_hook, error_record  # noqa: TC004 - as above
+    from sandbox.guest_cell import Cell  # noqa: TC004 - at run time it is in the same text
+    from sandbox.guest_failure import call_hook, error_record  # noqa: TC004 - it comes as text, see `need`
     from sandbox.guest_files import collect  # noqa: TC004 - as above
     from sandbox.guest_value import encode_result  # noqa: TC004 - as above
     from sandbox.job import JsonValue
@@ -87,6 +87,8 @@ STARTED, SETUP_FAILED, KILLING, ENDED, END = b"S", b"F", b"k", b"p", b"z"
 STDOUT, STDERR, STDOUT_TAIL, STDERR_TAIL = b"o", b"e", b"O", b"E"
 RESULT_JSON, RESULT_REPR, ERROR = b"j", b"r", b"x"
 FILE, FILE_DATA, SKIPPED = b"f", b"d", b"s"
+
+SIGKILL = int(_signal.SIGKILL)
 
 CHUNK_BYTES = 1 << 16
 FRAME_BYTES = 1 << 18  # no payload is longer
@@ -159,6 +161,8 @@ def cut(text: str, limit: int) -> str:
     return kept.decode("utf-8", "ignore")
 
 
+_imported = list(sys.modules)
+BEFORE = frozenset(_imported[: _imported.index("_ast")])  # what any interpreter has imported before it begins
 quoted, quoted_ascii = encode_basestring, encode_basestring_ascii
 _C = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type] # None is all that is loaded
 
@@ -206,12 +210,15 @@ class Program:
         self.report_identity = os.fstat(report).st_ino
         self.process = os.getpid()
         self.streams = (sys.stdout, sys.stderr)
-        self.set_aside()
+        self.modules = sys.modules
 
-    def set_aside(self) -> None:
-        """Keep all that there is now out of the collector's sight: it is not the program's."""
-        gc.freeze()
-        self.frozen = gc.get_freeze_count()
+    def rehearse(self) -> None:
+        """Do once what every program needs, so that this fork has its own copy of the memory that it takes."""
+        self.take(NOTHING)
+        body, _ = self.compile()
+        exec(body, self.names)
+        self.has_something_to_do()
+        gc.freeze()  # what is not the program's stays out of the collector's sight
 
     def take(self, order: Order) -> None:
         """Take on what is to be run. Its names are new, so that the collector finds them at the interpreter's end."""
@@ -223,6 +230,7 @@ class Program:
         if sys.version_info < (3, 14):
             self.names["__annotations__"] = {}
         self.names.update(order["inputs"])
+        self.modules.pop("gc", None)  # if it is there at the end, the program imported it
 
     def compile(self) -> tuple[CodeType, CodeType | None]:
         """The program's code, and that of its last statement if this is an expression.
@@ -296,8 +304,8 @@ class Program:
             return True
         if sys.stdout is not self.streams[0] or sys.stderr is not self.streams[1]:
             return True
-        if gc.get_freeze_count() > self.frozen:
-            return True  # the program keeps objects out of sight
+        if "gc" in self.modules:
+            return True  # the program may keep objects out of sight; to count them is to look at all there are
         left = gc.get_objects()
         return len(left) > FINALIZERS_LOOKED_FOR or _any_finalizer(left)
 
@@ -368,29 +376,32 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     os.environ.update(ENVIRONMENT)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # `random` does so by itself in every fork
-    rehearse(own)
-    sys.path.insert(0, HOME)
     sys.setrecursionlimit(sys.getrecursionlimit() + 1)  # one frame of the guest stays below the program
     program = Program(own)
-    order = _await_order(orders, program)
+    program.rehearse()
+    order = _await_order(orders)
     if order["env"]:
         os.environ.update(order["env"])
         time.tzset()
     sys.argv = [SOURCE, *order["args"]]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = ["python3", *sys.argv]
+    sys.path.insert(0, HOME)
+    for name in os.listdir(HOME):  # a module of its own is the one that it imports
+        if (module := name.partition(".")[0]) not in BEFORE:
+            sys.modules.pop(module, None)
     program.take(order)
     sys.modules["__main__"] = program.main
     return program
 
 
-def _await_order(orders: int, program: Program) -> Order:
+def _await_order(orders: int) -> Order:
     """Wait for the order. Where that takes long there is time for what many programs would have to do themselves."""
     waiting = select.poll()
     waiting.register(orders, select.POLLIN)
     if not CELL and not waiting.poll(IDLE_SECONDS * 1000):
         get_ready()
-        program.set_aside()
+        gc.freeze()
     order = _read_one(orders)
     os.close(orders)
     return order
@@ -407,20 +418,11 @@ def get_ready() -> None:
     need("failure")
 
 
-def rehearse(report: int) -> None:
-    """Do once what every program needs, so that this fork has its own copy of the memory that it takes."""
-    rehearsal = Program(report)
-    rehearsal.take(NOTHING)
-    body, _ = rehearsal.compile()
-    exec(body, rehearsal.names)
-    rehearsal.has_something_to_do()
-
-
 # --- the guest's own process ----------------------------------------------------------------------
 
 
 def _signals() -> set[int]:
-    return set(map(int, _signal.valid_signals())) - {_signal.SIGKILL, _signal.SIGSTOP}
+    return set(map(int, _signal.valid_signals())) - {SIGKILL, int(_signal.SIGSTOP)}
 
 
 def protect() -> None:
@@ -731,7 +733,7 @@ class Supervisor:
         until = time.monotonic() + REAP_SECONDS
         while True:
             try:
-                os.kill(-1, _signal.SIGKILL)
+                os.kill(-1, SIGKILL)
             except ProcessLookupError:
                 pass  # nothing is left, or only what has ended
             if not self._reap() or time.monotonic() > until:
@@ -884,7 +886,6 @@ def serve() -> Program:  # noqa: RET503 - the guest itself exits
     open_counters()
     gc.freeze()  # what the forks share stays shared, and what a program left is all that there is to see
     if CELL:
-        need("cell")
         Cell(sys.argv[1]).serve()
     supervisor = Supervisor()
     program = supervisor.fork()

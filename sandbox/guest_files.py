@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from sandbox.guest import (
     FILE_DATA,
     HEADER,
     HOME,
+    SIGKILL,
     SKIPPED,
     as_json,
     become_expendable,
@@ -59,7 +59,7 @@ def collect(order: Order, channel: Channel) -> bool:
         buffer += data
         for kind, payload in take_frames(buffer):
             channel.send(kind, payload)
-    os.kill(process, signal.SIGKILL)
+    os.kill(process, SIGKILL)
     os.waitpid(process, 0)
     return whole
 
@@ -72,9 +72,6 @@ class Collector:
     """Walks what the program left, by directory descriptors, and follows no link."""
 
     def __init__(self, order: Order, pipe: int) -> None:
-        import fnmatch  # noqa: PLC0415 - only where files are asked for
-
-        self.matches_name = fnmatch.fnmatchcase
         self.patterns = [_pattern_parts(pattern) for pattern in order["outputs"]]
         self.pipe = pipe
         self.bytes_left = order["collect_bytes"]
@@ -111,7 +108,7 @@ class Collector:
             return not path
         if pattern[0] == "**":
             return any(self._matches(path[start:], pattern[1:]) for start in range(len(path) + 1))
-        return bool(path) and self.matches_name(path[0], pattern[0]) and self._matches(path[1:], pattern[1:])
+        return bool(path) and matches_name(path[0], pattern[0]) and self._matches(path[1:], pattern[1:])
 
     def _take(self, directory: int, name: str, path: str, mode: int) -> None:
         if not stat.S_ISREG(mode):
@@ -140,6 +137,30 @@ class Collector:
 
     def _send(self, kind: bytes, data: bytes) -> None:
         write_all(self.pipe, HEADER.pack(kind, len(data)) + data)
+
+
+def matches_name(name: str, pattern: str) -> bool:
+    """Whether a name is what a pattern of a shell means: as `fnmatch.fnmatchcase`, whose import takes longer than a run."""
+    if "[" in pattern:
+        import fnmatch  # noqa: PLC0415 - rare
+
+        return fnmatch.fnmatchcase(name, pattern)
+    at = wanted = taken = 0
+    star = -1
+    while at < len(name):
+        sign = pattern[wanted : wanted + 1]
+        if sign == "*":
+            star, taken = wanted, at
+            wanted += 1
+        elif sign in {"?", name[at]}:
+            at += 1
+            wanted += 1
+        elif star >= 0:  # the last star takes one more
+            taken += 1
+            at, wanted = taken, star + 1
+        else:
+            return False
+    return not pattern[wanted:].strip("*")
 
 
 def _pattern_parts(pattern: str) -> list[str]:

@@ -72,7 +72,6 @@ class Supply:
         self._engine = engine
         self._instance = instance
         self._harden = harden
-        self._guests = {cell: guest_text(cell=cell) for cell in (False, True)}
         self.sources: Counter[Source] = Counter(dict.fromkeys(Source, 0))
         self.acquisitions = Tally()
         self._owned: set[tuple[str, int]] = set()
@@ -179,7 +178,7 @@ class Supply:
             engine=replace(description.facts, runtime=job.runtime),
             instance=self._instance,
             deadline=time.time() + START_SECONDS + job.limits.wall_seconds + TELL_SECONDS + ABANDONED_SECONDS,
-            guest=self._guests[job.cell is not None],
+            guest=guest_text(cell=job.cell is not None),
         )
 
 

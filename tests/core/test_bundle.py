@@ -10,10 +10,10 @@ from types import CodeType, ModuleType
 
 import pytest
 
-from sandbox import guest
-from sandbox.bundle import CELL_PARTS, bare, guest_text
+from sandbox import guest, guest_cell
+from sandbox.bundle import PARTS, bare, guest_text
 
-MODULES = (guest, *CELL_PARTS.values())
+MODULES = (guest, guest_cell, *PARTS.values())
 
 
 def functions(code: CodeType) -> dict[str, tuple[list[tuple[str, object]], tuple[str, ...], tuple[object, ...]]]:

@@ -148,6 +148,68 @@ async def test_nothing_of_a_program_is_there_for_the_next_one(lab: Lab) -> None:
     }  # fmt: skip
 
 
+EXHAUST = """
+import ctypes, fcntl, os, signal, socket, sys, time
+held = [os.open(sys.executable, os.O_RDONLY)]
+fcntl.flock(held[0], fcntl.LOCK_EX)
+for _ in range(3):  # beyond the reach of whoever ends only children
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 64))
+        try:
+            while True: os.kill(os.getpid(), 40)
+        except OSError: pass
+        one, other = socket.socketpair()
+        socket.send_fds(one, [b"x"], [other.fileno(), one.fileno()])  # a ring that only the kernel can find
+        try:
+            while True: held.append(os.dup(held[0]))
+        except OSError: pass
+        os.close(held.pop())
+        try:
+            while True: os.fork()
+        except OSError: pass
+        time.sleep(60)
+libc = ctypes.CDLL(None)
+libc.shmget(7, 4096, 0o1666); libc.semget(7, 1, 0o1666); libc.msgget(7, 0o1666)
+time.sleep(0.3)
+print(len(held))
+"""
+USE = """
+import ctypes, fcntl, json, os, signal, sys
+own = [int(name) for name in os.listdir("/proc/self/fd")]
+lock = os.open(sys.executable, os.O_RDONLY)
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+signal.pthread_sigmask(signal.SIG_BLOCK, [40])
+for _ in range(100): os.kill(os.getpid(), 40)
+taken = [os.dup(lock) for _ in range(200)]
+for one in taken: os.close(one)
+children = []
+for _ in range(20):
+    children.append(os.fork())
+    if children[-1] == 0:
+        signal.pause()
+for child in children:
+    os.kill(child, 9)
+libc = ctypes.CDLL(None)
+found = [call >= 0 for call in (libc.shmget(7, 4096, 0o666), libc.semget(7, 1, 0o666), libc.msgget(7, 0o666))]
+print(json.dumps({"descriptors": [one for one in own if one > 3], "children": len(children), "found": found}))
+"""
+
+
+async def test_what_a_program_used_up_is_there_for_the_next_one(lab: Lab) -> None:
+    """Locks, signals that wait, descriptors in flight, processes: held by orphans of a session of their own."""
+    assert (await lab.run(EXHAUST)).stdout.text == "1\n"
+    outcome = await lab.run(USE)
+    assert reused(outcome)
+    assert facts(outcome) == {
+        "descriptors": [200],
+        "children": 20,
+        "found": [False] * 3,
+    }  # 200 is the way for its result
+
+
 async def test_memory_of_files_is_free_again(lab: Lab) -> None:
     """Each of them fills its /tmp, which counts as memory: nine such would not fit into one box."""
     for _ in range(9):

@@ -18,7 +18,7 @@ import pytest_asyncio
 from sandbox.calls import EngineAddress
 from sandbox.container import ContainerDriver
 from sandbox.engine import address_from_environment
-from sandbox.job import InputFile, Job
+from sandbox.job import Cell, InputFile, Job
 from sandbox.outcome import Ending, Fault, Result
 from tests.engine_support import (
     IMAGE,
@@ -371,3 +371,12 @@ async def test_an_address_that_means_nothing_is_an_outcome_too() -> None:
 async def test_the_default_image_is_the_one_that_is_proven(lab: Lab) -> None:
     assert await lab.driver.python() == "3.13"
     assert IMAGE in (await lab.driver.ready()).detail
+
+
+async def test_a_module_that_the_caller_sends_is_the_one_that_is_imported(lab: Lab) -> None:
+    """Also where the guest had imported the library's meanwhile: in a cell, and in a box that waited."""
+    files = (InputFile("json.py", b"mine = 1\n"), InputFile("textwrap/__init__.py", b"mine = 2\n"))
+    code = "import json, textwrap\n(json.mine, textwrap.mine)"
+    for cell in (None, Cell("with modules")):
+        outcome = await lab.driver.run(make_job(code, files=files, cell=cell))
+        assert outcome.result == Result([1, 2], "json"), cell
