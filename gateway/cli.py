@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from gateway import __version__, arguments, output, terminal
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
+from gateway.cli_webhooks import webhooks_app
 from gateway.client import LONGEST_POLL, Client, RefusedError, UnreachableError, is_loopback
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
 from gateway.wire import ExecutionView
@@ -303,3 +304,6 @@ def _submit(client: Client, request: dict[str, JsonValue], *, wait: bool = True)
         if error.execution is None:
             raise
         return error.execution
+
+
+app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")

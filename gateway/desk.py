@@ -14,6 +14,7 @@ from typing import Literal
 from gateway.callers import Caller
 from gateway.conductor import Conductor
 from gateway.connection import Reader
+from gateway.deliveries import Deliveries
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Submitted
 from gateway.isolation import Isolation
@@ -35,6 +36,8 @@ from gateway.views import execution_view
 from gateway.watching import Watching
 from gateway.wire import (
     Answer,
+    DeadLetter,
+    DeadLetterList,
     ExecutionView,
     IsolationView,
     PolicyView,
@@ -77,6 +80,7 @@ class Desk:
         metrics: Metrics,
         limiter: Limiter,
         watching: Watching,
+        deliveries: Deliveries,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -88,6 +92,7 @@ class Desk:
         self._metrics = metrics
         self._limiter = limiter
         self._watching = watching
+        self._deliveries = deliveries
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -277,6 +282,18 @@ class Desk:
     async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
         """See `service.Service.rule`."""
         return await self._reviews.rule(caller, review, ruling)
+
+    async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
+        """See `service.Service.dead_letters`."""
+        return await self._deliveries.dead_letters(limit, after)
+
+    async def replay_letter(self, letter: str) -> DeadLetter:
+        """See `service.Service.replay_letter`."""
+        return await self._deliveries.replay(letter)
+
+    async def drop_letter(self, letter: str) -> DeadLetter:
+        """See `service.Service.drop_letter`."""
+        return await self._deliveries.drop(letter)
 
     async def policy(self, caller: Caller) -> PolicyView:
         """See `service.Service.policy`."""

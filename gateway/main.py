@@ -18,6 +18,7 @@ from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.isolation import Isolation, Proofs, targets
@@ -35,6 +36,7 @@ from gateway.store import Store, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
 from gateway.watching import Watching
+from gateway.webhooks import subscriptions, webhook_targets
 from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.engine import Engine, EngineError
@@ -66,6 +68,7 @@ class Gateway:
     proofs: Proofs
     limiter: Limiter
     watching: Watching
+    deliveries: Deliveries
     desk: Desk
 
     @asynccontextmanager
@@ -76,6 +79,7 @@ class Gateway:
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
             asyncio.create_task(self._prove(), name="self-test"),
+            asyncio.create_task(self.deliveries.run(), name="webhooks"),
         ]
         try:
             await self._reap()
@@ -122,7 +126,9 @@ def compose(settings: Settings) -> Gateway:
     policy = read_policy(settings.policy)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
-    store, changes, monty = Store(settings.database), Changes(), Monty()
+    chance = random.SystemRandom().random
+    store, changes, monty = Store(settings.database, subscriptions(policy)), Changes(), Monty()
+    deliveries = Deliveries(store, webhook_targets(policy), chance)
     default = policy.resolve(DEFAULT_PROFILE)
     container = ContainerDriver(
         instance=_instance(settings.data),
@@ -134,7 +140,7 @@ def compose(settings: Settings) -> Gateway:
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python)
-    conductor = Conductor(store, checker, lanes, changes, random.SystemRandom().random)
+    conductor = Conductor(store, checker, lanes, changes, chance)
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
@@ -148,9 +154,12 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(policy=policy, supply=container.supply, checker=checker, conductor=conductor),
+        metrics=Metrics(
+            policy=policy, supply=container.supply, checker=checker, conductor=conductor, deliveries=deliveries
+        ),
         limiter=limiter,
         watching=watching,
+        deliveries=deliveries,
     )
     return Gateway(
         settings=settings,
@@ -165,6 +174,7 @@ def compose(settings: Settings) -> Gateway:
         proofs=proofs,
         limiter=limiter,
         watching=watching,
+        deliveries=deliveries,
         desk=desk,
     )
 

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from gateway import __version__
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.deliveries import Deliveries
 from gateway.policy import DEFAULT_PROFILE, Policy
 from sandbox.pool import Tally
 from sandbox.supply import Supply
@@ -22,11 +23,14 @@ from sandbox.supply import Supply
 class Metrics(Collector):
     """One gateway's metrics."""
 
-    def __init__(self, *, policy: Policy, supply: Supply, checker: Checker, conductor: Conductor) -> None:
+    def __init__(
+        self, *, policy: Policy, supply: Supply, checker: Checker, conductor: Conductor, deliveries: Deliveries
+    ) -> None:
         self._policy = policy
         self._supply = supply
         self._checker = checker
         self._conductor = conductor
+        self._deliveries = deliveries
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -60,6 +64,11 @@ class Metrics(Collector):
         )
         reports = {"remembered": self._checker.remembered, "new": self._checker.judged}
         yield _counter("airlock_checks", "Programs checked, by where the report came from.", "source", reports)
+        tries = {"delivered": self._deliveries.delivered, "refused": self._deliveries.refused}
+        yield _counter("airlock_webhook_tries", "Tries to deliver a letter, by what came of them.", "outcome", tries)
+        yield GaugeMetricFamily(
+            "airlock_webhook_dead_letters", "Letters that nobody tries to deliver any more.", self._deliveries.dead
+        )
 
 
 def _counter(name: str, about: str, label: str, values: Mapping[str, int]) -> Metric:

@@ -14,6 +14,8 @@ from pydantic import BaseModel, JsonValue
 from gateway.event_stream import MEDIA_TYPE as EVENT_STREAM
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
 from gateway.wire import (
+    DeadLetter,
+    DeadLetterList,
     ExecutionView,
     IsolationView,
     PolicyView,
@@ -165,6 +167,28 @@ _POLICY: Final[_Object] = {
     "digest": _DIGEST,
     "document": {"limits": {"memory": {"default": 268435456, "max": 1073741824}}},
 }
+_LETTER: Final[_Object] = {
+    "id": "msg_019aa3f6d1048e2a5b7c9d0e1f2a3b4",
+    "webhook": "alerts",
+    "type": "review.opened",
+    "state": "dead",
+    "written_at": "2025-11-21T09:30:00.127Z",
+    "tried_at": "2025-11-22T10:41:09.530Z",
+    "attempts": 8,
+    "error": "HTTP 503",
+    "body": {
+        "type": "review.opened",
+        "timestamp": "2025-11-21T09:30:00.127000+00:00",
+        "data": {
+            "tenant": "acme",
+            "task": "invoices-42",
+            "review": _REVIEW,
+            "execution": _EXECUTION,
+            "reason": "budget_exhausted",
+            "href": f"/v1/reviews/{_REVIEW}",
+        },
+    },
+}
 _TRIAL: Final[_Object] = {"name": "network.tcp", "held": True, "detail": ""}
 _ISOLATION: Final[_Object] = {
     "held": False,
@@ -302,6 +326,15 @@ RULING: Final[_Responses] = {
     **_BODY,
     **_problem(409, "review-decided", "The review is decided already."),
     **_problem(412, "stale-review", "The review changed since it was looked at: look again."),
+}
+LETTERS: Final[_Responses] = {
+    200: _answer(DeadLetterList, "A page of dead letters.", page={"letters": [_LETTER], "next": None}),
+    **_ALWAYS,
+}
+LETTER: Final[_Responses] = {
+    200: _answer(DeadLetter, "The letter.", waiting={**_LETTER, "state": "waiting", "attempts": 0}),
+    **_FOUND,
+    **_problem(409, "conflict", "The policy has no webhook 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
 ISOLATION: Final[_Responses] = {

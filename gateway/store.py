@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from gateway.connection import Reader, Writer
 from gateway.errors import Unavailable
+from gateway.notices import Subscription
 from gateway.recent import Recent
 from gateway.records import StoredTask
 from gateway.session import Session
@@ -57,15 +58,18 @@ _Queue: TypeAlias = "queue.SimpleQueue[_Part[object] | None]"  # None is its end
 
 
 class Store:
-    """The database behind a queue of writes and a queue of reads."""
+    """The database behind a queue of writes and a queue of reads. `subscriptions` say who gets letters about what is written."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, subscriptions: Sequence[Subscription] = ()) -> None:
         self._engine = _engine(url)
         self._failures = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
         self._begin_writing = "BEGIN IMMEDIATE" if self._engine.dialect.name == "sqlite" else "BEGIN"
         self._writes: _Queue = queue.SimpleQueue()
         self._reads: _Queue = queue.SimpleQueue()
         self.recent = Recent()
+        self._subscriptions = tuple(subscriptions)
+        self.on_commit: Callable[[], None] | None = None
+        """Called after each commit, on the event loop; it must be quick."""
         self._writer: threading.Thread | None = None
         self._readers: list[threading.Thread] = []
         self._closing = False
@@ -148,6 +152,8 @@ class Store:
         for one in settled:
             self.recent.committed(one.changed)
         _settle(parts, settled)
+        if self.on_commit is not None:
+            self.on_commit()
 
     def _next_group(self) -> list[_Part[object]]:
         """All that waits, up to a group; nothing at the end."""
@@ -179,7 +185,7 @@ class Store:
         """Run all parts in the hope that none raises; nothing, and nothing is written, where one did."""
         session.say(self._begin_writing)
         try:
-            return [_run(session, part) for part in parts]
+            return [_run(Writer(session, self._subscriptions), part) for part in parts]
         except Exception:  # noqa: BLE001  # it is raised again where it harms nobody else, and told
             session.undo()
             return ()
@@ -191,7 +197,7 @@ class Store:
         for part in parts:
             session.say("SAVEPOINT part")
             try:
-                settled.append(_run(session, part))
+                settled.append(_run(Writer(session, self._subscriptions), part))
             except Exception as error:  # noqa: BLE001  # its caller is told
                 session.say("ROLLBACK TO SAVEPOINT part")
                 if isinstance(error, self._failures):
@@ -201,10 +207,9 @@ class Store:
         return settled
 
 
-def _run(session: Session, part: _Part[object]) -> _Settled:
+def _run(writer: Writer, part: _Part[object]) -> _Settled:
     if part.done.cancelled():
         return _Settled()
-    writer = Writer(session)
     result = part.work(writer)
     return _Settled(result, changed=writer.changed)
 

@@ -256,7 +256,7 @@ BROKEN = {
     ),
     "escape codes in a key": (
         'version: 1\n"\\e[2J": 1\n',
-        r"policy.yaml:2:1: '\x1b[2J': unknown key (known here: version, name, engine, ceilings, defaults, profiles, keys)",
+        r"policy.yaml:2:1: '\x1b[2J': unknown key (known here: version, name, engine, ceilings, defaults, profiles, keys, webhooks)",
     ),
 }
 
