@@ -16,7 +16,8 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Resp
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -60,6 +61,7 @@ Reviewer = Annotated[Caller, Depends(_having(Role.REVIEWER))]
 Anyone = Annotated[Caller, Depends(_having(*Role))]
 ExecutionId = Annotated[str, Path(pattern=_ID)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+EventId = Annotated[str, Field(pattern=stream.ID)]
 LetterId = Annotated[str, Path(pattern=_ID)]
 ReviewId = Annotated[str, Path(pattern=_ID)]
 TaskId = Annotated[str, Path(pattern=TASK_ID)]
@@ -102,7 +104,7 @@ async def get_events(
     caller: Anyone,
     execution: ExecutionId,
     last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", pattern=stream.ID, description=openapi.LAST_EVENT_ID)
+        EventId | SkipJsonSchema[None], Header(alias="Last-Event-ID", description=openapi.LAST_EVENT_ID)
     ] = None,
 ) -> Response:
     """Answer with what happens as it happens (`text/event-stream`), from the beginning or after an event, to the end."""

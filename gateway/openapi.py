@@ -13,6 +13,7 @@ from pydantic import BaseModel, JsonValue
 
 from gateway.event_stream import MEDIA_TYPE as EVENT_STREAM
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
+from gateway.stream import ID as POSITION
 from gateway.wire import (
     DeadLetter,
     DeadLetterList,
@@ -291,15 +292,20 @@ SUBMIT: Final[_Responses] = {
     **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
 }
 EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}
-_EVENTS: Final = (
-    "id: 0.0.0.0\nevent: queued\ndata: {}\n\n"
-    'id: 1.1.0.0\nevent: started\ndata: {"attempt": 1, "lane": "container"}\n\n'
-    'id: 1.1.7.0\nevent: stdout\ndata: {"attempt": 1, "text": "2 rows\\n"}\n\n'
-)
+_EVENT: Final[_Object] = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": POSITION, "description": "What to come back with as `Last-Event-ID`."},
+        "event": {"type": "string", "enum": ["queued", "started", "stdout", "stderr", "result", "finished"]},
+        "data": {"type": "string", "contentMediaType": JSON, "description": "A JSON object on one line."},
+    },
+}
+_TOLD: Final[_Object] = {"id": "1.1.7.0", "event": "stdout", "data": '{"attempt": 1, "text": "2 rows\\n"}'}
 EVENTS: Final[_Responses] = {
     200: {
-        "description": "Events: queued, started, stdout, stderr, result, finished.",
-        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EVENTS}},
+        "description": "The events, one after the other, as they happen; the schema is that of one.",
+        "content": {EVENT_STREAM: {"schema": _EVENT, "example": _TOLD}},
     },
     204: {"description": "Everything was told: the last event was `finished`."},
     **_FOUND,
