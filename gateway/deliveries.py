@@ -60,7 +60,7 @@ class Deliveries:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        await _once(self._take_up)
+        await _until_done(self._take_up)
         if not self._targets:
             return
         self._store.on_commit = self._wake
@@ -83,7 +83,7 @@ class Deliveries:
 
     async def _serve(self, client: httpx.AsyncClient, target: Target) -> None:
         while True:
-            await _once(lambda: self._round(client, target))
+            await _until_done(lambda: self._round(client, target))
 
     async def _round(self, client: httpx.AsyncClient, target: Target) -> None:
         """Send what is due; where there is nothing, wait until there may be."""
@@ -91,7 +91,9 @@ class Deliveries:
         fresh.clear()
         due = await self._store.read(lambda reader: reader.letters_due(target.name, now(), _AT_ONCE))
         if due:
-            await asyncio.gather(*(self._deliver(client, target, letter) for letter in due))
+            sent = await asyncio.gather(*(self._deliver(client, target, one) for one in due), return_exceptions=True)
+            for error in filter(None, sent):
+                raise error
             return
         try:
             await asyncio.wait_for(fresh.wait(), _LOOK_SECONDS)
@@ -161,15 +163,16 @@ class Deliveries:
         return _shown(row)
 
 
-async def _once(work: Callable[[], Awaitable[None]]) -> None:
-    """Do something; where the store cannot be reached, wait a moment before the next time."""
-    try:
-        await work()
-    except Unavailable:
-        await asyncio.sleep(_STORE_RETRY_SECONDS)
-    except Exception:
-        log.exception("a delivery failed for a reason of ours")
-        await asyncio.sleep(_STORE_RETRY_SECONDS)
+async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something; where the store cannot be reached, again after a moment. What was sent may then be sent again."""
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            await asyncio.sleep(_STORE_RETRY_SECONDS)
+        except Exception:
+            log.exception("a delivery failed for a reason of ours")
+            await asyncio.sleep(_STORE_RETRY_SECONDS)
 
 
 def _client() -> httpx.AsyncClient:
