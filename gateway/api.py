@@ -16,7 +16,8 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Resp
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -70,6 +71,8 @@ Reviewer = Annotated[Caller, Depends(_having(Role.REVIEWER))]
 Anyone = Annotated[Caller, Depends(_having(*Role))]
 ExecutionId = Annotated[str, Path(pattern=_ID)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+EventId = Annotated[str, Field(pattern=stream.ID)]
+LetterId = Annotated[str, Path(pattern=_ID)]
 ReviewId = Annotated[str, Path(pattern=_ID)]
 TaskId = Annotated[str, Path(pattern=TASK_ID)]
 Wait = Annotated[int, Query(ge=0, le=60, description="Seconds to wait for an answer.")]
@@ -118,7 +121,7 @@ async def get_events(
     caller: Anyone,
     execution: ExecutionId,
     last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", pattern=stream.ID, description=openapi.LAST_EVENT_ID)
+        EventId | SkipJsonSchema[None], Header(alias="Last-Event-ID", description=openapi.LAST_EVENT_ID)
     ] = None,
 ) -> Response:
     """Answer with what happens as it happens (`text/event-stream`), from the beginning or after an event, to the end."""
@@ -183,6 +186,29 @@ async def rule_on_review(
 ) -> Response:
     """Decide. What changed since the review was read is a 412, what is decided already a 409."""
     return _json(await service.rule(caller, review, ruling))
+
+
+@router.get("/webhooks/dead-letters", responses=openapi.LETTERS, summary="List dead letters")
+async def list_dead_letters(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # an operator's key is what counts
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    after: Annotated[str | None, Query(pattern=_ID, description="`next` of the page before.")] = None,
+) -> Response:
+    """Answer with the letters to webhooks that nobody took, of all tenants, oldest first."""
+    return _json(await service.dead_letters(limit=limit, after=after))
+
+
+@router.post("/webhooks/dead-letters/{letter}/replay", responses=openapi.LETTER, summary="Send a dead letter again")
+async def replay_dead_letter(service: Port, caller: Operator, letter: LetterId) -> Response:  # noqa: ARG001  # as above
+    """Put it into the outbox again, with the same `webhook-id` and all its tries."""
+    return _json(await service.replay_letter(letter))
+
+
+@router.delete("/webhooks/dead-letters/{letter}", responses=openapi.LETTER, summary="Drop a dead letter")
+async def drop_dead_letter(service: Port, caller: Operator, letter: LetterId) -> Response:  # noqa: ARG001  # as above
+    """Forget it: nobody wants it any more."""
+    return _json(await service.drop_letter(letter))
 
 
 @router.get("/policy", responses=openapi.POLICY, summary="Read the policy")

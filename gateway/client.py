@@ -16,6 +16,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from gateway.following import Heard, heard
 from gateway.wire import (
+    DeadLetter,
+    DeadLetterList,
     ExecutionView,
     IsolationView,
     Problem,
@@ -166,6 +168,25 @@ class Client:
     def prune(self) -> RetentionView:
         """Delete now what is due, and wait a while for it."""
         return self._view(RetentionView, "POST", "/v1/retention/passes")
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """All letters to webhooks that nobody took, page by page."""
+        found: list[DeadLetter] = []
+        params = {"limit": "100"}
+        while True:
+            page = self._view(DeadLetterList, "GET", "/v1/webhooks/dead-letters", params=params)
+            found += page.letters
+            if page.next is None or not page.letters:
+                return found
+            params = {**params, "after": page.next}
+
+    def replay_letter(self, letter: str) -> DeadLetter:
+        """Try to deliver a dead letter again."""
+        return self._view(DeadLetter, "POST", f"/v1/webhooks/dead-letters/{quote(letter, safe='')}/replay")
+
+    def drop_letter(self, letter: str) -> DeadLetter:
+        """Forget a dead letter."""
+        return self._view(DeadLetter, "DELETE", f"/v1/webhooks/dead-letters/{quote(letter, safe='')}")
 
     def readiness(self) -> ReadyView:
         """What the gateway can do now, also where that is nothing."""

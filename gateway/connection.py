@@ -15,18 +15,20 @@ from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
 from gateway.events import Event, chain, decode, encode
 from gateway.lifecycle import Task, apply
+from gateway.notices import Subscription, notices
 from gateway.records import (
     ExecutionHead,
     Keeping,
     LoggedEvent,
     StoredExecution,
+    StoredLetter,
     StoredPosture,
     StoredReview,
     StoredSize,
     StoredTask,
 )
 from gateway.session import Session, Value
-from gateway.times import stamp
+from gateway.times import new_id, stamp
 
 _TASK = TypeAdapter(Task)
 
@@ -126,6 +128,22 @@ class Reader:
         """A posture by its digest."""
         return self._session.one(statements.POSTURE, StoredPosture, digest=digest)
 
+    def letter(self, letter: str) -> StoredLetter | None:
+        """A letter that is still in the outbox."""
+        return self._session.one(statements.LETTER, StoredLetter, id=letter)
+
+    def letters_due(self, webhook: str, at: datetime, limit: int) -> list[StoredLetter]:
+        """Letters to one webhook that are to be sent now, those first that have waited longest."""
+        return self._session.every(statements.LETTERS_DUE, StoredLetter, webhook=webhook, at=stamp(at), limit=limit)
+
+    def dead_letters(self, limit: int, after: str | None) -> list[StoredLetter]:
+        """Letters that nobody tries to deliver any more, oldest first, those after the id `after`."""
+        return self._session.every(statements.DEAD_LETTERS, StoredLetter, limit=limit, after=after or "")
+
+    def dead_letter_count(self) -> int:
+        """How many there are."""
+        return self._session.one(statements.DEAD_LETTER_COUNT, int) or 0
+
     def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""
         return self._session.every(statements.LOG, _logged, task=task)
@@ -134,11 +152,15 @@ class Reader:
 class Writer(Reader):
     """Finds and writes within one part of a transaction.
 
-    `changed` are the tasks that it changed, as it left them; `left` those that its connection changed, by id.
+    `changed` are the tasks that it changed, as it left them; `left` those that its connection changed, by id. Letters to
+    `subscriptions` are written with the events that they tell of, by whomever these are appended.
     """
 
-    def __init__(self, session: Session, left: dict[str, StoredTask]) -> None:
+    def __init__(
+        self, session: Session, left: dict[str, StoredTask], subscriptions: Sequence[Subscription] = ()
+    ) -> None:
         super().__init__(session)
+        self._subscriptions = subscriptions
         self.changed: list[StoredTask] = []
         self._left = left
 
@@ -173,6 +195,8 @@ class Writer(Reader):
         place: dict[str, Value] = {"this": stored.id, "seq_before": stored.task.seq}
         if self._session.change(statements.MOVE_TASK, {**place, **_projection(task, head)}) != 1:
             raise Unavailable("The task was changed by another gateway at the same moment.")
+        if self._subscriptions:
+            self._add_letters(stored.task, events, when)
         return self._leave(StoredTask(id=stored.id, head=head, task=task))
 
     def _leave(self, stored: StoredTask) -> StoredTask:
@@ -186,6 +210,34 @@ class Writer(Reader):
             some = rows[first : first + statements.MOST_EVENTS]
             values = {f"{name}{number}": value for number, row in enumerate(some) for name, value in row.items()}
             self._session.change(statements.ADD_EVENTS[len(some)], values)
+
+    def _add_letters(self, before: Task, events: Sequence[Event], when: str) -> None:
+        for notice in notices(before, events, when, self._subscriptions):
+            letter = StoredLetter(
+                id=new_id("msg"),
+                webhook=notice.webhook,
+                type=notice.kind.value,
+                body=notice.body,
+                state="waiting",
+                attempts=0,
+                written_at=when,
+                due_at=when,
+            )
+            self._session.change(statements.ADD_LETTER, letter.row())
+
+    def change_letter(self, letter: StoredLetter) -> None:
+        """Keep what became of a try."""
+        self._session.change(statements.CHANGE_LETTER, {**letter.row(), "this": letter.id})
+
+    def remove_letter(self, letter: str) -> None:
+        """Take a letter out of the outbox."""
+        self._session.change(statements.REMOVE_LETTER, {"id": letter})
+
+    def give_up_letters(self, known: Sequence[str], error: str) -> int:
+        """Make dead letters of those to other webhooks than these; count them."""
+        others = set(self._session.every(statements.LETTER_WEBHOOKS, str)) - set(known)
+        gone = {"state": "dead", "error": error}
+        return sum(self._session.change(statements.GIVE_UP_LETTERS, {**gone, "this": other}) for other in others)
 
     def add_execution(self, execution: StoredExecution) -> None:
         """Keep a submitted program, with its answer if it has one already."""

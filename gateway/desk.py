@@ -14,6 +14,7 @@ from typing import Literal
 from gateway.callers import Caller
 from gateway.conductor import Conductor
 from gateway.connection import Reader
+from gateway.deliveries import Deliveries
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Status, Submitted
 from gateway.expectations import Expectations
@@ -38,6 +39,8 @@ from gateway.times import new_id, now
 from gateway.views import execution_view
 from gateway.watching import Watching
 from gateway.wire import (
+    DeadLetter,
+    DeadLetterList,
     ExecutionView,
     IsolationView,
     PolicyView,
@@ -84,6 +87,7 @@ class Desk:
         expectations: Expectations,
         watching: Watching,
         pruner: Pruner,
+        deliveries: Deliveries,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -97,6 +101,7 @@ class Desk:
         self._expectations = expectations
         self._watching = watching
         self._pruner = pruner
+        self._deliveries = deliveries
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -311,6 +316,18 @@ class Desk:
     async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
         """See `service.Service.rule`."""
         return await self._reviews.rule(caller, review, ruling)
+
+    async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
+        """See `service.Service.dead_letters`."""
+        return await self._deliveries.dead_letters(limit, after)
+
+    async def replay_letter(self, letter: str) -> DeadLetter:
+        """See `service.Service.replay_letter`."""
+        return await self._deliveries.replay(letter)
+
+    async def drop_letter(self, letter: str) -> DeadLetter:
+        """See `service.Service.drop_letter`."""
+        return await self._deliveries.drop(letter)
 
     async def policy(self, caller: Caller) -> PolicyView:
         """See `service.Service.policy`."""

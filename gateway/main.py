@@ -21,6 +21,7 @@ from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.database import DatabaseError
+from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
@@ -45,6 +46,7 @@ from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
 from gateway.times import new_id
 from gateway.watching import Watching
+from gateway.webhooks import subscriptions, webhook_targets
 from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.engine import Engine, EngineError
@@ -81,6 +83,7 @@ class Gateway:
     expectations: Expectations
     watching: Watching
     pruner: Pruner
+    deliveries: Deliveries
     desk: Desk
 
     @asynccontextmanager
@@ -94,6 +97,7 @@ class Gateway:
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
+            asyncio.create_task(self.deliveries.run(), name="webhooks"),
         ]
         try:
             await self._reap()
@@ -149,7 +153,9 @@ def compose(settings: Settings) -> Gateway:
     policy = read_policy(settings.policy)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
-    store, changes, monty = Store(settings.database), Changes(), Monty()
+    chance = random.SystemRandom().random
+    store, changes, monty = Store(settings.database, subscriptions(policy)), Changes(), Monty()
+    deliveries = Deliveries(store, webhook_targets(policy), chance)
     default = policy.resolve(DEFAULT_PROFILE)
     container = ContainerDriver(
         instance=_instance(settings.data),
@@ -204,11 +210,13 @@ def compose(settings: Settings) -> Gateway:
             queue=queue,
             pruner=pruner,
             store=store,
+            deliveries=deliveries,
         ),
         limiter=limiter,
         expectations=expectations,
         watching=watching,
         pruner=pruner,
+        deliveries=deliveries,
     )
     return Gateway(
         settings=settings,
@@ -227,6 +235,7 @@ def compose(settings: Settings) -> Gateway:
         expectations=expectations,
         watching=watching,
         pruner=pruner,
+        deliveries=deliveries,
         desk=desk,
     )
 

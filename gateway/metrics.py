@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.bodies import Body
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.deliveries import Deliveries
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.queue import Queue
 from gateway.retention import Pruner
@@ -36,6 +37,7 @@ class Metrics(Collector):
         queue: Queue,
         pruner: Pruner,
         store: Store,
+        deliveries: Deliveries,
     ) -> None:
         self._policy = policy
         self._supply = supply
@@ -44,6 +46,7 @@ class Metrics(Collector):
         self._queue = queue
         self._pruner = pruner
         self._store = store
+        self._deliveries = deliveries
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -88,6 +91,11 @@ class Metrics(Collector):
         )
         reports = {"remembered": self._checker.remembered, "new": self._checker.judged}
         yield _counter("airlock_checks", "Programs checked, by where the report came from.", "source", reports)
+        tries = {"delivered": self._deliveries.delivered, "refused": self._deliveries.refused}
+        yield _counter("airlock_webhook_tries", "Tries to deliver a letter, by what came of them.", "outcome", tries)
+        yield GaugeMetricFamily(
+            "airlock_webhook_dead_letters", "Letters that nobody tries to deliver any more.", self._deliveries.dead
+        )
 
     def _troubles(self) -> Iterator[Metric]:
         conductor, queue = self._conductor, self._queue

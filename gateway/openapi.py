@@ -13,7 +13,10 @@ from pydantic import BaseModel, JsonValue
 
 from gateway.event_stream import MEDIA_TYPE as EVENT_STREAM
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
+from gateway.stream import ID as POSITION
 from gateway.wire import (
+    DeadLetter,
+    DeadLetterList,
     ExecutionView,
     IsolationView,
     PolicyView,
@@ -167,6 +170,28 @@ _POLICY: Final[_Object] = {
     "digest": _DIGEST,
     "document": {"limits": {"memory": {"default": 268435456, "max": 1073741824}}},
 }
+_LETTER: Final[_Object] = {
+    "id": "msg_019aa3f6d1048e2a5b7c9d0e1f2a3b4",
+    "webhook": "alerts",
+    "type": "review.opened",
+    "state": "dead",
+    "written_at": "2025-11-21T09:30:00.127Z",
+    "tried_at": "2025-11-22T10:41:09.530Z",
+    "attempts": 8,
+    "error": "HTTP 503",
+    "body": {
+        "type": "review.opened",
+        "timestamp": "2025-11-21T09:30:00.127000+00:00",
+        "data": {
+            "tenant": "acme",
+            "task": "invoices-42",
+            "review": _REVIEW,
+            "execution": _EXECUTION,
+            "reason": "budget_exhausted",
+            "href": f"/v1/reviews/{_REVIEW}",
+        },
+    },
+}
 _TRIAL: Final[_Object] = {"name": "network.tcp", "held": True, "detail": ""}
 _ISOLATION: Final[_Object] = {
     "held": False,
@@ -297,15 +322,20 @@ SUBMIT: Final[_Responses] = {
     **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
 }
 EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}
-_EVENTS: Final = (
-    "id: 0.0.0.0\nevent: queued\ndata: {}\n\n"
-    'id: 1.1.0.0\nevent: started\ndata: {"attempt": 1, "lane": "container"}\n\n'
-    'id: 1.1.7.0\nevent: stdout\ndata: {"attempt": 1, "text": "2 rows\\n"}\n\n'
-)
+_EVENT: Final[_Object] = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": POSITION, "description": "What to come back with as `Last-Event-ID`."},
+        "event": {"type": "string", "enum": ["queued", "started", "stdout", "stderr", "result", "finished"]},
+        "data": {"type": "string", "contentMediaType": JSON, "description": "A JSON object on one line."},
+    },
+}
+_TOLD: Final[_Object] = {"id": "1.1.7.0", "event": "stdout", "data": '{"attempt": 1, "text": "2 rows\\n"}'}
 EVENTS: Final[_Responses] = {
     200: {
-        "description": "Events: queued, started, stdout, stderr, result, finished.",
-        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EVENTS}},
+        "description": "The events, one after the other, as they happen; the schema is that of one.",
+        "content": {EVENT_STREAM: {"schema": _EVENT, "example": _TOLD}},
     },
     204: {"description": "Everything was told: the last event was `finished`."},
     **_FOUND,
@@ -332,6 +362,15 @@ RULING: Final[_Responses] = {
     **_BODY,
     **_problem(409, "review-decided", "The review is decided already."),
     **_problem(412, "stale-review", "The review changed since it was looked at: look again."),
+}
+LETTERS: Final[_Responses] = {
+    200: _answer(DeadLetterList, "A page of dead letters.", page={"letters": [_LETTER], "next": None}),
+    **_ALWAYS,
+}
+LETTER: Final[_Responses] = {
+    200: _answer(DeadLetter, "The letter.", waiting={**_LETTER, "state": "waiting", "attempts": 0}),
+    **_FOUND,
+    **_problem(409, "conflict", "The policy has no webhook 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
 ISOLATION: Final[_Responses] = {

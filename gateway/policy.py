@@ -27,6 +27,7 @@ from gateway.policy_shape import (
     Retention,
     Retries,
     TypeCheck,
+    Webhook,
 )
 from gateway.quantities import format_seconds, shown
 
@@ -47,6 +48,7 @@ __all__ = [
     "Retries",
     "TypeCheck",
     "Violation",
+    "Webhook",
     "closest",
     "limits_for",
     "raised_limits",
@@ -79,6 +81,7 @@ class Policy:
     ceilings: Ceilings
     profiles: Mapping[str, Profile]
     keys: tuple[Key, ...]
+    webhooks: tuple[Webhook, ...]
 
     def resolve(self, profile_name: str) -> Profile:
         """Return the profile of that name; KeyError when there is none. Every key's profile exists."""
@@ -100,6 +103,7 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
         flaws |= dict.fromkeys(_profile_flaws(profile, layers))
         profiles[profile_name] = profile
     flaws |= dict.fromkeys(_key_flaws(document.keys, entries))
+    flaws |= dict.fromkeys(_webhook_flaws(document.webhooks))
     if flaws:
         return tuple(flaws)
     return Policy(
@@ -108,6 +112,7 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
         ceilings=document.ceilings,
         profiles=MappingProxyType(profiles),
         keys=document.keys,
+        webhooks=document.webhooks,
     )
 
 
@@ -213,3 +218,17 @@ def _key_flaws(keys: tuple[Key, ...], profiles: Mapping[str, ProfileEntry]) -> I
         if key.profile not in profiles:
             message = f"{shown(key.profile)} is not a profile of this policy"
             yield Flaw(("keys", index, "profile"), message, closest(key.profile, profiles))
+
+
+def _webhook_flaws(webhooks: tuple[Webhook, ...]) -> Iterator[Flaw]:
+    named: dict[str, int] = {}
+    for index, webhook in enumerate(webhooks):
+        if named.setdefault(webhook.name, index) != index:
+            yield Flaw(("webhooks", index, "name"), f"{shown(webhook.name)} is the name of another webhook already")
+        if (webhook.secret_env is None) is (webhook.secret_file is None):
+            yield Flaw(
+                ("webhooks", index), "a webhook needs a secret: write secret_env or secret_file, and one of them"
+            )
+        if webhook.base > webhook.cap:
+            bounds = f"base {format_seconds(webhook.base)} is more than cap {format_seconds(webhook.cap)}"
+            yield Flaw(("webhooks", index, "base"), bounds)

@@ -22,8 +22,8 @@ MOST_BYTES: Final = 1 << 20
 """The largest policy file, in bytes."""
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_<-]{1,64}")
-_UNSHOWN: Final = "sha256"
-"""The key whose value is never repeated: who writes the API key itself there should not find it in a log."""
+_UNSHOWN: Final = frozenset({"sha256", "url"})
+"""The keys whose values are never repeated: who writes the API key itself there should not find it in a log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ def _problem(file: str, fault: Fault, *, value: str | None = None, suggestion: s
         line=fault.mark.line,
         column=fault.mark.column,
         path=_dotted(fault.path),
-        value=None if _UNSHOWN in fault.path else value,
+        value=value if _UNSHOWN.isdisjoint(fault.path) else None,
         message=fault.message,
         suggestion=suggestion,
     )

@@ -55,6 +55,12 @@ def _known(version: int) -> int:
     raise PydanticCustomError("version", "{problem}", {"problem": f"{shown(version)} is not a known version (write 1)"})
 
 
+def _something(kinds: frozenset[NoticeKind]) -> frozenset[NoticeKind]:
+    if not kinds:
+        raise PydanticCustomError("events", "a webhook needs at least one kind of event")
+    return kinds
+
+
 def _one_side(roles: frozenset[Role]) -> frozenset[Role]:
     if not roles:
         raise PydanticCustomError("roles", "a key needs at least one role")
@@ -83,6 +89,17 @@ _Package = Annotated[
     _matching(r"[A-Za-z0-9]([\w.-]{0,62}[A-Za-z0-9])?(==[\w.!+-]{1,64})?", "a package (write numpy or numpy==2.1.0)"),
 ]
 _Packages = Annotated[tuple[_Package, ...], AfterValidator(_sorted)]
+# A token may stand in an address, and in a path of a secret's nothing but the path: no message repeats the first.
+_Url = Annotated[
+    StrictStr,
+    _matching(
+        r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?",
+        "an address (write https://host/path, without a user and without #)",
+        secret=True,
+    ),
+]
+_Variable = Annotated[StrictStr, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")]
+_File = Annotated[StrictStr, _matching(r"/[^\0]{1,4095}", "the absolute path of a file")]
 _Modules = Annotated[tuple[_Module, ...], AfterValidator(_sorted)]
 
 
@@ -352,6 +369,33 @@ class Key(_Closed):
     roles: Annotated[frozenset[Role], AfterValidator(_one_side)]
 
 
+class NoticeKind(StrEnum):
+    """What webhooks can be told."""
+
+    EXECUTION_FINISHED = "execution.finished"
+    REVIEW_OPENED = "review.opened"
+    REVIEW_DECIDED = "review.decided"
+    TASK_CLOSED = "task.closed"
+
+
+class Webhook(_Closed):
+    """Where the operator wants to be told what. Either `secret_env` or `secret_file` names where the secret is.
+
+    `attempts` counts the first; `base` and `cap` bound the waits between them, `timeout` each of them (seconds).
+    """
+
+    name: Name
+    url: _Url
+    secret_env: _Variable | None = None
+    secret_file: _File | None = None
+    events: Annotated[frozenset[NoticeKind], AfterValidator(_something)] = frozenset(NoticeKind)
+    tenants: frozenset[Name] | None = None
+    attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = 8
+    base: Seconds = 5.0
+    cap: Seconds = 43200.0
+    timeout: Seconds = 10.0
+
+
 class PolicyDocument(_Closed):
     """The file as a whole, not yet resolved: each value is sound, together they may still contradict."""
 
@@ -362,6 +406,7 @@ class PolicyDocument(_Closed):
     defaults: ProfileBody = ProfileBody()
     profiles: dict[Name, ProfileEntry] = Field(default_factory=dict)
     keys: tuple[Key, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
 
 
 class Profile(ProfileBody):

@@ -133,7 +133,28 @@ class StoredReview:
         return {name: getattr(self, name) for name in REVIEW_COLUMNS}
 
 
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A letter to a webhook; `state` is `waiting` or `dead`, `tried_at` and `error` are of the latest try."""
+
+    id: str
+    webhook: str
+    type: str
+    body: str
+    state: str
+    attempts: int
+    written_at: str
+    due_at: str
+    tried_at: str | None = None
+    error: str | None = None
+
+    def row(self) -> dict[str, str | int | None]:
+        """The columns."""
+        return {name: getattr(self, name) for name in LETTER_COLUMNS}
+
+
 EXECUTION_COLUMNS = tuple(field.name for field in fields(StoredExecution))
 REVIEW_COLUMNS = tuple(field.name for field in fields(StoredReview))
 SIZE_COLUMNS = tuple(field.name for field in fields(StoredSize))
 POSTURE_COLUMNS = tuple(field.name for field in fields(StoredPosture))
+LETTER_COLUMNS = tuple(field.name for field in fields(StoredLetter))

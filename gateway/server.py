@@ -207,5 +207,7 @@ def configure_logging(settings: Settings) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nor asks for what no line shows
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     quiet = level if settings.log == "debug" else max(logging.WARNING, logging.getLevelName(level))
-    for name in ("uvicorn", "docker", "urllib3", "sqlalchemy", "alembic", "httpx"):
+    for name in ("uvicorn", "docker", "urllib3", "sqlalchemy", "alembic"):
         logging.getLogger(name).setLevel(quiet)
+    for name in ("httpx", "httpcore"):  # they tell addresses, and in a webhook's there may be a token
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))

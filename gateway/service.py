@@ -9,6 +9,8 @@ from gateway.callers import Caller
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.stream import Position
 from gateway.wire import (
+    DeadLetter,
+    DeadLetterList,
     ExecutionView,
     IsolationView,
     PolicyView,
@@ -82,6 +84,18 @@ class Service(Protocol):
 
     async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
         """Decide a review."""
+        ...
+
+    async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
+        """Letters to webhooks that nobody took, of all tenants, oldest first."""
+        ...
+
+    async def replay_letter(self, letter: str) -> DeadLetter:
+        """Try to deliver a dead letter again."""
+        ...
+
+    async def drop_letter(self, letter: str) -> DeadLetter:
+        """Forget a dead letter."""
         ...
 
     async def policy(self, caller: Caller) -> PolicyView:

@@ -19,8 +19,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _PREFIX = "AIRLOCK_"
 _KNOWN = ("LISTEN", "DATA", "POLICY", "DATABASE_URL", "LOG", "URL", "KEY")
-_OF_SCRIPTS = ("AIRLOCK_CACHE", "AIRLOCK_TEST_")
+_OF_SCRIPTS = ("AIRLOCK_CACHE", "AIRLOCK_TEST_", "AIRLOCK_SECRET_")  # and the policy's, who may call its secrets so
 _HIGHEST_PORT = 65535
+_LONGEST_SECRET = 4096
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # named to be told apart, not to be bound
 
 
@@ -130,6 +131,20 @@ def read(kind: type[_Kind]) -> _Kind:
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+def secret(variable: str | None, file: str | None) -> str:
+    """What stands in a variable or in a file that the policy names; raises `StartError`, which repeats nothing of it."""
+    if variable is not None:
+        value = os.environ.get(variable, "")  # noqa: TID251  # the one place
+        if not value:
+            raise StartError(f"The policy wants a secret in the variable {variable}, which is not set.")
+        return value
+    try:
+        with Path(file or "").open("rb") as opened:
+            return opened.read(_LONGEST_SECRET).decode("ascii", "replace")
+    except OSError as error:
+        raise StartError(f"The policy wants a secret in {file}: {error.strerror}.") from None
 
 
 def _unknown(names: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
+    Delete,
     Insert,
     Select,
     Table,
@@ -22,8 +23,8 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.records import EXECUTION_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
-from gateway.tables import events, executions, files, memory_sizes, policies, postures, results, reviews, tasks
+from gateway.records import EXECUTION_COLUMNS, LETTER_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
+from gateway.tables import events, executions, files, letters, memory_sizes, policies, postures, results, reviews, tasks
 
 _Query: TypeAlias = Select[tuple[object, ...]]
 
@@ -169,3 +170,26 @@ ADD_POLICY: Final[Insert] = insert(policies)
 POSTURE: Final = _whole(postures, POSTURE_COLUMNS).where(_is(postures.c.digest))
 ADD_POSTURE: Final[Insert] = insert(postures)
 TEST_POSTURE: Final = _changing(postures, "digest", "trials", "tested_at")
+
+_LETTER: Final = _whole(letters, LETTER_COLUMNS)
+LETTER: Final = _LETTER.where(_is(letters.c.id))
+LETTERS_DUE: Final = (
+    _LETTER.where(letters.c.state == "waiting", _is(letters.c.webhook), letters.c.due_at <= bindparam("at"))
+    .order_by(letters.c.due_at, letters.c.id)
+    .limit(bindparam("limit"))
+)
+LETTER_WEBHOOKS: Final[_Query] = select(letters.c.webhook).where(letters.c.state == "waiting").distinct()
+DEAD_LETTERS: Final = (
+    _LETTER.where(letters.c.state == "dead", letters.c.id > bindparam("after"))
+    .order_by(letters.c.id)
+    .limit(bindparam("limit"))
+)
+DEAD_LETTER_COUNT: Final = select(func.count()).select_from(letters).where(letters.c.state == "dead")
+ADD_LETTER: Final[Insert] = insert(letters)
+CHANGE_LETTER: Final = _changing(letters, "id", "state", "attempts", "due_at", "tried_at", "error")
+GIVE_UP_LETTERS: Final = (
+    update(letters)
+    .where(letters.c.state == "waiting", _is(letters.c.webhook, "this"))
+    .values(state=bindparam("state"), error=bindparam("error"))
+)
+REMOVE_LETTER: Final[Delete] = delete(letters).where(_is(letters.c.id))

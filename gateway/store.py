@@ -23,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from gateway.connection import Reader, Writer
 from gateway.database import Trouble, checkpoint, make_shrinkable, trouble_of, unavailable, unopened
 from gateway.errors import Unavailable
+from gateway.notices import Subscription
 from gateway.recent import Recent
 from gateway.records import StoredTask
 from gateway.session import Session
@@ -60,15 +61,18 @@ _Queue: TypeAlias = "queue.SimpleQueue[_Part[object] | None]"  # None is its end
 
 
 class Store:
-    """The database behind a queue of writes and a queue of reads."""
+    """The database behind a queue of writes and a queue of reads. `subscriptions` say who gets letters about what is written."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, subscriptions: Sequence[Subscription] = ()) -> None:
         self._engine = _engine(url)
         self._failures = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
         self._begin_writing = "BEGIN IMMEDIATE" if self._engine.dialect.name == "sqlite" else "BEGIN"
         self._writes: _Queue = queue.SimpleQueue()
         self._reads: _Queue = queue.SimpleQueue()
         self.recent = Recent()
+        self._subscriptions = tuple(subscriptions)
+        self.on_commit: Callable[[], None] | None = None
+        """Called after each commit, on the event loop; it must be quick."""
         self._writer: threading.Thread | None = None
         self._readers: list[threading.Thread] = []
         self._closing = False
@@ -170,6 +174,8 @@ class Store:
         for one in settled:
             self.recent.committed(one.changed)
         _settle(parts, settled)
+        if self.on_commit is not None:
+            self.on_commit()
 
     def _next_group(self) -> list[_Part[object]]:
         """All that waits, up to a group; nothing at the end."""
@@ -234,7 +240,7 @@ class Store:
             return _Settled()
         if len(self._left) > _LEFT:
             self._left.clear()
-        writer = Writer(session, self._left)
+        writer = Writer(session, self._left, self._subscriptions)
         result = part.work(writer)
         return _Settled(result, changed=writer.changed)
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0006"
+REVISION: Final = "0007"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -173,4 +173,22 @@ postures = Table(
     Column("document", Text, nullable=False),
     Column("trials", Text, nullable=True),
     Column("tested_at", String(32), nullable=True),
+)
+
+# The outbox: a letter to one webhook, written with the event that it tells of, gone when its receiver took it.
+letters = Table(
+    "letters",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("webhook", String(64), nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("written_at", String(32), nullable=False),
+    Column("due_at", String(32), nullable=False),
+    Column("tried_at", String(32), nullable=True),
+    Column("error", Text, nullable=True),
+    Index(None, "state", "webhook", "due_at", "id"),
+    Index(None, "state", "id"),
 )

@@ -19,6 +19,7 @@ from gateway.events import Status
 from gateway.quantities import format_keeping
 from gateway.wire import (
     BodyCounts,
+    DeadLetter,
     Error,
     ExecutionView,
     Finding,
@@ -165,6 +166,22 @@ _NEEDS: Final = {
     "reject": " -m 'why' [--not-final]",
     "answer": " --result JSON",
 }
+
+
+def show_letters(console: Console, letters: Iterable[DeadLetter]) -> None:
+    """Letters to webhooks."""
+    table = _table("letter", "state", "webhook", "tells of", "written", "tries", "why")
+    for letter in letters:
+        table.add_row(
+            _agents(letter.id),
+            _state(letter.state),
+            _agents(letter.webhook),
+            letter.type,
+            f"{letter.written_at:%F %T}",
+            str(letter.attempts),
+            _agents(letter.error or ""),
+        )
+    console.print(table)
 
 
 def show_readiness(console: Console, ready: ReadyView) -> None:

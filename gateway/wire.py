@@ -14,6 +14,7 @@ from gateway.breaker import BreakerState
 from gateway.causes import Cause
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState, Turn
+from gateway.policy_shape import NoticeKind
 from gateway.requests import Expect, Wire
 from sandbox.job import Lane
 from sandbox.outcome import Ending, LimitName
@@ -261,6 +262,27 @@ class ReviewList(Wire):
     """A page of the queue, oldest first; `next` is the cursor of the page after it."""
 
     reviews: list[ReviewSummary]
+    next: str | None = None
+
+
+class DeadLetter(Wire):
+    """A letter to a webhook that nobody tries to deliver any more, or that was put into the outbox again."""
+
+    id: str = Field(description="The `webhook-id` of every try, past and to come.")
+    webhook: str = Field(description="Its name in the policy.")
+    type: NoticeKind
+    state: Literal["dead", "waiting"]
+    written_at: datetime
+    tried_at: datetime | None = None
+    attempts: int
+    error: str | None = Field(default=None, description="Of the latest try.")
+    body: dict[str, JsonValue] = Field(description="What is sent.")
+
+
+class DeadLetterList(Wire):
+    """A page of dead letters, oldest first; `next` is the cursor of the page after it."""
+
+    letters: list[DeadLetter]
     next: str | None = None
 
 

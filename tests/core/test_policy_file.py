@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from gateway.policy_file import MOST_BYTES, PolicyError, Problem, parse_policy, read_policy
 
 SHA = "ab" * 32
+HOOK = "https://hooks.example/"
+HOOKED = f"{{name: a, url: '{HOOK}', secret_env: A}}"
 ONE_KEY = f"{{name: a, sha256: {SHA}, tenant: t, profile: default, roles: [agent]}}"
 
 
@@ -254,9 +256,33 @@ BROKEN = {
         "allow everything\n",
         "policy.yaml:1:1: 'allow everything' is not a map of keys and values",
     ),
+    "a webhook without a secret": (
+        f"version: 1\nwebhooks:\n  - {{name: a, url: '{HOOK}'}}\n",
+        "policy.yaml:3:5: webhooks[0]: a webhook needs a secret: write secret_env or secret_file, and one of them",
+    ),
+    "a webhook with two": (
+        f"version: 1\nwebhooks:\n  - {{name: a, url: '{HOOK}', secret_env: A, secret_file: /a}}\n",
+        "policy.yaml:3:5: webhooks[0]: a webhook needs a secret: write secret_env or secret_file, and one of them",
+    ),
+    "two webhooks of one name": (
+        f"version: 1\nwebhooks:\n  - {HOOKED}\n  - {HOOKED}\n",
+        "policy.yaml:4:12: webhooks[1].name: 'a' is the name of another webhook already",
+    ),
+    "a webhook whose first wait is the longest": (
+        f"version: 1\nwebhooks:\n  - {HOOKED[:-1]}, base: 2h, cap: 1h}}\n",
+        "policy.yaml:3:67: webhooks[0].base: base 2h is more than cap 1h",
+    ),
+    "a webhook with a user in its address": (
+        "version: 1\nwebhooks:\n  - {name: a, secret_env: A, url: 'https://user:hunter2@hooks.example/'}\n",
+        "policy.yaml:3:35: webhooks[0].url: this is not an address (write https://host/path, without a user and without #)",
+    ),
+    "a webhook that wants nothing": (
+        f"version: 1\nwebhooks:\n  - {HOOKED[:-1]}, events: []}}\n",
+        "policy.yaml:3:69: webhooks[0].events: a webhook needs at least one kind of event",
+    ),
     "escape codes in a key": (
         'version: 1\n"\\e[2J": 1\n',
-        r"policy.yaml:2:1: '\x1b[2J': unknown key (known here: version, name, engine, ceilings, defaults, profiles, keys)",
+        r"policy.yaml:2:1: '\x1b[2J': unknown key (known here: version, name, engine, ceilings, defaults, profiles, keys, webhooks)",
     ),
 }
 

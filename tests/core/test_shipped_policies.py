@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from gateway.policy import Policy, PolicyDocument, resolve
 from gateway.policy_file import parse_policy, read_policy
-from gateway.policy_shape import Key, ProfileBody, ProfileEntry
+from gateway.policy_shape import Key, ProfileBody, ProfileEntry, Webhook
 
 FOLDER = Path(__file__).parents[2] / "policies"
 SHIPPED = sorted(FOLDER.glob("*.yaml"))
@@ -48,7 +48,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if models in ([ProfileBody], [ProfileEntry]):
             continue
         if models:
-            yield from leaves(models[0], f"{prefix}{name}{'[]' if models == [Key] else ''}.")
+            yield from leaves(models[0], f"{prefix}{name}{'[]' if models in ([Key], [Webhook]) else ''}.")
         else:
             yield f"{prefix}{name}"
 

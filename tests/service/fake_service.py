@@ -27,11 +27,14 @@ from gateway.errors import (
 )
 from gateway.events import EscalationReason, RulingKind, Status
 from gateway.lifecycle import TaskState
+from gateway.policy_shape import NoticeKind
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire import (
     BodyCounts,
     Budget,
+    DeadLetter,
+    DeadLetterList,
     ExecutionSummary,
     ExecutionView,
     FileOut,
@@ -90,6 +93,7 @@ class FakeService:
         self.fresh: list[bool] = []
         self.proofs = 0
         self.passes = 0
+        self.letters = {f"msg_000{number}": _letter(f"msg_000{number}") for number in range(3)}
 
     async def submit(
         self,
@@ -236,6 +240,21 @@ class FakeService:
         self.closed.add(task_id)
         return await self.task(caller, task_id, wait_seconds=0)
 
+    async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
+        found = [one for name, one in self.letters.items() if one.state == "dead" and name > (after or "")]
+        return DeadLetterList(letters=found[:limit], next=found[limit - 1].id if len(found) > limit else None)
+
+    async def replay_letter(self, letter: str) -> DeadLetter:
+        if letter not in self.letters:
+            raise NotFound
+        self.letters[letter] = self.letters[letter].model_copy(update={"state": "waiting", "attempts": 0})
+        return self.letters[letter]
+
+    async def drop_letter(self, letter: str) -> DeadLetter:
+        if letter not in self.letters:
+            raise NotFound
+        return self.letters.pop(letter)
+
     async def reviews(
         self,
         caller: Caller,
@@ -375,6 +394,19 @@ class FakeService:
             ),
             review=review.id if review else None,
         )
+
+
+def _letter(name: str) -> DeadLetter:
+    return DeadLetter(
+        id=name,
+        webhook="alerts",
+        type=NoticeKind.TASK_CLOSED,
+        state="dead",
+        written_at=_AT,
+        attempts=8,
+        error="HTTP 503\x1b[31m",
+        body={"type": "task.closed"},
+    )
 
 
 def _file(execution: str, path: str, content: bytes) -> FileOut:

@@ -6,9 +6,11 @@ Data that the document forbids is refused, and so is a request without its key.
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Self, TypeAlias
@@ -34,10 +36,14 @@ SMALL: Final = (
     "{time: {default: 1s, max: 1s}, memory: {default: 64Mi, max: 64Mi}, disk: {default: 1Mi, max: 1Mi},"
     " output: {default: 4Ki, max: 4Ki}}"
 )
-POLICY: Final = f"version: 1\ndefaults: {{budget: {{failures_in_a_row: 1}}, limits: {SMALL}}}\nkeys:\n" + "".join(
-    f"  - {{name: {name}, sha256: {hashlib.sha256(f'key-of-{name}'.encode()).hexdigest()},"
-    f" tenant: t, profile: default, roles: [{role}]}}\n"
-    for name, role in ROLES.items()
+WEBHOOK: Final = "{name: nobody, url: 'http://127.0.0.1:1/', secret_env: AIRLOCK_SECRET_NOBODY, attempts: 1}"
+POLICY: Final = (
+    f"version: 1\nwebhooks: [{WEBHOOK}]\ndefaults: {{budget: {{failures_in_a_row: 1}}, limits: {SMALL}}}\nkeys:\n"
+    + "".join(
+        f"  - {{name: {name}, sha256: {hashlib.sha256(f'key-of-{name}'.encode()).hexdigest()},"
+        f" tenant: t, profile: default, roles: [{role}]}}\n"
+        for name, role in ROLES.items()
+    )
 )
 OPERATIONS: Final = (
     "POST /v1/executions",
@@ -50,6 +56,9 @@ OPERATIONS: Final = (
     "GET /v1/reviews",
     "GET /v1/reviews/{review}",
     "POST /v1/reviews/{review}/rulings",
+    "GET /v1/webhooks/dead-letters",
+    "POST /v1/webhooks/dead-letters/{letter}/replay",
+    "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
@@ -78,7 +87,8 @@ NOTHING_TO_FORBID: Final = {
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data = tmp_path_factory.mktemp("any-request")
     (data / "policy.yaml").write_text(POLICY)
-    running = Server(data, data / "policy.yaml").start()
+    secret = "whsec_" + base64.b64encode(bytes(24)).decode()
+    running = Server(data, data / "policy.yaml", {"AIRLOCK_SECRET_NOBODY": secret}).start()
     yield running
     running.stop()
 
@@ -131,7 +141,7 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
 
 
 def _who(label: str) -> str:
-    if "proofs" in label or "metrics" in label or "retention" in label:
+    if any(part in label for part in ("proofs", "metrics", "retention", "webhooks")):
         return "olga"
     return "ann" if "/v1/reviews" in label else "ada"
 
@@ -141,6 +151,7 @@ class Known:
 
     def __init__(self, server: Server) -> None:
         self._agent, self._reviewer = server.client("key-of-ada"), server.client("key-of-ann")
+        self._operator = server.client("key-of-olga")
         self._numbers = itertools.count()
         self._cases = itertools.count()
 
@@ -150,6 +161,7 @@ class Known:
     def __exit__(self, *_: object) -> None:
         self._agent.close()
         self._reviewer.close()
+        self._operator.close()
 
     def put_into(self, case: Case) -> None:
         """Name what exists in every second request, and in each of those that are wrong elsewhere."""
@@ -157,6 +169,9 @@ class Known:
         if not path or meta is None or meta.is_negative_at(ParameterLocation.PATH):
             return
         if meta.generation.mode.is_positive and next(self._cases) % 2:
+            return
+        if "letter" in path:
+            path["letter"] = self._letter()
             return
         things = self._file() if {"path", "digest"} & set(path) else self._things()
         path.update({name: value for name, value in things.items() if name in path})
@@ -169,6 +184,14 @@ class Known:
         name = f"known-{next(self._numbers)}-{id(self)}"
         made = self._agent.post("/v1/executions", json={"code": "def broken(:", "task_id": name}).json()
         return {"execution": made["id"], "task_id": name, "review": made["task"]["review"]}
+
+    def _letter(self) -> str:
+        """A dead letter: there is one for each execution, soon after its answer."""
+        self._things()
+        while not (letters := self._operator.get("/v1/webhooks/dead-letters").json()["letters"]):
+            time.sleep(0.05)
+        letter: str = letters[0]["id"]
+        return letter
 
     @functools.cache  # noqa: B019  # as long as the test lives
     def _file(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ from gateway.requests import Expect
 from gateway.server import server_config
 from gateway.settings import Address, Settings
 from tests.service.fake_service import FakeService
-from tests.service.keys import AGENT, KEYED, KEYLESS, LIMITER, REVIEWER
+from tests.service.keys import AGENT, KEYED, KEYLESS, LIMITER, OPERATOR, REVIEWER
 
 ROOT = Path(__file__).parents[2]
 AIRLOCK = [sys.executable, "-c", "from gateway.cli import app; app()"]
@@ -398,6 +398,22 @@ def test_on_this_machine_the_reviewers_key_is_found(gateway: Gateway) -> None:
     path.chmod(0o644)
     refused = gateway.run("reviews", key=None)
     assert (refused.returncode, "0600" in refused.stderr) == (1, True)
+
+
+def test_dead_letters_are_listed_replayed_and_dropped(gateway: Gateway) -> None:
+    listed = gateway.run("webhooks", "list", key=OPERATOR)
+    assert listed.returncode == 0, listed.stderr
+    assert all(f"msg_000{number}" in listed.stdout for number in range(3))
+    assert "HTTP 503<U+001B>[31m" in "".join(listed.stdout.split("\n"))
+    replayed = gateway.run("webhooks", "replay", "msg_0001", key=OPERATOR)
+    assert "waiting" in replayed.stdout
+    assert gateway.run("webhooks", "drop", "msg_0000", key=OPERATOR).returncode == 0
+    left = gateway.run("webhooks", "list", "--json", key=OPERATOR).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in left] == ["msg_0002"]
+    assert gateway.run("webhooks", "replay", "--all", key=OPERATOR).returncode == 0
+    assert gateway.run("webhooks", "list", "--json", key=OPERATOR).stdout == ""
+    assert gateway.run("webhooks", "replay", key=OPERATOR).returncode == 2
+    assert "role operator" in gateway.run("webhooks", "list").stderr
 
 
 def test_a_policy_file_is_checked(gateway: Gateway) -> None:
