@@ -320,7 +320,7 @@ def backup(
     database: Annotated[str | None, typer.Option(metavar="URL", help="Other than the gateway's own.")] = None,
 ) -> None:
     """Copy the gateway's database while it is at work or not. The copy is as private as the original."""
-    from gateway.database import DatabaseError, back_up  # noqa: PLC0415  # a client needs none of it
+    from gateway.database import DatabaseError, back_up  # a client needs none of it
 
     try:
         back_up(database or read(Settings).database, file)

@@ -6,12 +6,12 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway import output, terminal
-from gateway.client import Client
+if TYPE_CHECKING:
+    from gateway.client import Client
 
 
 def webhooks_app(gateway: Callable[[], AbstractContextManager[Client]]) -> typer.Typer:
@@ -23,6 +23,8 @@ def webhooks_app(gateway: Callable[[], AbstractContextManager[Client]]) -> typer
         *, as_json: Annotated[bool, typer.Option("--json", help="Print them whole, one a line.")] = False
     ) -> None:
         """List the dead letters, oldest first."""
+        from gateway import output, terminal
+
         with gateway() as client:
             letters = client.dead_letters()
         if as_json:
@@ -40,6 +42,8 @@ def webhooks_app(gateway: Callable[[], AbstractContextManager[Client]]) -> typer
         """Try to deliver dead letters again."""
         if bool(letters) is everything:
             raise typer.BadParameter("name letters, or take --all")
+        from gateway import output, terminal
+
         with gateway() as client:
             chosen = letters or [letter.id for letter in client.dead_letters()]
             terminal.show_letters(output.console(sys.stdout), [client.replay_letter(letter) for letter in chosen])
