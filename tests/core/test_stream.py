@@ -125,6 +125,12 @@ def test_another_attempt_begins_anew() -> None:
     assert texts(back)[0] == "one and a half"
 
 
+def test_an_answer_from_the_record_had_no_attempt_whoevers_record_it_was() -> None:
+    told_ = end(Teller(BEGINNING), view("known").model_copy(update={"source": "record"}))
+    assert [event.name for event in told_] == ["queued", "stdout", "result", "finished"]
+    assert told_[-1].data["attempt"] == 0
+
+
 def test_what_a_cancelled_program_had_written_is_not_taken_back_twice() -> None:
     rest = end(Teller(Position(1, 1, 500, 20)), view("", status=Status.CANCELLED))
     assert [(event.name, event.id) for event in rest] == [("result", "1.2.500.20"), ("finished", "1.3.500.20")]
