@@ -37,7 +37,7 @@ BIT: Final[Mapping[Body, int]] = MappingProxyType({body: 1 << number for number,
 _OUTPUT: Final = {"stdout", "stderr", "result", "result_form", "error", "findings"}
 _CONTENT: Final = frozenset({"content", "encoding"})
 _DECODER: Final = json.JSONDecoder()
-_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_CANONICAL: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)

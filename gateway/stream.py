@@ -122,7 +122,7 @@ class Teller:
     def answered(self, view: ExecutionView, result: str) -> Iterator[bytes]:
         """The rest of what was answered, up to its end; `result` is that of the view, as JSON."""
         yield from self.queued()
-        attempts = [] if view.repeats is not None else view.attempts
+        attempts = [] if view.source == "record" else view.attempts  # of another execution
         for attempt in attempts:
             yield from self._started(attempt)
         last = len(attempts)

@@ -60,6 +60,7 @@ def task_info(task: Task, rules: Rules) -> TaskInfo:
             grants=Left(left=max(0, rules.grants - task.grants), limit=rules.grants),
         ),
         review=task.review.id if task.review else None,
+        newest=task.latest,
         closed_reason=task.closed_reason,
         message=task.message or None,
     )

@@ -65,6 +65,9 @@ class TaskInfo(Wire):
     turn: Turn
     budget: Budget
     review: str | None = Field(default=None, description="The open review's id.")
+    newest: str | None = Field(
+        default=None, description="The task's newest execution: a reviewer's, after a ruling that ran one."
+    )
     closed_reason: str | None = None
     message: str | None = Field(default=None, description="What a reviewer last said.")
 

@@ -72,7 +72,7 @@ def end(teller: Teller, answer: ExecutionView) -> list[Told]:
     return list(told(pieces))
 
 
-@settings(deadline=None)
+@settings(deadline=None)  # a busy machine's time says nothing
 @given(WRITES, st.binary(max_size=8), st.sampled_from([0, 7]), st.data())
 def test_wherever_a_listener_comes_back_it_hears_exactly_the_rest(
     writes: list[tuple[str, bytes]], tail: bytes, gap_bytes: int, data: st.DataObject
@@ -124,6 +124,12 @@ def test_another_attempt_begins_anew() -> None:
     back = end(Teller(position_of("1.1.3.0") or BEGINNING), view("one and a half", attempts=2))
     assert [event.name for event in back] == ["started", "stdout", "result", "finished"]
     assert texts(back)[0] == "one and a half"
+
+
+def test_an_answer_from_the_record_had_no_attempt_whoevers_record_it_was() -> None:
+    told_ = end(Teller(BEGINNING), view("known").model_copy(update={"source": "record"}))
+    assert [event.name for event in told_] == ["queued", "stdout", "result", "finished"]
+    assert told_[-1].data["attempt"] == 0
 
 
 def test_what_a_cancelled_program_had_written_is_not_taken_back_twice() -> None:
