@@ -10,7 +10,9 @@ import httpx
 import pytest
 from pydantic import JsonValue
 
-from gateway.bodies import without_output
+from gateway.bodies import sealed, without_output
+from gateway.wire import Answer
+from sandbox.job import Lane
 from tests.conftest import Server
 from tests.service.gateways import policy
 
@@ -158,7 +160,7 @@ def test_a_result_whose_record_is_gone_is_run_again_and_known_again(make_server:
     server = make_server(rules("tenant"))
     with server.client("key-of-ada") as ada:
         first = run(ada, ASKED)
-        pruned = without_output('{"lane": "monty", "stdout": "x\\n", "exit_code": 0}')
+        pruned = without_output(sealed(Answer(lane=Lane.MONTY, stdout="x", exit_code=0)).text)
         for how in (
             "UPDATE executions SET answer = NULL WHERE id = ?",
             "UPDATE results SET execution = 'gone' WHERE execution = ?",
