@@ -82,9 +82,9 @@ class Reader:
         """Every execution without an answer, oldest first."""
         return self._session.every(statements.UNANSWERED, StoredExecution)
 
-    def memory_sizes(self, limit: int) -> list[StoredSize]:
-        """What programs were found to need, newest first."""
-        return self._session.every(statements.SIZES, StoredSize, limit=limit)
+    def memory_sizes(self, since: datetime, limit: int) -> list[StoredSize]:
+        """What programs were found to need since then, newest first."""
+        return self._session.every(statements.SIZES, StoredSize, since=stamp(since), limit=limit)
 
     def keeping(self, profile: str, upto: Mapping[int, str], after: tuple[str, str], limit: int) -> list[Keeping]:
         """Answered executions of which a body is due, oldest answer first, those after `after` (its time, its id).
@@ -258,6 +258,10 @@ class Writer(Reader):
         if not self._session.change(statements.CHANGE_SIZE, {**found, **whose}):
             row: dict[str, Value] = {"tenant": size.tenant, "imports": size.imports, **found}
             self._session.change(statements.ADD_SIZE, row)
+
+    def forget_sizes(self, before: datetime) -> None:
+        """Delete what was found too long ago to be believed."""
+        self._session.change(statements.DELETE_SIZES, {"since": stamp(before)})
 
     def keep_result(self, key: str, execution: str) -> None:
         """From now on this execution's record answers all of its kind."""

@@ -20,6 +20,7 @@ from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.connection import Reader
 from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
 from gateway.desk import Desk
@@ -33,18 +34,19 @@ from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
+from gateway.records import StoredSize
 from gateway.recovery import recover
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
 from gateway.settings import Settings, StartError
+from gateway.sizes import BELIEVED, Sizes
 from gateway.sizes import MOST as MOST_SIZES
-from gateway.sizes import Sizes
 from gateway.source import ignore_warnings
 from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
-from gateway.times import new_id
+from gateway.times import new_id, now
 from gateway.watching import Watching
 from gateway.webhooks import subscriptions, webhook_targets
 from sandbox.container import ContainerDriver
@@ -101,7 +103,7 @@ class Gateway:
         ]
         try:
             await self._reap()
-            self.sizes.load(reversed(await self.store.read(lambda reader: reader.memory_sizes(MOST_SIZES))))
+            self.sizes.load(reversed(await self.store.read(_memory_sizes)))
             await recover(self.store, self.conductor, self.policy)
             yield
         finally:
@@ -134,6 +136,10 @@ class Gateway:
 def _kept_words(profile: Profile) -> str:
     """How long what is kept, for the log of a start."""
     return ", ".join(f"{body} {format_keeping(seconds)}" for body, seconds in profile.retention)
+
+
+def _memory_sizes(reader: Reader) -> list[StoredSize]:
+    return reader.memory_sizes(now() - BELIEVED, MOST_SIZES)
 
 
 async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:

@@ -120,7 +120,7 @@ class Engine(_Closed):
     spares: Annotated[int, Field(strict=True, ge=0, le=100)] = 2
     memory: Size | None = None
     queue: Count = 1000
-    queue_age: Seconds = 300.0
+    queue_age: Seconds = 60.0
     retry_share: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.2
 
 

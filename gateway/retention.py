@@ -19,6 +19,7 @@ from gateway.connection import Reader, Writer
 from gateway.policy import Policy, Retention
 from gateway.records import Keeping, StoredExecution
 from gateway.rules import profile_named
+from gateway.sizes import BELIEVED
 from gateway.store import Store
 from gateway.times import now, stamp
 from gateway.wire import BodyCounts, RetentionRules, RetentionView
@@ -104,6 +105,7 @@ class Pruner:
             self.freed_bytes += done.freed
             deleted += done.rows.total()
             await asyncio.sleep(_REST * (time.monotonic() - began))
+        await self._store.write(lambda writer: writer.forget_sizes(self._clock() - BELIEVED))
         await self._give_back(deleted)
         self.ended_at = self._clock()
         return deleted

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 
 from gateway.records import StoredSize
 
 MOST: Final = 10_000  # of them, some hundred bytes each
+BELIEVED: Final = timedelta(days=90)  # since a program was last found to need that much
 
 
 class Sizes:

@@ -91,7 +91,13 @@ RELEASE_KEY: Final = (
     .values(idempotency_key=None, kept=executions.c.kept.bitwise_and(bindparam("bits")))
 )
 
-SIZES: Final = _whole(memory_sizes, SIZE_COLUMNS).order_by(memory_sizes.c.found_at.desc()).limit(bindparam("limit"))
+SIZES: Final = (
+    _whole(memory_sizes, SIZE_COLUMNS)
+    .where(memory_sizes.c.found_at >= bindparam("since"))
+    .order_by(memory_sizes.c.found_at.desc())
+    .limit(bindparam("limit"))
+)
+DELETE_SIZES: Final = delete(memory_sizes).where(memory_sizes.c.found_at < bindparam("since"))
 ADD_SIZE: Final[Insert] = insert(memory_sizes)
 CHANGE_SIZE: Final = (
     update(memory_sizes)

@@ -99,17 +99,19 @@ async def call(address: EngineAddress, method: str, path: str, document: bytes =
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    status = int(first.split(" ")[1]) if first.count(" ") else 0
+    kind, status, *_ = (*first.split(" "), "")
+    if not kind.startswith("HTTP/1."):
+        raise CallError(f"the engine does not speak HTTP: {first[:80]!r}")
     headers = {
         name.strip().lower(): value.strip().lower() for name, _, value in (line.partition(":") for line in lines)
     }
     wait = _seconds(headers.get("retry-after", ""))
     if headers.get("transfer-encoding") == "chunked":
-        return Answer(status, await _chunks(reader), wait)
+        return Answer(int(status), await _chunks(reader), wait)
     length = int(headers.get("content-length", "0"))
     if length > _ANSWER_BYTES:
         raise CallError("the engine said more than it was asked")
-    return Answer(status, await reader.readexactly(length), wait)
+    return Answer(int(status), await reader.readexactly(length), wait)
 
 
 def _seconds(said: str) -> float | None:

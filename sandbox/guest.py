@@ -186,6 +186,16 @@ def need(part: str) -> None:
         exec(compile(text, part, "exec", dont_inherit=True), globals())
 
 
+def library(name: str) -> ModuleType:
+    """Import from the library, also where files of the program's have such names: it did not ask for this."""
+    path = sys.path
+    sys.path = [one for one in path if one != HOME]
+    try:
+        return __import__(name)
+    finally:
+        sys.path = path
+
+
 def as_json(record: Mapping[str, str | float | list[int] | None]) -> bytes:
     """A flat record as JSON."""
     return ("{" + ", ".join([f'"{name}": {_word(value)}' for name, value in record.items()]) + "}").encode()

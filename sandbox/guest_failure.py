@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from sandbox.guest import MESSAGE_CHARACTERS, SOURCE, TRACEBACK_CHARACTERS, cut, errno_of, type_name
+from sandbox.guest import MESSAGE_CHARACTERS, SOURCE, TRACEBACK_CHARACTERS, cut, errno_of, library, type_name
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,9 +39,8 @@ def error_record(error: BaseException, trace: TracebackType | None) -> dict[str,
 def _rendered(error: BaseException, trace: TracebackType | None) -> str:
     """What CPython would print; only the places, if a program that failed left nothing to import that with."""
     try:
-        import traceback  # noqa: PLC0415 - it and all that it needs, only for programs that fail
-
-        return "".join(traceback.format_exception(type(error), error, trace))
+        shown: list[str] = library("traceback").format_exception(type(error), error, trace)
+        return "".join(shown)
     except BaseException:  # noqa: BLE001 - the exception's methods are the program's, and its modules may be
         lines = ["Traceback (most recent call last):\n"]
     while trace is not None and len(lines) < MOST_PLACES:
@@ -55,9 +54,7 @@ def call_hook(error: BaseException, trace: TracebackType | None) -> None:
     """Call `sys.excepthook` and survive what it does, as the interpreter would."""
     hook = getattr(sys, "excepthook", sys.__excepthook__)
     if hook is sys.__excepthook__ and sys.version_info < (3, 13):
-        import traceback  # noqa: PLC0415 - as above
-
-        hook = traceback.print_exception  # the one in C reads the source from the file system
+        hook = library("traceback").print_exception  # the one in C reads the source from the file system
     try:
         hook(type(error), error, trace)
     except SystemExit:
@@ -66,9 +63,8 @@ def call_hook(error: BaseException, trace: TracebackType | None) -> None:
         if failure.__traceback__ is not None:
             failure.__traceback__ = failure.__traceback__.tb_next
         failure.__context__ = None
-        import traceback  # noqa: PLC0415 - as above
-
+        show = library("traceback").print_exception
         sys.stderr.write("Error in sys.excepthook:\n")
-        traceback.print_exception(type(failure), failure, failure.__traceback__)
+        show(type(failure), failure, failure.__traceback__)
         sys.stderr.write("\nOriginal exception was:\n")
-        traceback.print_exception(type(error), error, trace)
+        show(type(error), error, trace)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox.guest import RESULT_DEPTH, cut, quoted, type_name
+from sandbox.guest import RESULT_DEPTH, cut, library, quoted, type_name
 
 if TYPE_CHECKING:
+    from reprlib import Repr
     from typing import Literal
 
 
@@ -108,9 +109,7 @@ def _repr(value: object, *, brief: bool) -> str:
     """The value's repr; with `brief`, of a builtin container only its beginning."""
     try:
         if brief:
-            import reprlib  # noqa: PLC0415 - rarely needed, and start-up time is every box's
-
-            short = reprlib.Repr()
+            short: Repr = library("reprlib").Repr()
             short.maxlist = short.maxtuple = short.maxdict = short.maxstring = short.maxother = short.maxlong = 1_000
             return short.repr(value)
         return repr(value)

@@ -356,6 +356,8 @@ class FakeService:
                     for lane, can in available.items()
                 },
                 "live_executions": 0,
+                "breaker": "closed",
+                "queued": 0,
                 "open_reviews": len([review for review in self.opened.values() if review.state == "open"]),
                 "policy": "0" * 64,
                 "version": "0",

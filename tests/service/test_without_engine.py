@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Server
 
-POLICY = "version: 1\ndefaults: {retries: {base: 10ms, cap: 20ms}}\n"
+POLICY = "version: 1\nengine: {queue_age: 2s}\ndefaults: {retries: {base: 10ms, cap: 20ms}}\n"
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def test_what_needs_a_container_is_the_platforms_fault_and_free(lonely: Server) 
         assert (refused.status_code, problem["retryable"]) == (503, True)
         assert int(refused.headers["Retry-After"]) > 0
         execution = problem["execution"]
-        assert (execution["status"], len(execution["attempts"])) == ("platform_error", 3)
+        assert (execution["status"], execution["cause"]) == ("platform_error", "queue_too_long")
+        assert [one["cause"] for one in execution["attempts"]] == ["engine_lost"], "then it waited for the engine"
         assert execution["next_actions"] == ["resubmit_unchanged"]
         assert execution["task"]["budget"]["failures_total"]["left"] == 12
