@@ -16,7 +16,7 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Resp
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -77,6 +77,8 @@ ReviewId = Annotated[str, Path(pattern=_ID)]
 TaskId = Annotated[str, Path(pattern=TASK_ID)]
 Wait = Annotated[int, Query(ge=0, le=60, description="Seconds to wait for an answer.")]
 
+Lines = Annotated[list[str], WithJsonSchema({"type": "string"})]  # whatever a header says, once or more often
+
 _KEYED: Final = [Depends(HTTPBearer(auto_error=False, description=openapi.KEYS))]
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, dependencies=_KEYED)
 
@@ -89,8 +91,8 @@ async def submit_execution(  # noqa: PLR0913, PLR0917  # the parts of a request
     idempotency_key: Annotated[
         str | None, Header(alias="Idempotency-Key", min_length=1, max_length=LONGEST_KEY, pattern=KEY)
     ] = None,
-    prefer_: Annotated[list[str] | None, Header(alias="Prefer", description=openapi.PREFER)] = None,
-    cache_control: Annotated[list[str] | None, Header(alias="Cache-Control", description=openapi.CACHE)] = None,
+    prefer_: Annotated[Lines | None, Header(alias="Prefer", description=openapi.PREFER)] = None,
+    cache_control: Annotated[Lines | None, Header(alias="Cache-Control", description=openapi.CACHE)] = None,
 ) -> Response:
     """Check a program, run it, and answer with what came of it.
 

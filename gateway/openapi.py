@@ -231,6 +231,8 @@ _READY: Final[_Object] = {
         "container": {"available": False, "detail": "no container engine answers", "python": None},
     },
     "live_executions": 0,
+    "breaker": "closed",
+    "queued": 0,
     "open_reviews": 1,
     "policy": _DIGEST,
     "version": "0.1.0",

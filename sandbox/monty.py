@@ -101,6 +101,8 @@ class Monty:
         self._pool: AsyncMonty | None = None
         self._checking = asyncio.Lock()
         self._checker: _WarmChecker | None = None
+        self.turns = asyncio.Semaphore(self._workers)
+        """Who runs waits here, first come, first served: a wait for the pool ends in a container, which costs far more."""
 
     async def pool(self) -> AsyncMonty:
         """The running pool. The worker's program is the installed one, never one that is found on the PATH."""
@@ -238,7 +240,10 @@ class MontyDriver:
         limits = _limits(job.limits.wall_seconds, min(job.limits.memory_bytes, _MEMORY_BYTES))
         try:
             source = _source(job.code)
-            async with (await self._monty.pool()).checkout(limits=limits, assert_message_annotations=False) as session:
+            async with (
+                self._monty.turns,
+                (await self._monty.pool()).checkout(limits=limits, assert_message_annotations=False) as session,
+            ):
                 value = await session.feed_run(source.text, inputs=dict(job.inputs), print_callback=collected)
         except (*_TROUBLE, UnfitError, ValueError, TypeError) as error:
             return _unsupported(f"{type(error).__name__}: {str(error)[:200]}")

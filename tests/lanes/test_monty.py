@@ -205,6 +205,13 @@ async def test_many_at_once_are_all_answered(monty: Monty) -> None:
     assert [one.result.value for one in outcomes if one.result] == [number * 2 for number in range(64)]
 
 
+async def test_a_crowd_waits_for_its_turn_and_is_not_sent_away(monty: Monty) -> None:
+    """Together they take longer than a wait for a worker may; what is not run here costs a container each."""
+    crowd = [f"total = {number}\nfor i in range(2_500_000): total += i\ntotal" for number in range(14)]
+    outcomes = await asyncio.gather(*(run(monty, code) for code in crowd))
+    assert [outcome.ending for outcome in outcomes] == [Ending.SUCCEEDED] * len(crowd)
+
+
 async def test_a_cancelled_run_leaves_the_pool_in_order(monty: Monty) -> None:
     running = asyncio.create_task(run(monty, "while True:\n    pass"))
     await asyncio.sleep(0.2)

@@ -357,6 +357,7 @@ KNOWN_PARAMETERS = {
     ("GET", "/v1/executions/exe_0000"): "there are wait",
     ("GET", "/v1/tasks/t"): "there are wait",
     ("GET", "/v1/reviews"): "there are after, limit, state",
+    ("GET", "/v1/webhooks/dead-letters"): "there are after, limit",
 }
 
 

@@ -36,6 +36,13 @@ def executions(server: Server) -> int:
     return int(count)
 
 
+def _of_itself(answer: httpx.Response) -> dict[str, object]:
+    """What an answer says of its execution; its task goes on."""
+    told: dict[str, object] = answer.json()
+    del told["task"]
+    return told
+
+
 def test_a_key_stands_for_one_execution_whoever_sends_it_how_often_and_when(make_server: Callable[..., Server]) -> None:
     server = make_server(policy(KEYS))
     with server.client("key-of-ada") as ada, server.client("key-of-amy") as amy:
@@ -64,7 +71,7 @@ def test_a_key_stands_for_one_execution_whoever_sends_it_how_often_and_when(make
     with server.client("key-of-ada") as ada, concurrent.futures.ThreadPoolExecutor(10) as pool:
         before = executions(server)
         again = list(pool.map(lambda _: ada.post("/v1/executions", content=BODY, headers=KEY), range(10)))
-        assert {answer.text for answer in again} == {answers[0].text}
+        assert [_of_itself(answer) for answer in again] == [_of_itself(answers[0])] * len(again)
         assert executions(server) == before
         assert ada.get(told["files"][0]["href"]).text == "a"
         assert ada.post("/v1/executions", content='{"code": "8"}', headers=KEY).status_code == 422

@@ -157,7 +157,7 @@ TAMPERED: dict[str, tuple[str, int | None, str, str]] = {
     "a changed head": (
         "fine",
         7,
-        f"update tasks set head = 'f' || substr(head, 2) where id = {FINE} and head not like 'f%'",
+        f"update tasks set head = substr(head, 2) || substr(head, 1, 1) where id = {FINE}",
         "the log's last hash is not the task's head",
     ),
     "changed code": (
