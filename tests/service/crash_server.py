@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import functools
+import gc
 import json
 import os
 import signal
@@ -241,6 +242,8 @@ def ended(pid: int, *, wait: bool) -> int | None:
 def main() -> None:
     """Do what each line orders, and say what came of it."""
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads must not fork"
+    gc.collect()
+    gc.freeze()  # what is shared with a child stays shared
     for line in sys.stdin:
         order = json.loads(line)
         done = fork(order) if "log" in order else ended(order["pid"], wait=order["wait"])

@@ -32,6 +32,7 @@ Json = dict[str, Any]
 _IDS = re.compile(r"\b(?:exe|rev|tsk|ltr|msg)_[0-9A-Za-z]+")
 _VARIES = {"evidence", "detail", "peak_memory_bytes", "record", "remains", "output"}  # from run to run
 _SECONDS = 90
+_HTTP = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=_SECONDS)  # of servers that come and go
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Mortal(Server):
         while time.monotonic() < deadline:
             assert not self.dead, f"the server ended: {self.log.read_text()}"
             try:
-                httpx.get(f"{self.url}/healthz", timeout=5)
+                _HTTP.get(f"{self.url}/healthz")
             except httpx.TransportError:
                 time.sleep(0.02)
             else:
@@ -120,13 +121,15 @@ class Client:
     reviewer: bool = False
     acknowledged: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     deaths: int = 0
+    trail: list[str] = field(default_factory=list)
+    """The steps until it first came to rest."""
 
     def ask(self, method: str, path: str, *, key: str | None = None, **more: Any) -> httpx.Response:
         deadline = time.monotonic() + _SECONDS
         headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **more.pop("headers", {})}
         while True:
             try:
-                return httpx.request(method, f"{self.server.url}{path}", headers=headers, timeout=_SECONDS, **more)
+                return _HTTP.request(method, f"{self.server.url}{path}", headers=headers, **more)
             except httpx.TransportError as error:
                 assert time.monotonic() < deadline, error
                 self.revive()
@@ -158,9 +161,7 @@ class Client:
         """Follow an execution until its program prints, or it is over."""
         while True:
             try:
-                with httpx.stream(
-                    "GET", f"{self.server.url}/v1/executions/{execution}/events", timeout=_SECONDS
-                ) as stream:
+                with _HTTP.stream("GET", f"{self.server.url}/v1/executions/{execution}/events") as stream:
                     if stream.status_code == 204 or any(
                         line in {"event: stdout", "event: finished"} for line in stream.iter_lines()
                     ):

@@ -28,7 +28,7 @@ from tests.service.receiver import SECRET, Receiver
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3000)]
 
 ALL = os.environ.get("AIRLOCK_TEST_KILL_MATRIX") == "all"  # noqa: TID251  # a test's own
-AT_ONCE = 3
+AT_ONCE = 4
 LIMITS = "limits: {time: {default: 20s, max: 30s}, memory: {default: 64Mi, max: 256Mi}}, retries: {base: 10ms, cap: 20ms}"
 LIMITS += ", budget: {failures_in_a_row: 1}"
 CELL = f"{LIMITS}, isolation: {{mode: cell}}, lanes: {{monty: false}}"
@@ -137,20 +137,20 @@ class Matrix:
             environment = {"AIRLOCK_SECRET_ALERTS": SECRET}
             server = Mortal(data, data / "policy.yaml", environment, nursery=self.nursery, python=self.python)
             client = self._played(scenario, server, engine, last)
-            trail = server.trail
             self.python = self.python or _python(client)
             server.end()
             assert boxes(server, engine) == 0, "no box is left"
             found, lost = record(server)
             told = {letter.id: letter.type for letter in receiver.letters} if receiver else {}
             letters = {kind: list(told.values()).count(kind) for kind in told.values()}
-        return Ran(found, lost, client.deaths, letters, trail)
+        return Ran(found, lost, client.deaths, letters, client.trail)
 
     def _played(self, scenario: Scenario, server: Mortal, engine: docker.DockerClient, last: str | None) -> Client:
         """Play it to its end, past the death that was ordered, then ask for everything again."""
         client = Client(server)
         server.begin(last)
-        eventually(lambda: bool(client.ask("GET", "/readyz").json()["ready"]))  # its own probes are over: no steps of ours
+        eventually(lambda: bool(client.ask("GET", "/readyz").json()["ready"]))
+        eventually(lambda: not boxes(server, engine))  # of its own probe, whose steps are none of ours
         scenario.plays(client)
         deadline = time.monotonic() + 20
         while (last is not None and client.deaths == 0) or boxes(server, engine) > scenario.rests or not at_rest(server):
@@ -158,10 +158,11 @@ class Matrix:
             if server.dead:
                 client.revive()
             time.sleep(0.02)
-        acknowledged = dict(client.acknowledged)
+        time.sleep(0.1 if last is None else 0)
+        client.trail, acknowledged = server.trail, set(client.acknowledged)
         assert client.deaths == (last is not None)
         scenario.plays(client)
-        assert client.acknowledged.keys() == acknowledged.keys(), "what was acknowledged is there"
+        assert set(client.acknowledged) == acknowledged, "what was acknowledged is there"
         return client
 
 
