@@ -74,6 +74,7 @@ class Mortal(Server):
         return (self.data / "trail").read_text().splitlines()
 
     def begin(self, last: str | None) -> None:
+        self.data.mkdir(exist_ok=True)
         self.pid = self.nursery.say(
             log=str(self.log),
             trail=str(self.data / "trail" if last is not None or not self.log.exists() else "/dev/null"),
