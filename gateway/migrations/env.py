@@ -16,9 +16,7 @@ def _migrate() -> None:
         event.listen(engine, "connect", _connected)
         event.listen(engine, "begin", _begun)
     with engine.connect() as connection:
-        context.configure(
-            connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True
-        )
+        context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
         with context.begin_transaction():
             context.run_migrations()
 

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -87,6 +87,12 @@ class Steps:
         setattr(owner, function, wrapped)
 
 
+def put(owner: object, **parts: object) -> None:
+    """Replace parts of a module or a class."""
+    for name, part in parts.items():
+        setattr(owner, name, part)
+
+
 def install(steps: Steps, python: str | None) -> None:
     """Wrap every effect; let no self-test run, which is another promise's affair and half of a start's time."""
     for call in ("create", "attach", "start", "ended", "kill", "remove"):
@@ -103,20 +109,20 @@ def install(steps: Steps, python: str | None) -> None:
     async def nothing(*_: object) -> tuple[tuple[()], frozenset[str]]:
         return (), frozenset()
 
-    sandbox.proven.try_everything = nothing  # type: ignore[assignment]
+    put(sandbox.proven, try_everything=nothing)
     if python is not None:
 
         async def proven(self: ContainerDriver, image: Any) -> str:
             self._proven[image.identity] = python
             return python
 
-        ContainerDriver._prove = proven  # type: ignore[method-assign]
-    gateway.main._JANITOR_SECONDS = _JANITOR_SECONDS  # type: ignore[misc]
+        put(ContainerDriver, _prove=proven)
+    put(gateway.main, _JANITOR_SECONDS=_JANITOR_SECONDS)
 
 
 def _see_calls(steps: Steps) -> None:
     """The middle of a call: the engine is at work on it, and nobody here will hear what comes of it."""
-    original = sandbox.engine.call
+    original: Callable[..., Coroutine[None, None, Answer]] = vars(sandbox.engine)["call"]
 
     async def wrapped(address: EngineAddress, method: str, path: str, document: bytes = b"") -> Answer:
         calling = asyncio.ensure_future(original(address, method, path, document))
@@ -128,7 +134,7 @@ def _see_calls(steps: Steps) -> None:
         finally:
             calling.cancel()
 
-    sandbox.engine.call = wrapped
+    put(sandbox.engine, call=wrapped)
 
 
 def _see_orders(steps: Steps) -> None:
@@ -139,7 +145,7 @@ def _see_orders(steps: Steps) -> None:
         original(self, *args)
         steps.at("order: after")
 
-    Conversation.__init__ = wrapped  # type: ignore[method-assign]
+    put(Conversation, __init__=wrapped)
 
 
 def _see_transactions(steps: Steps) -> None:
@@ -175,20 +181,20 @@ def _see_transactions(steps: Steps) -> None:
         events.extend(type(event).__name__ for event in new)
         return append(self, stored, new, at)
 
-    Session.say, Session.change, Session.add = said, changed, added  # type: ignore[method-assign]
-    Writer.append = appended  # type: ignore[method-assign]
+    put(Session, say=said, change=changed, add=added)
+    put(Writer, append=appended)
 
 
 def _stated(steps: Steps, session: Session, statement: Any) -> None:
-    words = session._prepare(statement).words.split()
+    words = session._prepare(statement).words.split()  # noqa: SLF001  # what it says to the database
     steps.at(f"{words[0]} {words[1 if words[0] == 'UPDATE' else 2]}: after")
 
 
 def _see_answers(steps: Steps) -> None:
     """Requests that change something, from their arrival to the last byte of their answer."""
-    original = gateway.main.server_config
+    original: Callable[..., object] = vars(gateway.main)["server_config"]
 
-    def wrapped(app: ASGIApp, settings: Settings) -> Any:
+    def wrapped(app: ASGIApp, settings: Settings) -> object:
         async def seen(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or scope["method"] not in {"POST", "DELETE"}:
                 await app(scope, receive, send)
@@ -209,7 +215,7 @@ def _see_answers(steps: Steps) -> None:
 
         return original(seen, settings)
 
-    gateway.main.server_config = wrapped
+    put(gateway.main, server_config=wrapped)
 
 
 def fork(order: Mapping[str, Any]) -> int:

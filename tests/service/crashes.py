@@ -131,9 +131,9 @@ class Client:
         while True:
             try:
                 return _HTTP.request(method, f"{self.server.url}{path}", headers=headers, **more)
-            except httpx.TransportError as error:
-                assert time.monotonic() < deadline, error
+            except httpx.TransportError:
                 self.revive()
+            assert time.monotonic() < deadline, "it dies again and again"
 
     def revive(self) -> None:
         """Start it again as soon as it is seen to be dead."""
@@ -199,14 +199,12 @@ class Record:
 
 def record(server: Server) -> tuple[Record, int]:
     """The record of a gateway that has stopped, and how many attempts were lost; fails where it is not sound by itself."""
-    report = verify(
-        f"sqlite:///{server.data / 'airlock.db'}", None, renew=False, console=Console(file=io.StringIO())
-    )
+    report = verify(f"sqlite:///{server.data / 'airlock.db'}", None, renew=False, console=Console(file=io.StringIO()))
     assert not report.flaws
     names: dict[str, str] = {}
     logs, tasks, lost = {}, {}, 0
     for id_, name in rows(server, "select id, task_id from tasks order by task_id"):
-        lines = rows(server, f"select type, data from events where task = '{id_}' order by seq")  # noqa: S608
+        lines = rows(server, f"select type, data from events where task = '{id_}' order by seq")
         finals = Counter(json.loads(data)["execution"] for kind, data in lines if kind == "Answered")
         submitted = Counter(json.loads(data)["execution"] for kind, data in lines if kind == "Submitted")
         assert finals == submitted, "each has one answer"
@@ -220,7 +218,10 @@ def record(server: Server) -> tuple[Record, int]:
             logs,
             tasks,
             rows(server, "select reason, state, ruling, message, decided_by from reviews order by id"),
-            [_told(row, names) for row in rows(server, "select id, idempotency_key, status, answer from executions order by id")],
+            [
+                _told(row, names)
+                for row in rows(server, "select id, idempotency_key, status, answer from executions order by id")
+            ],
         ),
         lost,
     )
@@ -247,7 +248,12 @@ def _told(row: tuple[Any, ...], names: dict[str, str]) -> tuple[Any, ...]:
     body = json.loads(answer or "{}")
     files = [(file["path"], file["sha256"]) for file in body.get("files", ())]
     parts = [body.get(part) for part in ("stdout", "stderr", "result", "exit_code", "cause")]
-    return (_plain(id_, names), key, status, json.dumps([*parts, _plain(body.get("error"), names), files], sort_keys=True))
+    return (
+        _plain(id_, names),
+        key,
+        status,
+        json.dumps([*parts, _plain(body.get("error"), names), files], sort_keys=True),
+    )
 
 
 def _plain(value: Any, names: dict[str, str]) -> Any:

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -27,6 +28,7 @@ from gateway.times import now
 from tests.service.test_retention import DAYS, add, rules
 
 EXECUTIONS = 6
+Row = tuple[Any, ...]
 
 
 def killed(work: Callable[[], object]) -> bool:
@@ -58,13 +60,13 @@ def mortal(steps: int) -> Callable[[], None]:
     return step
 
 
-def contents(path: Path) -> tuple[list[object], dict[str, list[object]]]:
+def contents(path: Path) -> tuple[list[Row], dict[str, list[Row]]]:
     """The schema and the rows."""
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         schema = database.execute("select type, name, sql from sqlite_master order by type, name").fetchall()
         tables = [name for kind, name, _ in schema if kind == "table"]
-        return schema, {name: database.execute(f"select * from {name}").fetchall() for name in tables}  # noqa: S608
+        return schema, {name: database.execute(f"select * from {name}").fetchall() for name in tables}
 
 
 @pytest.fixture
@@ -83,7 +85,9 @@ def old(tmp_path: Path) -> Path:
         )
         for number in range(EXECUTIONS):
             row = (f"exe_{number}", "tsk_1", "t", "ada", "p", "p", "agent", f"k{number}", "d", "{}", "2026")
-            database.execute(f"insert into executions ({columns}) values (?,?,?,?,?,?,?,?,?,?,?,'failed','{{}}','2026')", row)  # noqa: S608, E501
+            database.execute(
+                f"insert into executions ({columns}) values (?,?,?,?,?,?,?,?,?,?,?,'failed','{{}}','2026')", row
+            )
     return path
 
 
@@ -92,7 +96,9 @@ def test_killed_in_a_migration_the_next_start_does_it_whole(old: Path, tmp_path:
     shutil.copy(old, whole)
     migrate(f"sqlite:///{whole}")
     expected, kills = contents(whole), 0
-    assert [row[-4] for row in expected[1]["executions"]] == [BIT[Body.CODE] | BIT[Body.OUTPUT] | BIT[Body.KEYS]] * EXECUTIONS
+    assert [row[-4] for row in expected[1]["executions"]] == [
+        BIT[Body.CODE] | BIT[Body.OUTPUT] | BIT[Body.KEYS]
+    ] * EXECUTIONS
 
     def dying(path: Path, survived: int) -> None:
         step = mortal(survived)

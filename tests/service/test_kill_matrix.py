@@ -7,7 +7,6 @@ a test kills at each kind of step once; AIRLOCK_TEST_KILL_MATRIX=all kills at al
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -29,7 +28,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(3000)]
 
 ALL = os.environ.get("AIRLOCK_TEST_KILL_MATRIX") == "all"  # noqa: TID251  # a test's own
 AT_ONCE = 4
-LIMITS = "limits: {time: {default: 20s, max: 30s}, memory: {default: 64Mi, max: 256Mi}}, retries: {base: 10ms, cap: 20ms}"
+LIMITS = (
+    "limits: {time: {default: 20s, max: 30s}, memory: {default: 64Mi, max: 256Mi}}, retries: {base: 10ms, cap: 20ms}"
+)
 LIMITS += ", budget: {failures_in_a_row: 1}"
 CELL = f"{LIMITS}, isolation: {{mode: cell}}, lanes: {{monty: false}}"
 
@@ -66,7 +67,9 @@ def failure_and_ruling(client: Client) -> None:
     while (shown := client.ask("GET", review, key=key).json())["state"] == "open":
         ruling = {"token": shown["token"], "ruling": "approve_edited", "code": "print('mended')", "message": "a typo"}
         answer = client.ask("POST", f"{review}/rulings", key=key, json=ruling)
-        assert answer.status_code in {200, 409}, answer.text  # 409: it was taken, and the gateway died before it said so
+        assert answer.status_code in {200, 409}, (
+            answer.text
+        )  # 409: it was taken, and the gateway died before it said so
     assert (shown["state"], shown["ruling"]) == ("decided", "approve_edited"), shown
     task = client.ask("GET", "/v1/tasks/t", params={"wait": 60}).json()
     assert (task["turn"], task["latest"]["stdout"], len(task["executions"])) == ("agent", "mended\n", 2)
@@ -153,7 +156,9 @@ class Matrix:
         eventually(lambda: not boxes(server, engine))  # of its own probe, whose steps are none of ours
         scenario.plays(client)
         deadline = time.monotonic() + 20
-        while (last is not None and client.deaths == 0) or boxes(server, engine) > scenario.rests or not at_rest(server):
+        while (
+            (last is not None and client.deaths == 0) or boxes(server, engine) > scenario.rests or not at_rest(server)
+        ):
             assert time.monotonic() < deadline, "it never came to rest, or not to this step"
             if server.dead:
                 client.revive()
@@ -221,5 +226,6 @@ def test_killed_at_any_step_it_comes_to_the_same_end(
     began = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         wrong = [found for found in pool.map(killed, steps) if found]
-    print(json.dumps({"scenario": scenario.name, "steps": len(undisturbed.trail), "kinds": len(set(map(kind, undisturbed.trail))), "kills": len(steps), "seconds": round(time.monotonic() - began)}))  # noqa: T201, E501
+    seconds = round(time.monotonic() - began)
+    print(f"{scenario.name}: killed at {len(steps)} of {len(undisturbed.trail)} steps in {seconds} s")  # noqa: T201  # with -s
     assert not wrong, "\n\n".join([f"{len(wrong)} of {len(steps)}", *wrong])
