@@ -21,6 +21,7 @@ from gateway.cache import key_of, recalled
 from gateway.causes import KINDS, Cause, cause_of
 from gateway.changes import Changes
 from gateway.checks import Checker, error_of
+from gateway.connection import Reader
 from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status
 from gateway.expectations import Expectations
@@ -179,7 +180,7 @@ class Conductor:
         except GatewayError:
             raise
         except Exception as error:
-            if isinstance(error, IllegalEvent) and await self._answered_elsewhere(work):
+            if isinstance(error, IllegalEvent) and await self._superseded(work):
                 self.late_results += 1
                 return
             log.exception("%s: a step failed", work.id)
@@ -196,10 +197,16 @@ class Conductor:
             else:
                 await self._answer_cancelled(work)
 
-    async def _answered_elsewhere(self, work: Work) -> bool:
-        """Whether it was answered by what ended its task while it ran; then nothing of the run counts."""
-        found = await self._store.read(lambda reader: reader.execution(work.id))
-        return found is not None and found.answered_at is not None
+    async def _superseded(self, work: Work) -> bool:
+        """Whether the log went on without this run: by its answer, or its loss to a gateway that took ours for dead."""
+
+        def find(reader: Reader) -> bool:
+            row = reader.execution(work.id)
+            stored = reader.task(row.task) if row else None
+            live = stored.task.executions.get(work.id) if stored else None
+            return row is not None and (live is None or live.losses > work.execution.losses)
+
+        return await self._store.read(find)
 
     async def _advance(self, work: Work) -> None:
         while (step := next_step(work.execution, work.failures, work.rules)) is not None:
