@@ -192,7 +192,9 @@ def show_readiness(console: Console, ready: ReadyView) -> None:
     for lane, info in ready.lanes.items():
         python = f", Python {info.python}" if info.python else ""
         console.print(_line(lane, f"{'available' if info.available else 'not available'}{python}: {info.detail}"))
-    console.print(_line("executions", f"{ready.live_executions} live"))
+    console.print(_line("executions", f"{ready.live_executions} live, {ready.queued} of them wait for a box"))
+    if ready.breaker != "closed":
+        console.print(_line("engine", "away: its circuit breaker is open, programs for boxes wait"))
     if ready.open_reviews is not None:
         console.print(_line("reviews", f"{ready.open_reviews} open"))
     console.print(_line("version", f"{ready.version}, policy {ready.policy}"))
