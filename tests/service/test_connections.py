@@ -64,7 +64,7 @@ def test_one_request_is_one_line_of_the_log(server: Server) -> None:
     """Also of those that come together, and whatever they hold: no line can be forged."""
     forged = "%0d%0a2025-01-01%2000:00:00,000%20INFO%20airlock.http:%200123456789abcdef%20admin%20GET%20x%20200%201.0ms"
     answers = {
-        "/v1/tasks/one-line?key=not-for-the-log": "404",
+        "/v1/tasks/one-line?key=not-for-the-log": "422",
         f"/v1/tasks/one-line{forged}": "422",
         "/one-line": "404",
         "/v1/executions/one-line%00": "422",
