@@ -153,7 +153,7 @@ def platform_error(lane: Lane | None, cause: Cause) -> Answer:
     """The answer when the platform's own tries are spent."""
     hint = "Nothing is wrong with the program as far as is known. Send it again later."
     error = Error(type="PlatformError", message=f"the platform could not run the program ({cause})", hint=hint)
-    return Answer(lane=lane, error=error)
+    return Answer(lane=lane, error=error, cause=cause)
 
 
 def expired(lane: Lane | None) -> Answer:

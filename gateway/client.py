@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
@@ -37,6 +37,8 @@ _FOLLOWING: Final = httpx.Timeout(10.0, read=35.0)
 _PAUSE_SECONDS: Final = 1.0  # before a stream that broke off is taken up again
 _MOST_PAUSES: Final = 60  # in a row, without hearing anything
 _View = TypeVar("_View", bound=BaseModel)
+_Page = TypeVar("_Page", ReviewList, DeadLetterList)
+_Item = TypeVar("_Item")
 
 
 class UnreachableError(Exception):
@@ -136,14 +138,8 @@ class Client:
 
     def reviews(self, state: Literal["open", "decided", "withdrawn", "expired"] | None) -> list[ReviewSummary]:
         """All reviews, page by page."""
-        found: list[ReviewSummary] = []
-        params = {"state": state, "limit": "100"} if state else {"limit": "100"}
-        while True:
-            page = self._view(ReviewList, "GET", "/v1/reviews", params=params)
-            found += page.reviews
-            if page.next is None or not page.reviews:
-                return found
-            params = {**params, "after": page.next}
+        params = {"state": state} if state else {}
+        return self._listed(ReviewList, "/v1/reviews", params, lambda page: page.reviews)
 
     def review(self, review: str) -> ReviewView:
         """A review whole."""
@@ -171,12 +167,18 @@ class Client:
 
     def dead_letters(self) -> list[DeadLetter]:
         """All letters to webhooks that nobody took, page by page."""
-        found: list[DeadLetter] = []
-        params = {"limit": "100"}
+        return self._listed(DeadLetterList, "/v1/webhooks/dead-letters", {}, lambda page: page.letters)
+
+    def _listed(
+        self, kind: type[_Page], path: str, params: Mapping[str, str], items: Callable[[_Page], Sequence[_Item]]
+    ) -> list[_Item]:
+        """A whole list, page by page."""
+        found: list[_Item] = []
+        params = {**params, "limit": "100"}
         while True:
-            page = self._view(DeadLetterList, "GET", "/v1/webhooks/dead-letters", params=params)
-            found += page.letters
-            if page.next is None or not page.letters:
+            page = self._view(kind, "GET", path, params=params)
+            found += items(page)
+            if page.next is None or not items(page):
                 return found
             params = {**params, "after": page.next}
 

@@ -134,8 +134,8 @@ class Conductor:
             if not work.recorded or work.kept is not None:
                 work.kept = recorded
             work.task, work.recorded, work.written = recorded.task.id, True, None
-            if work.answered and work.imports is not None and (size := work.memory_found_bytes) is not None:
-                self._sizes.found(work.tenant, work.imports, size)
+            if work.answered and (found := work.memory_found) is not None:
+                self._sizes.found(work.tenant, *found)
             del work.pending[: len(events)]
         self._changes.notify(recorded.task.id)
         self._changes.notify(work.id)
@@ -388,7 +388,7 @@ class Conductor:
         """For an operator to look at: the gateway does not try again by itself."""
         self.platform_errors[cause] += 1
         log.error("%s: the platform could not run it (%s); nobody is charged", work.id, cause)
-        return platform_error(work.execution.lane, cause).model_copy(update={"cause": cause})
+        return platform_error(work.execution.lane, cause)
 
 
 def _start_in(work: Work) -> float:

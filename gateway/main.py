@@ -174,23 +174,13 @@ def compose(settings: Settings) -> Gateway:
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python)
     expectations = Expectations(Schemas())
-    queue = Queue(
-        Bounds(
-            places=policy.engine.boxes,
-            length=policy.engine.queue,
-            age_seconds=policy.engine.queue_age,
-            retry_share=policy.engine.retry_share,
-        ),
-        memory_bytes=lambda: policy.engine.memory or container.memory_bytes,
-        probe=container.probe,
-    )
-    sizes = Sizes()
+    queue, sizes = _queue(policy, container), Sizes()
     conductor = Conductor(
         store=store,
         checker=checker,
         lanes=lanes,
         changes=changes,
-        chance=random.SystemRandom().random,
+        chance=chance,
         queue=queue,
         sizes=sizes,
         expectations=expectations,
@@ -243,6 +233,16 @@ def compose(settings: Settings) -> Gateway:
         pruner=pruner,
         deliveries=deliveries,
         desk=desk,
+    )
+
+
+def _queue(policy: Policy, container: ContainerDriver) -> Queue:
+    """The queue before this engine's boxes."""
+    engine = policy.engine
+    return Queue(
+        Bounds(places=engine.boxes, length=engine.queue, age_seconds=engine.queue_age, retry_share=engine.retry_share),
+        memory_bytes=lambda: engine.memory or container.memory_bytes,
+        probe=container.probe,
     )
 
 

@@ -61,8 +61,8 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     if isinstance(events[0], Submitted):
         require_open(stored.task)
     final = next((event for event in events if isinstance(event, Answered)), None)
-    if final is not None and work.imports is not None and (size := work.memory_found_bytes) is not None:
-        writer.keep_size(StoredSize(work.tenant, work.imports, size, stamp(at)))
+    if final is not None and (found := work.memory_found) is not None:
+        writer.keep_size(StoredSize(work.tenant, *found, stamp(at)))
     answer = sealed(work.answer) if final and work.answer else None
     row = stored_execution(work, stored.id, final, answer, at)
     stored = writer.append(stored, [bound(event, row, answer) for event in events], at)

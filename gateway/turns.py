@@ -71,15 +71,14 @@ class Turns:
         heapq.heappush(line.tickets, (_RANK[ticket.priority], self._drawn, ticket))
         self._waiting[ticket.name] = ticket
 
-    def leave(self, name: str) -> Ticket | None:
-        """Wait or run no more; returns the ticket if it ran."""
+    def leave(self, name: str) -> None:
+        """Wait or run no more."""
         self._waiting.pop(name, None)
         ticket = self._running.pop(name, None)
         if ticket is not None:
             self._bytes -= ticket.memory_bytes
             self._boxes[ticket.tenant] -= 1
             self._boxes += Counter()  # keeps those above zero
-        return ticket
 
     def next(self, memory_bytes: int | None, now: float) -> Ticket | None:
         """The next to run, which has a box from now on; None while nobody may. `memory_bytes` is what all may use."""

@@ -84,13 +84,13 @@ class Work:
         return self.execution.state is State.ANSWERED
 
     @property
-    def memory_found_bytes(self) -> int | None:
-        """The memory that the program ended with, once it had been too short before."""
+    def memory_found(self) -> tuple[str, int] | None:
+        """The digest of its imports and the bytes that the program ended with, once they had been too few before."""
         attempts = self.execution.attempts
-        if not any(attempt.cause is Cause.MEMORY_SHORT for attempt in attempts):
+        if self.imports is None or not any(attempt.cause is Cause.MEMORY_SHORT for attempt in attempts):
             return None
         ended = attempts[-1].ending in {Ending.SUCCEEDED, Ending.FAILED}
-        return attempts[-1].limits.memory_bytes if ended else None
+        return (self.imports, attempts[-1].limits.memory_bytes) if ended else None
 
     def happened(self, event: Event) -> None:
         """Move on in memory; raises `IllegalEvent`, and remembers nothing, for what cannot happen."""
