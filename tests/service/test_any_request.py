@@ -60,11 +60,14 @@ OPERATIONS: Final = (
     "POST /v1/webhooks/dead-letters/{letter}/replay",
     "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
+    "GET /v1/policy/findings",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /v1/isolation/{digest}",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
     "GET /metrics",
     "GET /healthz",
     "GET /readyz",
@@ -80,6 +83,8 @@ NOTHING_TO_FORBID: Final = {
     "GET /metrics",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
 }
 
 
