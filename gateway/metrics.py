@@ -97,6 +97,15 @@ class Metrics(Collector):
             "airlock_webhook_dead_letters", "Letters that nobody tries to deliver any more.", self._deliveries.dead
         )
 
+        spared = CounterMetricFamily(
+            "airlock_checks_spared",
+            "Programs that ran although they broke a rule, by mode and by what they would have been refused with.",
+            labels=("mode", "verdict"),
+        )
+        for (mode, verdict), count in self._conductor.spared.items():
+            spared.add_metric((mode, verdict.value), count)
+        yield spared
+
     def _troubles(self) -> Iterator[Metric]:
         conductor, queue = self._conductor, self._queue
         yield GaugeMetricFamily("airlock_queue_executions", "Executions that wait for a box.", queue.turns.waiting)
