@@ -31,6 +31,7 @@ from gateway.events import Status
 from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
+from gateway.policy_schema import schema_text
 from gateway.requests import TASK_ID, ExecutionRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
@@ -217,6 +218,12 @@ async def drop_dead_letter(service: Port, caller: Operator, letter: LetterId) ->
 async def get_policy(service: Port, caller: Anyone) -> Response:
     """Answer with the profile that binds the caller's programs."""
     return _json(await service.policy(caller))
+
+
+@router.get("/policy/schema", responses=openapi.POLICY_SCHEMA, summary="Read the schema of policy files")
+async def get_policy_schema(caller: Anyone) -> Response:  # noqa: ARG001  # any key may know
+    """Answer with the JSON Schema that editors complete and check a policy file by."""
+    return Response(schema_text(), media_type=openapi.SCHEMA)
 
 
 @router.get("/isolation", responses=openapi.ISOLATION, summary="Look at what isolates programs")

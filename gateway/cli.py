@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 import typer
 from pydantic import JsonValue
 
-from gateway import __version__, arguments
+from gateway import __version__, arguments, cli_explain
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work with policy files.")
 app.add_typer(policy_app, name="policy")
+cli_explain.add_to(policy_app)
 
 Program: TypeAlias = Annotated[str, typer.Argument(metavar="FILE", help="A Python file; - is stdin.")]
 Pairs: TypeAlias = list[str] | None

@@ -34,6 +34,7 @@ _Responses: TypeAlias = dict[int | str, dict[str, object]]
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
+SCHEMA: Final = "application/schema+json"
 METRICS_TEXT: Final = "text/plain; version=1.0.0; charset=utf-8"
 KEYS: Final = "A key of the policy. On a loopback address without any keys, agents need none."
 PREFER: Final = (
@@ -375,6 +376,10 @@ LETTER: Final[_Responses] = {
     **_problem(409, "conflict", "The policy has no webhook 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
+POLICY_SCHEMA: Final[_Responses] = {
+    200: {"description": "The schema (draft 2020-12).", "content": {SCHEMA: {"schema": {"type": "object"}}}},
+    **_ALWAYS,
+}
 ISOLATION: Final[_Responses] = {
     200: _answer(IsolationView, "The latest proofs.", broken=_ISOLATION),
     **_ALWAYS,

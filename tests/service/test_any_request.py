@@ -60,6 +60,7 @@ OPERATIONS: Final = (
     "POST /v1/webhooks/dead-letters/{letter}/replay",
     "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
+    "GET /v1/policy/schema",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /v1/isolation/{digest}",
@@ -73,6 +74,7 @@ OPERATIONS: Final = (
 NARROWER_THAN_THE_SCHEMA: Final = {"POST /v1/executions", "POST /v1/reviews/{review}/rulings"}
 NOTHING_TO_FORBID: Final = {
     "GET /v1/policy",
+    "GET /v1/policy/schema",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /healthz",

@@ -344,6 +344,7 @@ GUARDED = [
     ("POST", "/v1/webhooks/dead-letters/msg_0000/replay"),
     ("DELETE", "/v1/webhooks/dead-letters/msg_0000"),
     ("GET", "/v1/policy"),
+    ("GET", "/v1/policy/schema"),
     ("GET", "/v1/isolation"),
     ("POST", "/v1/isolation/proofs"),
     ("GET", "/v1/isolation/" + "e" * 64),
