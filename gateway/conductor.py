@@ -32,6 +32,7 @@ from gateway.recording import record_work
 from gateway.records import Recorded
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
+from gateway.shadow import Shadow
 from gateway.sizes import Sizes
 from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_started
 from gateway.store import Store
@@ -63,6 +64,7 @@ class Conductor:
         queue: Queue,
         sizes: Sizes,
         expectations: Expectations,
+        shadow: Shadow,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -72,6 +74,7 @@ class Conductor:
         self._queue = queue
         self._sizes = sizes
         self._expectations = expectations
+        self._shadow = shadow
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
         self.spared: Counter[tuple[str, Verdict]] = Counter()  # by mode, what the checks would have refused with
@@ -213,6 +216,7 @@ class Conductor:
         while (step := next_step(work.execution, work.failures, work.rules)) is not None:
             await self._do(work, step)
         await self.record(work)
+        self._shadow.saw(work)
 
     async def _do(self, work: Work, step: Step) -> None:
         match step:

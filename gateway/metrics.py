@@ -19,6 +19,7 @@ from gateway.deliveries import Deliveries
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.queue import Queue
 from gateway.retention import Pruner
+from gateway.shadow import Shadow
 from gateway.store import Store
 from sandbox.pool import Tally
 from sandbox.supply import Supply
@@ -38,6 +39,7 @@ class Metrics(Collector):
         pruner: Pruner,
         store: Store,
         deliveries: Deliveries,
+        shadow: Shadow,
     ) -> None:
         self._policy = policy
         self._supply = supply
@@ -47,6 +49,7 @@ class Metrics(Collector):
         self._pruner = pruner
         self._store = store
         self._deliveries = deliveries
+        self._shadow = shadow
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -105,6 +108,15 @@ class Metrics(Collector):
         for (mode, verdict), count in self._conductor.spared.items():
             spared.add_metric((mode, verdict.value), count)
         yield spared
+        shown = {one.value: count for one, count in self._shadow.counts.items()}
+        yield _counter(
+            "airlock_shadow_runs", "Executions chosen for a shadow run, by what became of that.", "outcome", shown
+        )
+        yield GaugeMetricFamily(
+            "airlock_monty_lane_off",
+            "1 where a difference switched the Monty lane off.",
+            int(self._shadow.switch.off is not None),
+        )
 
     def _troubles(self) -> Iterator[Metric]:
         conductor, queue = self._conductor, self._queue

@@ -61,11 +61,14 @@ OPERATIONS: Final = (
     "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
     "GET /v1/policy/schema",
+    "GET /v1/policy/findings",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /v1/isolation/{digest}",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
     "GET /metrics",
     "GET /healthz",
     "GET /readyz",
@@ -82,6 +85,8 @@ NOTHING_TO_FORBID: Final = {
     "GET /metrics",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
 }
 
 
