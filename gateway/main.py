@@ -29,6 +29,7 @@ from gateway.expectations import Expectations
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
+from gateway.observer import Observer
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
@@ -40,7 +41,7 @@ from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
-from gateway.settings import Settings, StartError
+from gateway.settings import Settings, StartError, Telemetry, telemetry_wanted
 from gateway.sizes import BELIEVED, Sizes
 from gateway.sizes import MOST as MOST_SIZES
 from gateway.source import ignore_warnings
@@ -70,6 +71,7 @@ class Gateway:
     """All parts of one gateway."""
 
     settings: Settings
+    telemetry: Telemetry
     policy: Policy
     authenticator: Authenticator
     store: Store
@@ -86,6 +88,7 @@ class Gateway:
     watching: Watching
     pruner: Pruner
     deliveries: Deliveries
+    observer: Observer
     desk: Desk
 
     @asynccontextmanager
@@ -94,6 +97,7 @@ class Gateway:
         for name, profile in self.policy.profiles.items():
             log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
+        self._trace()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
@@ -117,6 +121,15 @@ class Gateway:
             await self.monty.close()
             await self.expectations.close()
             await self.store.close()
+            if self.observer.tracer is not None:
+                await self.observer.tracer.close()
+
+    def _trace(self) -> None:
+        """Draw spans from here on, where somebody wants them: the SDK has a thread, which no fork survives."""
+        if self.telemetry.traces:
+            from gateway.otlp import OtlpTracer  # noqa: PLC0415  # megabytes, and only who sends traces needs them
+
+            self.observer.tracer = OtlpTracer()
 
     async def _prove(self) -> None:
         """Let every kind of box prove itself before the first program wants one."""
@@ -130,7 +143,9 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
-        return create_app(self.desk, self.authenticator, self.limiter, running=self.running)
+        return create_app(
+            self.desk, self.authenticator, self.limiter, running=self.running, tracer=lambda: self.observer.tracer
+        )
 
 
 def _kept_words(profile: Profile) -> str:
@@ -175,6 +190,9 @@ def compose(settings: Settings) -> Gateway:
     checker = Checker(monty, container.python)
     expectations = Expectations(Schemas())
     queue, sizes = _queue(policy, container), Sizes()
+    telemetry = telemetry_wanted()
+    observer = Observer(gen_ai=telemetry.gen_ai)
+    store.on_news = observer.told
     conductor = Conductor(
         store=store,
         checker=checker,
@@ -184,6 +202,7 @@ def compose(settings: Settings) -> Gateway:
         queue=queue,
         sizes=sizes,
         expectations=expectations,
+        observer=observer,
     )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
@@ -207,6 +226,8 @@ def compose(settings: Settings) -> Gateway:
             pruner=pruner,
             store=store,
             deliveries=deliveries,
+            counts=observer.counts,
+            lane=readiness.lane,
         ),
         limiter=limiter,
         expectations=expectations,
@@ -216,6 +237,7 @@ def compose(settings: Settings) -> Gateway:
     )
     return Gateway(
         settings=settings,
+        telemetry=telemetry,
         policy=policy,
         authenticator=authentication,
         store=store,
@@ -232,6 +254,7 @@ def compose(settings: Settings) -> Gateway:
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        observer=observer,
         desk=desk,
     )
 

@@ -16,6 +16,7 @@ from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.expectations import Expectations
+from gateway.observer import Observer
 from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
@@ -116,6 +117,7 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         queue=queue,
         sizes=Sizes(),
         expectations=Expectations(Schemas()),
+        observer=Observer(),
     )
     policy = read_policy(settings.policy)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
