@@ -24,8 +24,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.errors import GatewayError, MalformedRequest, Unavailable
 from gateway.ingress import ALWAYS
-from gateway.problems import problem
 from gateway.log_lines import JsonFormatter, TextFormatter
+from gateway.problems import problem
 from gateway.settings import Settings
 
 # h11 bounds what it has not understood yet; a little more than what the ingress takes, so that the ingress can
