@@ -35,6 +35,7 @@ from gateway.policy_schema import schema_text
 from gateway.requests import TASK_ID, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
+from gateway.tracing import Tracer
 from gateway.wire import ExecutionView
 
 
@@ -306,7 +307,7 @@ telemetry = APIRouter(route_class=GuardedRoute, dependencies=_KEYED)
 @telemetry.get("/metrics", responses=openapi.METRICS, summary="What Prometheus reads", response_class=PlainTextResponse)
 async def metrics(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # counts tell of every tenant
     """Answer with the metrics in Prometheus' text format."""
-    return Response(service.metrics(), media_type=openapi.METRICS_TEXT)
+    return Response(await service.metrics(), media_type=openapi.METRICS_TEXT)
 
 
 health = APIRouter(route_class=StrictRoute)
@@ -332,8 +333,9 @@ def create_app(
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    tracer: Callable[[], Tracer | None] = lambda: None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does."""
+    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does; `tracer` draws requests."""
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -357,7 +359,7 @@ def create_app(
     app.include_router(router)
     app.include_router(telemetry)
     app.include_router(health)
-    return Ingress(Express(app, submit_execution))
+    return Ingress(Express(app, submit_execution), tracer=tracer)
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.callers import Caller
+from gateway.circumstances import submits
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.deliveries import Deliveries
@@ -195,6 +196,7 @@ class Desk:
             fresh=asked.fresh,
         )
         work.happened(event)
+        submits(work)
         self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
         self._conductor.start(work)
         return work
@@ -393,9 +395,9 @@ class Desk:
         """See `service.Service.prune`."""
         return await self._pruner.prune_now()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """See `service.Service.metrics`."""
-        return self._metrics.text()
+        return await self._metrics.text()
 
     async def posture(self, digest: str) -> PostureView:
         """See `service.Service.posture`."""

@@ -373,7 +373,7 @@ class FakeService:
         self.passes += 1
         return await self.retention()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         return "# HELP airlock_boxes_spare Boxes that wait.\n"
 
     async def posture(self, digest: str) -> PostureView:
