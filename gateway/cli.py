@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 import typer
 from pydantic import JsonValue
 
-from gateway import __version__, arguments
+from gateway import __version__, arguments, cli_explain
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
 from gateway.cli_monty import add_monty
 from gateway.cli_webhooks import webhooks_app
@@ -401,4 +401,5 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
 
 
 add_monty(app, lambda: _gateway(reviewer=True))
+cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")

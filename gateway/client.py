@@ -21,6 +21,7 @@ from gateway.wire import (
     ExecutionView,
     IsolationView,
     MontyLaneView,
+    PolicyView,
     Problem,
     ReadyView,
     RetentionView,
@@ -149,6 +150,10 @@ class Client:
     def rule(self, review: str, ruling: Mapping[str, JsonValue]) -> ReviewView:
         """Decide a review."""
         return self._view(ReviewView, "POST", f"/v1/reviews/{quote(review, safe='')}/rulings", body=dict(ruling))
+
+    def policy_of(self, execution: str) -> PolicyView:
+        """What decided an execution."""
+        return self._view(PolicyView, "GET", f"/v1/executions/{quote(execution, safe='')}/policy")
 
     def isolation(self) -> IsolationView:
         """What isolates programs."""

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.callers import Caller
+from gateway.circumstances import submits
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.deliveries import Deliveries
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Status, Submitted
 from gateway.expectations import Expectations
+from gateway.explaining import explanation
 from gateway.isolation import Isolation
 from gateway.lifecycle import Task, received
 from gateway.limiter import Limiter
@@ -27,7 +29,7 @@ from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
-from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.resources import limits_of, memory_max_bytes
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
@@ -43,7 +45,9 @@ from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
     MontyLaneView,
     PolicyView,
     PostureView,
@@ -192,6 +196,7 @@ class Desk:
             fresh=asked.fresh,
         )
         work.happened(event)
+        submits(work)
         self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
         self._conductor.start(work)
         return work
@@ -353,6 +358,27 @@ class Desk:
         """See `service.Service.restore_monty`."""
         return await self._oversight.restore_monty(caller.name)
 
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """See `service.Service.policy_of`."""
+        row, _ = await self._store.read(lambda reader: _owned(reader, caller, execution))
+        kept = await self.kept_policy(row.policy)
+        return PolicyView(name=row.policy_name, profile=row.profile, digest=row.policy, document=kept.document)
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """See `service.Service.kept_policy`."""
+        document = await self._store.read(lambda reader: reader.policy_document(digest))
+        if document is None:
+            raise NotFound("Nothing was ever decided by such a policy.")
+        return KeptPolicyView(digest=digest, document=json.loads(document))
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """See `service.Service.explain`."""
+        try:
+            return explanation(self._policy, asked)
+        except KeyError as error:
+            field = "key" if asked.key is not None and asked.profile is None else "profile"
+            raise InvalidRequest(fields=((field, error.args[0]),)) from None
+
     async def isolation(self) -> IsolationView:
         """See `service.Service.isolation`."""
         return self._isolation.view()
@@ -369,9 +395,9 @@ class Desk:
         """See `service.Service.prune`."""
         return await self._pruner.prune_now()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """See `service.Service.metrics`."""
-        return self._metrics.text()
+        return await self._metrics.text()
 
     async def posture(self, digest: str) -> PostureView:
         """See `service.Service.posture`."""

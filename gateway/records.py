@@ -76,6 +76,7 @@ class StoredExecution:
     code_deleted_at: str | None = None
     output_deleted_at: str | None = None
     files_deleted_at: str | None = None
+    policy_name: str = ""
 
     def row(self) -> dict[str, str | int | None]:
         """The columns."""
@@ -140,6 +141,16 @@ class StoredReview:
     def row(self) -> dict[str, str | None]:
         """The columns."""
         return {name: getattr(self, name) for name in REVIEW_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReviews:
+    """How many reviews of a profile and level are open, and since when the oldest one is."""
+
+    profile: str
+    level: str | int
+    count: int
+    oldest: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,15 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
-from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import Position
 from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
     MontyLaneView,
     PolicyView,
     PostureView,
@@ -116,6 +118,18 @@ class Service(Protocol):
         """Switch the Monty lane on again."""
         ...
 
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """The profile that decided an execution of the caller's tenant, as it was then."""
+        ...
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """A resolved profile that decided something once."""
+        ...
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """What the policy decides about a request, and which line of it each time."""
+        ...
+
     async def isolation(self) -> IsolationView:
         """What isolates programs, with the latest proof."""
         ...
@@ -132,7 +146,7 @@ class Service(Protocol):
         """Delete now what is due, and wait a while for it."""
         ...
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """What Prometheus reads, in its text format."""
         ...
 
