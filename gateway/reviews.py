@@ -131,9 +131,7 @@ class Reviews:
     def _rule(self, writer: Writer, caller: Caller, review: str, ruling: RulingRequest) -> _Done:
         case = self._case(writer, caller, review)
         _require_allowed(case, caller, ruling)
-        if ruling.failures is not None and ruling.failures > case.profile.ceilings.failures:
-            message = f"{ruling.failures} is above the policy's ceiling of {case.profile.ceilings.failures}"
-            raise InvalidRequest(fields=(("failures", message),))
+        require_grantable(case.profile, ruling)
         at = now()
         work = _work(case, caller, ruling, _limits(case, ruling), at) if ruling.ruling in _MAKES_EXECUTION else None
         if work is not None:
@@ -247,6 +245,13 @@ def _require_allowed(case: _Case, caller: Caller, ruling: RulingRequest) -> None
     if refused is not None:
         kind, message = _REFUSALS[refused]
         raise kind(message, extra={"review": case.row.id, "state": case.row.state})
+
+
+def require_grantable(profile: Profile, ruling: RulingRequest) -> None:
+    """Refuse to give an agent more failures than the ceiling has; raises `InvalidRequest`."""
+    if ruling.failures is not None and ruling.failures > profile.ceilings.failures:
+        message = f"{ruling.failures} is above the policy's ceiling of {profile.ceilings.failures}"
+        raise InvalidRequest(fields=(("failures", message),))
 
 
 def _close(
