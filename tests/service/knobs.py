@@ -146,7 +146,7 @@ KNOBS: Final[dict[str, Knob]] = {
     "telemetry.content_size": Knob(traced, 10, 500, {"defaults": {"telemetry": {"content": True}}}),
     "extends": Knob(inherited, "one", "other"),
     "name": Knob(names, "one", "other"),
-    "version": Knob(loads({"version": 2}), 1, 1),
+    "version": Knob(names, 1, 2),
     "keys[].name": Knob(called, "ada", "bob"),
     "keys[].sha256": Knob(called, KEY["sha256"], "ab" * 32),
     "keys[].tenant": Knob(called, "one", "two"),
