@@ -193,7 +193,7 @@ class Conductor:
             raise
         except Exception as error:
             if isinstance(error, IllegalEvent) and await self._superseded(work):
-                self.late_results += 1
+                self.late_results += work.cancelled_by is None
                 return
             log.exception("%s: a step failed", work.id)
             await self._give_up(work)
