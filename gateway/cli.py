@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from gateway import __version__, arguments, cli_explain
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
+from gateway.cli_monty import add_monty
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
 from gateway.wire import ExecutionView
@@ -34,7 +35,6 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work with policy files.")
 app.add_typer(policy_app, name="policy")
-cli_explain.add_to(policy_app)
 
 Program: TypeAlias = Annotated[str, typer.Argument(metavar="FILE", help="A Python file; - is stdin.")]
 Pairs: TypeAlias = list[str] | None
@@ -400,4 +400,6 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
         return error.execution
 
 
+add_monty(app, lambda: _gateway(reviewer=True))
+cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")

@@ -29,6 +29,9 @@ from gateway.expectations import Expectations
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
+from gateway.monty_switch import MontySwitch, SwitchedLane
+from gateway.observer import Observer
+from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
@@ -40,7 +43,8 @@ from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
-from gateway.settings import Settings, StartError
+from gateway.settings import Settings, StartError, Telemetry, telemetry_wanted
+from gateway.shadow import Shadow
 from gateway.sizes import BELIEVED, Sizes
 from gateway.sizes import MOST as MOST_SIZES
 from gateway.source import ignore_warnings
@@ -70,6 +74,7 @@ class Gateway:
     """All parts of one gateway."""
 
     settings: Settings
+    telemetry: Telemetry
     policy: Policy
     authenticator: Authenticator
     store: Store
@@ -77,6 +82,7 @@ class Gateway:
     lanes: dict[Lane, Driver]
     queue: Queue
     sizes: Sizes
+    shadow: Shadow
     conductor: Conductor
     reviews: Reviews
     readiness: Readiness
@@ -86,6 +92,7 @@ class Gateway:
     watching: Watching
     pruner: Pruner
     deliveries: Deliveries
+    observer: Observer
     desk: Desk
 
     @asynccontextmanager
@@ -94,6 +101,7 @@ class Gateway:
         for name, profile in self.policy.profiles.items():
             log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
+        self._trace()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
@@ -110,6 +118,7 @@ class Gateway:
             for keeper in keepers:
                 keeper.cancel()
             await self.pruner.close()
+            await self.shadow.close()
             await self.conductor.close(_GRACE_SECONDS)
             await self.queue.close()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -117,6 +126,15 @@ class Gateway:
             await self.monty.close()
             await self.expectations.close()
             await self.store.close()
+            if self.observer.tracer is not None:
+                await self.observer.tracer.close()
+
+    def _trace(self) -> None:
+        """Draw spans from here on, where somebody wants them: the SDK has a thread, which no fork survives."""
+        if self.telemetry.traces:
+            from gateway.otlp import OtlpTracer  # noqa: PLC0415  # megabytes, and only who sends traces needs them
+
+            self.observer.tracer = OtlpTracer()
 
     async def _prove(self) -> None:
         """Let every kind of box prove itself before the first program wants one."""
@@ -130,7 +148,9 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
-        return create_app(self.desk, self.authenticator, self.limiter, running=self.running)
+        return create_app(
+            self.desk, self.authenticator, self.limiter, running=self.running, tracer=lambda: self.observer.tracer
+        )
 
 
 def _kept_words(profile: Profile) -> str:
@@ -171,10 +191,15 @@ def compose(settings: Settings) -> Gateway:
     )
     proofs, kinds = Proofs(store), targets(policy)
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
-    lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
-    checker = Checker(monty, container.python)
+    switch = MontySwitch(settings.data / "monty-lane.jsonl")
+    lanes: dict[Lane, Driver] = {Lane.MONTY: SwitchedLane(MontyDriver(monty), switch), Lane.CONTAINER: proven}
+    checker = Checker(monty, container.python, lambda: switch.off)
     expectations = Expectations(Schemas())
     queue, sizes = _queue(policy, container), Sizes()
+    shadow = Shadow(proven, queue, switch)
+    telemetry = telemetry_wanted()
+    observer = Observer(gen_ai=telemetry.gen_ai)
+    store.on_news = observer.told
     conductor = Conductor(
         store=store,
         checker=checker,
@@ -184,6 +209,8 @@ def compose(settings: Settings) -> Gateway:
         queue=queue,
         sizes=sizes,
         expectations=expectations,
+        shadow=shadow,
+        observer=observer,
     )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
@@ -207,15 +234,20 @@ def compose(settings: Settings) -> Gateway:
             pruner=pruner,
             store=store,
             deliveries=deliveries,
+            shadow=shadow,
+            counts=observer.counts,
+            lane=readiness.lane,
         ),
         limiter=limiter,
         expectations=expectations,
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        oversight=Oversight(store=store, shadow=shadow),
     )
     return Gateway(
         settings=settings,
+        telemetry=telemetry,
         policy=policy,
         authenticator=authentication,
         store=store,
@@ -223,6 +255,7 @@ def compose(settings: Settings) -> Gateway:
         lanes=lanes,
         queue=queue,
         sizes=sizes,
+        shadow=shadow,
         conductor=conductor,
         reviews=reviews,
         readiness=readiness,
@@ -232,6 +265,7 @@ def compose(settings: Settings) -> Gateway:
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        observer=observer,
         desk=desk,
     )
 

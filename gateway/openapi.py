@@ -18,7 +18,10 @@ from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     Problem,
@@ -26,6 +29,7 @@ from gateway.wire import (
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -93,6 +97,8 @@ _SUCCEEDED: Final[_Object] = {
     "source": "program",
     **_AT,
     "policy": _DIGEST,
+    "policy_name": "default",
+    "profile": "default",
     "task": _OPEN,
     "next_actions": ["continue"],
 }
@@ -120,6 +126,8 @@ _QUEUED: Final[_Object] = {
     "status": "queued",
     "submitted_at": "2025-11-21T09:30:00.120Z",
     "policy": _DIGEST,
+    "policy_name": "default",
+    "profile": "default",
     "task": _OPEN,
     "next_actions": ["wait"],
 }
@@ -215,6 +223,34 @@ _POSTURE: Final[_Object] = {
     "trials": [_TRIAL],
 }
 _NONE: Final[_Object] = {"code": 0, "output": 0, "files": 0, "keys": 0}
+_SPARED: Final[_Object] = {
+    "since": "2026-01-01T00:00:00Z",
+    "executions": 3,
+    "whole": True,
+    "findings": [
+        {
+            "profile": "default",
+            "mode": "audit",
+            "verdict": "denied",
+            "rule": "import.denied",
+            "subject": "socket",
+            "executions": 3,
+            "tenants": ["team-a"],
+            "first_at": "2026-01-02T00:00:00Z",
+            "last_at": "2026-01-03T00:00:00Z",
+            "example": _EXECUTION,
+        }
+    ],
+}
+_MONTY: Final[_Object] = {
+    "on": False,
+    "moved_at": "2026-01-02T00:00:00Z",
+    "execution": _EXECUTION,
+    "differs": ["stdout"],
+    "by": None,
+    "shadow_runs": {"same": 812, "different": 1},
+    "shadow_waiting": 0,
+}
 _RETENTION: Final[_Object] = {
     "profiles": {"default": {"code": 2592000.0, "output": 2592000.0, "files": 604800.0, "keys": None}},
     "due": {**_NONE, "files": 12},
@@ -239,6 +275,29 @@ _READY: Final[_Object] = {
     "version": "0.1.0",
 }
 
+_EXPLANATION: Final[_Object] = {
+    "policy": "default",
+    "profile": "default",
+    "digest": _DIGEST,
+    "decisions": [
+        {
+            "decision": "limits.memory",
+            "value": "512Mi",
+            "why": "the request asks for it",
+            "made": [
+                {"key": "request.limits.memory", "value": "512Mi", "place": "the request"},
+                {"key": "defaults.limits.memory.max", "value": "1Gi", "place": "policy.yaml:48"},
+                {"key": "ceilings.memory", "value": "4Gi", "place": "built in"},
+            ],
+        }
+    ],
+}
+QUESTIONS: Final[dict[str, Example]] = {
+    "request": {
+        "summary": "What a request would come to",
+        "value": {"profile": "default", "request": {"code": "import os", "limits": {"memory": "512Mi"}}},
+    },
+}
 PROGRAMS: Final[dict[str, Example]] = {
     "inputs": {
         "summary": "A program with inputs; its last expression comes back as `result`",
@@ -376,6 +435,16 @@ LETTER: Final[_Responses] = {
     **_problem(409, "conflict", "The policy has no webhook 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
+DECIDED_BY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_FOUND}
+KEPT_POLICY: Final[_Responses] = {
+    200: _answer(KeptPolicyView, "The profile.", kept={"digest": _DIGEST, "document": _POLICY["document"]}),
+    **_FOUND,
+}
+EXPLAIN: Final[_Responses] = {
+    200: _answer(ExplanationView, "The decisions.", some=_EXPLANATION),
+    **_ALWAYS,
+    **_BODY,
+}
 POLICY_SCHEMA: Final[_Responses] = {
     200: {"description": "The schema (draft 2020-12).", "content": {SCHEMA: {"schema": {"type": "object"}}}},
     **_ALWAYS,
@@ -386,6 +455,8 @@ ISOLATION: Final[_Responses] = {
 }
 POSTURE: Final[_Responses] = {200: _answer(PostureView, "The posture.", box=_POSTURE), **_FOUND}
 RETENTION: Final[_Responses] = {200: _answer(RetentionView, "What it did.", some=_RETENTION), **_ALWAYS}
+SPARED: Final[_Responses] = {200: _answer(SparedList, "What ran all the same.", some=_SPARED), **_ALWAYS}
+MONTY: Final[_Responses] = {200: _answer(MontyLaneView, "The switch.", off=_MONTY), **_ALWAYS}
 METRICS: Final[_Responses] = {
     200: {"description": "The metrics.", "content": {METRICS_TEXT: {"schema": {"type": "string"}}}},
     **_ALWAYS,

@@ -372,6 +372,13 @@ class Retention(_Closed):
     keys: Keeping = 7 * _DAY
 
 
+class Telemetry(_Closed):
+    """What traces tell. `content`: the task's name, code, inputs and output too, of each the first `content_size` bytes."""
+
+    content: StrictBool = False
+    content_size: Size = 4 * KIB
+
+
 class ProfileBody(_Closed):
     """The sections of a profile. In the file every one of them, and every key in them, may be left out."""
 
@@ -386,6 +393,7 @@ class ProfileBody(_Closed):
     rates: Rates = Rates()
     cache: Cache = Cache()
     retention: Retention = Retention()
+    telemetry: Telemetry = Telemetry()
 
 
 class ProfileEntry(ProfileBody):
@@ -448,12 +456,13 @@ class Profile(ProfileBody):
     """A profile with nothing left open: what binds one caller's programs, and the ceilings above it."""
 
     name: Name
+    policy: str = ""  # its policy's name; empty in what was recorded before names were
     ceilings: Ceilings
 
     @cached_property
     def document(self) -> str:
-        """Canonical JSON of all that decides (bytes, seconds, cores); not the name, which decides nothing."""
-        decides = {"version": LANGUAGE_VERSION, **self.model_dump(mode="json", exclude={"name"})}
+        """Canonical JSON of all that decides (bytes, seconds, cores); not the names, which decide nothing."""
+        decides = {"version": LANGUAGE_VERSION, **self.model_dump(mode="json", exclude={"name", "policy"})}
         return json.dumps(decides, sort_keys=True, separators=(",", ":"))
 
     @cached_property
