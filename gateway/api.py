@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from gateway import __version__, openapi, prefer, problems, stream
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
+from gateway.console.door import Door
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.event_stream import EventStream
 from gateway.events import Status
@@ -281,8 +282,9 @@ def create_app(
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    console: Callable[[], ASGIApp] | None = None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does."""
+    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does, `console` makes its pages."""
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -306,7 +308,8 @@ def create_app(
     app.include_router(router)
     app.include_router(telemetry)
     app.include_router(health)
-    return Ingress(Express(app, submit_execution))
+    routes = Express(app, submit_execution)
+    return Ingress(routes if console is None else Door(routes, console))
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

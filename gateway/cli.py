@@ -341,9 +341,9 @@ def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    from gateway import terminal
+    from gateway.spelling import visible
 
-    typer.echo(terminal.visible(message), err=True)
+    typer.echo(visible(message), err=True)
     raise typer.Exit(code)
 
 

@@ -74,6 +74,7 @@ class Conductor:
         self._expectations = expectations
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
+        self.answered: Counter[tuple[str, str]] = Counter()  # by lane and status
         self.late_results = 0  # of attempts that were not current any more; nothing of them counts
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
         self._live: Counter[tuple[str, str]] = Counter()  # of them, by tenant and caller
@@ -134,6 +135,11 @@ class Conductor:
             if not work.recorded or work.kept is not None:
                 work.kept = recorded
             work.task, work.recorded, work.written = recorded.task.id, True, None
+            self.answered.update(
+                (work.answer.lane or "none" if work.answer else "none", event.status.value)
+                for event in events
+                if isinstance(event, Answered)
+            )
             if work.answered and (found := work.memory_found) is not None:
                 self._sizes.found(work.tenant, *found)
             del work.pending[: len(events)]

@@ -5,12 +5,13 @@ Nothing is decided here; statements are `statements.py`'s, transactions the stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from gateway import statements
+from gateway import archive_statements, statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
 from gateway.events import Event, chain, decode, encode
@@ -30,6 +31,7 @@ from gateway.records import (
 from gateway.session import Session, Value
 from gateway.times import new_id, stamp
 
+T = TypeVar("T")
 _TASK = TypeAdapter(Task)
 
 
@@ -143,6 +145,23 @@ class Reader:
     def dead_letter_count(self) -> int:
         """How many there are."""
         return self._session.one(statements.DEAD_LETTER_COUNT, int) or 0
+
+    def queue_of(self, tenant: str) -> tuple[int, str]:
+        """How many reviews of a tenant are open, and the newest id of any."""
+        count = self._session.one(archive_statements.OPEN_COUNT, int, tenant=tenant)
+        return count or 0, self._session.one(archive_statements.NEWEST_REVIEW, _id_or_nothing, tenant=tenant) or ""
+
+    def open_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Open reviews that were asked for, oldest first, each with its task's name."""
+        return self._session.every(archive_statements.OPEN_FOUND, make, limit=limit, **asked)
+
+    def reviews_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Reviews that were asked for, newest first, each with its task's name."""
+        return self._session.every(archive_statements.REVIEWS_FOUND, make, limit=limit, **asked)
+
+    def executions_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Executions that were asked for, newest first, without their bodies."""
+        return self._session.every(archive_statements.EXECUTIONS_FOUND, make, limit=limit, **asked)
 
     def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""

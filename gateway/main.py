@@ -16,16 +16,19 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from gateway.api import create_app
+from gateway.archive import Archive
 from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.connection import Reader
+from gateway.console.making import ConsoleRoom
 from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
+from gateway.gauges import Gauges
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
@@ -87,6 +90,7 @@ class Gateway:
     pruner: Pruner
     deliveries: Deliveries
     desk: Desk
+    console: ConsoleRoom
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -100,6 +104,7 @@ class Gateway:
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
             asyncio.create_task(self.deliveries.run(), name="webhooks"),
+            asyncio.create_task(self.console.gauges.keep(), name="gauges"),
         ]
         try:
             await self._reap()
@@ -130,7 +135,14 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
-        return create_app(self.desk, self.authenticator, self.limiter, running=self.running)
+        return create_app(
+            self.desk, self.authenticator, self.limiter, running=self.running, console=self.console.make
+        )
+
+    def let_go(self) -> None:
+        """Let all listeners go, so that a server that stops need not wait for them."""
+        self.watching.stop()
+        self.console.stop()
 
 
 def _kept_words(profile: Profile) -> str:
@@ -190,6 +202,16 @@ def compose(settings: Settings) -> Gateway:
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
     limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
     watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    metrics = Metrics(
+        policy=policy,
+        supply=container.supply,
+        checker=checker,
+        conductor=conductor,
+        queue=queue,
+        pruner=pruner,
+        store=store,
+        deliveries=deliveries,
+    )
     desk = Desk(
         policy=policy,
         store=store,
@@ -198,16 +220,7 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(
-            policy=policy,
-            supply=container.supply,
-            checker=checker,
-            conductor=conductor,
-            queue=queue,
-            pruner=pruner,
-            store=store,
-            deliveries=deliveries,
-        ),
+        metrics=metrics,
         limiter=limiter,
         expectations=expectations,
         watching=watching,
@@ -233,6 +246,13 @@ def compose(settings: Settings) -> Gateway:
         pruner=pruner,
         deliveries=deliveries,
         desk=desk,
+        console=ConsoleRoom(
+            service=desk,
+            archive=Archive(policy=policy, store=store, checker=checker),
+            gauges=Gauges(metrics.collect),
+            authenticator=authentication,
+            limiter=limiter,
+        ),
     )
 
 
@@ -310,7 +330,7 @@ def serve(settings: Settings) -> None:
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings), stopping=gateway.watching.stop)
+    server = Server(server_config(gateway.app(), settings), stopping=gateway.let_go)
     spare_the_collector()
     server.run()
     del lock

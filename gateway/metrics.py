@@ -69,6 +69,12 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "airlock_executions_live", "Executions without an answer.", len(self._conductor.live_attempts())
         )
+        answered = CounterMetricFamily(
+            "airlock_executions", "Answered executions, by lane and status.", labels=("lane", "status")
+        )
+        for labels, count in self._conductor.answered.items():
+            answered.add_metric(labels, count)
+        yield answered
         yield from self._troubles()
         supply = self._supply
         sources = {source.value: count for source, count in supply.sources.items()}
