@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from gateway import __version__, arguments
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
+from gateway.cli_console import console_command
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
 from gateway.wire import ExecutionView
@@ -400,3 +401,4 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
 
 
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")
+app.command("console")(console_command(lambda: _gateway(reviewer=True)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import quote
@@ -23,9 +22,11 @@ from gateway.console.guarding import (
     roles_of,
     set_cookie,
 )
+from gateway.console.link import Link
 from gateway.console.sessions import LINK_SECONDS
 from gateway.console.visits import Parts
 from gateway.errors import Forbidden, GatewayError, Unauthorized
+from gateway.problems import problem
 
 
 class Entrance:
@@ -98,13 +99,15 @@ class Entrance:
 
     async def make_link(self, request: Request) -> Response:
         """For `airlock console`: a link that logs the key's owner in, once and soon."""
-        self._parts.sessions.count_try(request.client.host if request.client else "")
-        given = request.headers.get("authorization", "").partition(" ")[2].strip()
-        caller, key = self._caller(given, request)
-        await request.body()
+        try:
+            self._parts.sessions.count_try(request.client.host if request.client else "")
+            given = request.headers.get("authorization", "").partition(" ")[2].strip()
+            caller, key = self._caller(given, request)
+        except GatewayError as error:
+            return problem(error)
         token = self._parts.sessions.link(caller, key)
-        answer = {"path": f"{ROOT}/enter?link={token}", "seconds": LINK_SECONDS, "name": caller.name}
-        return Response(json.dumps(answer), media_type="application/json")
+        made = Link(path=f"{ROOT}/enter?link={token}", seconds=LINK_SECONDS, name=caller.name)
+        return Response(made.model_dump_json(), media_type="application/json")
 
     async def link(self, request: Request) -> Response:
         """What a link opens: a button, since what only looks at a link must not use it up."""

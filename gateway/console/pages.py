@@ -71,6 +71,7 @@ class Pages:
             "verdict": words.verdict,
             "when": _when,
             "machine": _machine,
+            "clock": _clock,
             "lines_of": text.tail,
         }
         self._environment.globals |= {"root": ROOT, "version": __version__}
@@ -117,3 +118,7 @@ def _when(at: datetime | str) -> str:
 
 def _machine(at: datetime | str) -> str:
     return at if isinstance(at, str) else at.isoformat()
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M:%S}"

@@ -110,7 +110,7 @@ def decisions(view: ExecutionView) -> list[str]:
         told.append("The limits are the profile's defaults." if not said else _sources(said))
     if view.lane is not None:
         where = "Monty can tell the truth about it" if view.lane == "monty" else "it needs CPython"
-        told.append(f"It was sent to the {view.lane} lane: {where}.")
+        told.append(f"It belongs to the {view.lane} lane: {where}.")
     if view.cached:
         told.append("It was not run: an equal program's result was used again.")
     if view.repeats and not view.cached:
@@ -118,8 +118,11 @@ def decisions(view: ExecutionView) -> list[str]:
     denied = [one for one in view.findings if one.rule.startswith("import.denied")]
     if denied:
         told.append(f"The import rules refused {len(denied)} line{'s' if len(denied) > 1 else ''}.")
-    if len(view.attempts) > 1:
-        told.append(f"The platform tried {len(view.attempts)} times; only the last try counts.")
+    lanes = [one.lane for one in view.attempts]
+    if len(set(lanes)) > 1:
+        told.append("Monty could not tell the truth about it after all, so it ran again in a container, at nobody's cost.")
+    if (more := len(lanes) - len(set(lanes))) > 0:
+        told.append(f"The platform tried it {more} time{'s' if more > 1 else ''} more, at nobody's cost; the last try counts.")
     told.append(f"Decided by the policy {view.policy[:12]}.")
     return told
 
@@ -174,7 +177,7 @@ def timeline(lines: Sequence[LogLine]) -> list[Moment]:
                 line.kind,
                 str(line.data.get("by") or ""),
                 str(line.data.get("execution") or line.data.get("review") or ""),
-                f"{since:.2f} s later" if since < _SHORT else f"{span(since)} later",
+                f"+{since:.2f} s" if since < _SHORT else f"+{span(since)}",
                 passed / whole if whole > 0 else 0.0,
                 line.hash,
             )
