@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from gateway import __version__, openapi, prefer, problems, stream
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
+from gateway.console.door import Door
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.event_stream import EventStream
 from gateway.events import Status
@@ -327,15 +328,19 @@ async def readyz(service: Port) -> Response:
     return _json(view, _health(view.ready))
 
 
-def create_app(
+def create_app(  # noqa: PLR0913  # the parts of a gateway's HTTP side
     service: Service,
     authenticator: Authenticator,
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     tracer: Callable[[], Tracer | None] = lambda: None,
+    console: Callable[[], ASGIApp] | None = None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does; `tracer` draws requests."""
+    """The gateway's HTTP side, behind its ingress.
+
+    `running` lasts as long as the server does, `tracer` draws requests, `console` makes its pages.
+    """
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -359,7 +364,8 @@ def create_app(
     app.include_router(router)
     app.include_router(telemetry)
     app.include_router(health)
-    return Ingress(Express(app, submit_execution), tracer=tracer)
+    routes = Express(app, submit_execution)
+    return Ingress(routes if console is None else Door(routes, console), tracer=tracer)
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

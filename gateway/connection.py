@@ -5,12 +5,13 @@ Nothing is decided here; statements are `statements.py`'s, transactions the stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from gateway import statements
+from gateway import archive_statements, statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
 from gateway.events import Event, Spared, chain, decode, encode
@@ -34,6 +35,7 @@ from gateway.session import Session, Value
 from gateway.times import new_id, stamp
 from gateway.tracing import TraceContext
 
+T = TypeVar("T")
 _TASK = TypeAdapter(Task)
 
 
@@ -167,6 +169,23 @@ class Reader:
     def spared(self, since: datetime, limit: int) -> list[StoredSpared]:
         """What ran since then although it broke rules, of all tenants, newest first."""
         return self._session.every(statements.SPARED, _stored_spared, since=stamp(since), limit=limit)
+
+    def queue_of(self, tenant: str) -> tuple[int, str]:
+        """How many reviews of a tenant are open, and the newest id of any."""
+        count = self._session.one(archive_statements.OPEN_COUNT, int, tenant=tenant)
+        return count or 0, self._session.one(archive_statements.NEWEST_REVIEW, _id_or_nothing, tenant=tenant) or ""
+
+    def open_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Open reviews that were asked for, oldest first, each with its task's name."""
+        return self._session.every(archive_statements.OPEN_FOUND, make, limit=limit, **asked)
+
+    def reviews_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Reviews that were asked for, newest first, each with its task's name."""
+        return self._session.every(archive_statements.REVIEWS_FOUND, make, limit=limit, **asked)
+
+    def executions_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Executions that were asked for, newest first, without their bodies."""
+        return self._session.every(archive_statements.EXECUTIONS_FOUND, make, limit=limit, **asked)
 
     def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""

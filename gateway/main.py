@@ -16,16 +16,19 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from gateway.api import create_app
+from gateway.archive import Archive
 from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.connection import Reader
+from gateway.console.making import ConsoleRoom
 from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
+from gateway.gauges import Gauges
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
@@ -94,6 +97,7 @@ class Gateway:
     deliveries: Deliveries
     observer: Observer
     desk: Desk
+    console: ConsoleRoom
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -108,6 +112,7 @@ class Gateway:
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
             asyncio.create_task(self.deliveries.run(), name="webhooks"),
+            asyncio.create_task(self.console.gauges.keep(), name="gauges"),
         ]
         try:
             await self._reap()
@@ -149,8 +154,18 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
         return create_app(
-            self.desk, self.authenticator, self.limiter, running=self.running, tracer=lambda: self.observer.tracer
+            self.desk,
+            self.authenticator,
+            self.limiter,
+            running=self.running,
+            tracer=lambda: self.observer.tracer,
+            console=self.console.make,
         )
+
+    def let_go(self) -> None:
+        """Let all listeners go, so that a server that stops need not wait for them."""
+        self.watching.stop()
+        self.console.stop()
 
 
 def _kept_words(profile: Profile) -> str:
@@ -217,6 +232,19 @@ def compose(settings: Settings) -> Gateway:
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
     limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
     watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    metrics = Metrics(
+        policy=policy,
+        supply=container.supply,
+        checker=checker,
+        conductor=conductor,
+        queue=queue,
+        pruner=pruner,
+        store=store,
+        deliveries=deliveries,
+        shadow=shadow,
+        counts=observer.counts,
+        lane=readiness.lane,
+    )
     desk = Desk(
         policy=policy,
         store=store,
@@ -225,19 +253,7 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(
-            policy=policy,
-            supply=container.supply,
-            checker=checker,
-            conductor=conductor,
-            queue=queue,
-            pruner=pruner,
-            store=store,
-            deliveries=deliveries,
-            shadow=shadow,
-            counts=observer.counts,
-            lane=readiness.lane,
-        ),
+        metrics=metrics,
         limiter=limiter,
         expectations=expectations,
         watching=watching,
@@ -267,6 +283,13 @@ def compose(settings: Settings) -> Gateway:
         deliveries=deliveries,
         observer=observer,
         desk=desk,
+        console=ConsoleRoom(
+            service=desk,
+            archive=Archive(policy=policy, store=store, checker=checker),
+            gauges=Gauges(metrics.collect),
+            authenticator=authentication,
+            limiter=limiter,
+        ),
     )
 
 
@@ -344,7 +367,7 @@ def serve(settings: Settings) -> None:
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings), stopping=gateway.watching.stop)
+    server = Server(server_config(gateway.app(), settings), stopping=gateway.let_go)
     spare_the_collector()
     server.run()
     del lock
