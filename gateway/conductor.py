@@ -30,6 +30,7 @@ from gateway.lifecycle import IllegalEvent, State
 from gateway.queue import Queue, TooLong
 from gateway.recording import record_work
 from gateway.records import Recorded
+from gateway.remembering import Memory, note
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
 from gateway.sizes import Sizes
@@ -63,6 +64,7 @@ class Conductor:
         queue: Queue,
         sizes: Sizes,
         expectations: Expectations,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -72,6 +74,7 @@ class Conductor:
         self._queue = queue
         self._sizes = sizes
         self._expectations = expectations
+        self._memory = memory
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
         self.late_results = 0  # of attempts that were not current any more; nothing of them counts
@@ -231,7 +234,10 @@ class Conductor:
         work.timings["checks"] = time.perf_counter() - began
         work.findings, work.imports = report.findings, report.imports
         found = self._sizes.of(work.tenant, report.imports)
-        work.happened(Checked(work.id, report.verdict, report.lane, found))
+        approval = await self._memory.recall(work, report.reason) if report.reason is not None else None
+        if approval is not None:
+            work.findings = (note(approval), *(one for one in report.findings if one.severity != "error"))
+        work.happened(Checked(work.id, report.verdict, report.lane, found, report.reason, approval))
         work.cache_key = key_of(work, report)
         if work.cache_key is not None and not work.fresh:
             await self._recall(work, work.cache_key)

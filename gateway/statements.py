@@ -23,8 +23,29 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.records import EXECUTION_COLUMNS, LETTER_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
-from gateway.tables import events, executions, files, letters, memory_sizes, policies, postures, results, reviews, tasks
+from gateway.records import (
+    APPROVAL_COLUMNS,
+    EXECUTION_COLUMNS,
+    LETTER_COLUMNS,
+    POSTURE_COLUMNS,
+    REVIEW_COLUMNS,
+    SIGHTING_COLUMNS,
+    SIZE_COLUMNS,
+)
+from gateway.tables import (
+    approvals,
+    events,
+    executions,
+    files,
+    letters,
+    memory_sizes,
+    policies,
+    postures,
+    results,
+    reviews,
+    sightings,
+    tasks,
+)
 
 _Query: TypeAlias = Select[tuple[object, ...]]
 
@@ -155,9 +176,16 @@ NEWEST_IDS: Final[tuple[_Query, ...]] = tuple(select(func.max(table.c.id)) for t
 _REVIEW: Final = _whole(reviews, REVIEW_COLUMNS)
 REVIEW: Final = _REVIEW.where(_is(reviews.c.id))
 REVIEWS_DUE: Final = _REVIEW.where(reviews.c.state == "open", reviews.c.expires_at <= bindparam("at"))
+REVIEWS_TO_PASS_ON: Final = _REVIEW.where(reviews.c.state == "open", reviews.c.due_at <= bindparam("at"))
+REVIEWS_WAITING: Final = (
+    _REVIEW.where(reviews.c.state == "open", reviews.c.id > bindparam("after"))
+    .order_by(reviews.c.id)
+    .limit(bindparam("limit"))
+)
+EXECUTION_PROFILE: Final[_Query] = select(executions.c.profile).where(_is(executions.c.id))
 OPEN_REVIEWS: Final = select(func.count()).select_from(reviews).where(reviews.c.state == "open")
 ADD_REVIEW: Final[Insert] = insert(reviews)
-END_REVIEW: Final = _changing(reviews, "id", *(column.name for column in reviews.c if column.name != "id"))
+CHANGE_REVIEW: Final = _changing(reviews, "id", *(column.name for column in reviews.c if column.name != "id"))
 
 
 def _page(*, state: bool, after: bool) -> _Query:
@@ -168,6 +196,18 @@ def _page(*, state: bool, after: bool) -> _Query:
 
 
 REVIEWS: Final = {(state, after): _page(state=state, after=after) for state in (False, True) for after in (False, True)}
+
+APPROVAL: Final = _whole(approvals, APPROVAL_COLUMNS).where(
+    _is(approvals.c.question), approvals.c.until > bindparam("at")
+)
+ADD_APPROVAL: Final[Insert] = insert(approvals)
+DELETE_APPROVALS: Final[Delete] = delete(approvals).where(
+    or_(approvals.c.until <= bindparam("at"), _is(approvals.c.question, "this"))
+)
+SIGHTING: Final = _whole(sightings, SIGHTING_COLUMNS).where(
+    _is(sightings.c.review), _is(sightings.c.seen_by), _is(sightings.c.token)
+)
+ADD_SIGHTING: Final[Insert] = insert(sightings)
 
 POLICY: Final[_Query] = select(policies.c.document).where(_is(policies.c.digest))
 POLICY_KEPT: Final[_Query] = select(policies.c.digest).where(_is(policies.c.digest))
