@@ -33,7 +33,7 @@ from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
 from gateway.policy_schema import schema_text
-from gateway.requests import TASK_ID, ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
 from gateway.tracing import Tracer
@@ -197,6 +197,17 @@ async def rule_on_review(
 ) -> Response:
     """Decide. What changed since the review was read is a 412, what is decided already a 409."""
     return _json(await service.rule(caller, review, ruling))
+
+
+@router.post("/reviews/{review}/checks", responses=openapi.CHECKS, summary="Check an edit")
+async def check_edit(
+    service: Port,
+    caller: Reviewer,
+    review: ReviewId,
+    edit: Annotated[EditRequest, Body(openapi_examples=openapi.EDITS)],
+) -> Response:
+    """Answer with what the checks would say of a reviewer's version. Nothing is run and nothing decided."""
+    return _json(await service.check_edit(caller, review, edit))
 
 
 @router.get("/webhooks/dead-letters", responses=openapi.LETTERS, summary="List dead letters")

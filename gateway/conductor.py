@@ -32,6 +32,7 @@ from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
 from gateway.recording import record_work
 from gateway.records import Recorded
+from gateway.remembering import Memory, note
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
 from gateway.shadow import Shadow
@@ -68,6 +69,7 @@ class Conductor:
         expectations: Expectations,
         shadow: Shadow,
         observer: Observer,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -79,6 +81,7 @@ class Conductor:
         self._expectations = expectations
         self._shadow = shadow
         self._observer = observer
+        self._memory = memory
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
         self.spared: Counter[tuple[str, Verdict]] = Counter()  # by mode, what the checks would have refused with
@@ -244,7 +247,10 @@ class Conductor:
         work.timings["checks"] = time.perf_counter() - began
         work.findings, work.imports = report.findings, report.imports
         found = self._sizes.of(work.tenant, report.imports)
-        work.happened(Checked(work.id, report.verdict, report.lane, found))
+        approval = await self._memory.recall(work, report.reason) if report.reason is not None else None
+        if approval is not None:
+            work.findings = (note(approval), *(one for one in report.findings if one.severity != "error"))
+        work.happened(Checked(work.id, report.verdict, report.lane, found, report.reason, approval))
         if (sparing := report.sparing) is not None and report.verdict is Verdict.ADMIT:
             work.happened(sparing.event(work.id, work.profile))
             self.spared[sparing.mode, sparing.verdict] += 1

@@ -23,10 +23,12 @@ from gateway.records import (
     Keeping,
     LoggedEvent,
     OpenReviews,
+    StoredApproval,
     StoredExecution,
     StoredLetter,
     StoredPosture,
     StoredReview,
+    StoredSighting,
     StoredSize,
     StoredSpared,
     StoredTask,
@@ -134,6 +136,22 @@ class Reader:
         """How many reviews are open, by the profile of what they are about and by how far they were escalated."""
         return self._session.every(statements.OPEN_REVIEWS_BY, OpenReviews)
 
+    def reviews_to_pass_on(self, at: datetime) -> list[StoredReview]:
+        """Open reviews that are due for the next level."""
+        return self._session.every(statements.REVIEWS_TO_PASS_ON, StoredReview, at=stamp(at))
+
+    def reviews_waiting(self, after: str, limit: int) -> list[StoredReview]:
+        """Open reviews of all tenants, oldest first, those after the id `after`."""
+        return self._session.every(statements.REVIEWS_WAITING, StoredReview, after=after, limit=limit)
+
+    def execution_profile(self, execution: str) -> str | None:
+        """The name of the profile that an execution was submitted under."""
+        return self._session.one(statements.EXECUTION_PROFILE, str, id=execution)
+
+    def approval(self, question: str, at: datetime) -> StoredApproval | None:
+        """What a person said yes to, if that still holds."""
+        return self._session.one(statements.APPROVAL, StoredApproval, question=question, at=stamp(at))
+
     def open_reviews(self) -> int:
         """How many reviews wait for a person."""
         return self._session.one(statements.OPEN_REVIEWS, int) or 0
@@ -227,8 +245,11 @@ class Writer(Reader):
         self._add_events([logged])
         return self._leave(StoredTask(id=task, head=str(logged["hash"]), task=opened))
 
-    def append(self, stored: StoredTask, events: Sequence[Event], at: datetime) -> StoredTask:
-        """Append to a log and move its projection on; raises `IllegalEvent` for what cannot happen."""
+    def append(self, stored: StoredTask, events: Sequence[Event], at: datetime, told: Sequence[str] = ()) -> StoredTask:
+        """Append to a log and move its projection on; raises `IllegalEvent` for what cannot happen.
+
+        `told` are webhooks and mail addresses that hear of reviews among the events, whatever they subscribed to.
+        """
         task, head, when, rows = stored.task, stored.head, stamp(at), []
         for item in events:
             task = apply(task, item)
@@ -239,8 +260,8 @@ class Writer(Reader):
         place: dict[str, Value] = {"this": stored.id, "seq_before": stored.task.seq}
         if self._session.change(statements.MOVE_TASK, {**place, **_projection(task, head)}) != 1:
             raise Unavailable("The task was changed by another gateway at the same moment.")
-        if self._subscriptions:
-            self._add_letters(stored.task, events, when)
+        if self._subscriptions or told:
+            self._add_letters(stored.task, events, when, told)
         return self._leave(StoredTask(id=stored.id, head=head, task=task))
 
     def _leave(self, stored: StoredTask) -> StoredTask:
@@ -255,8 +276,8 @@ class Writer(Reader):
             values = {f"{name}{number}": value for number, row in enumerate(some) for name, value in row.items()}
             self._session.change(statements.ADD_EVENTS[len(some)], values)
 
-    def _add_letters(self, before: Task, events: Sequence[Event], when: str) -> None:
-        for notice in notices(before, events, when, self._subscriptions):
+    def _add_letters(self, before: Task, events: Sequence[Event], when: str, told: Sequence[str]) -> None:
+        for notice in notices(before, events, when, self._subscriptions, told):
             letter = StoredLetter(
                 id=new_id("msg"),
                 webhook=notice.webhook,
@@ -366,10 +387,22 @@ class Writer(Reader):
         profile = self._session.one(statements.EXECUTION_PROFILE, str, id=review.execution) or ""
         self.news.append(ReviewOpened(review, profile))
 
-    def end_review(self, review: StoredReview) -> None:
-        """Keep how a review ended."""
-        self._session.change(statements.END_REVIEW, {**review.row(), "this": review.id})
-        self.news.append(ReviewEnded(review, self.trace(review.execution)))
+    def change_review(self, review: StoredReview) -> None:
+        """Keep what became of a review."""
+        self._session.change(statements.CHANGE_REVIEW, {**review.row(), "this": review.id})
+        if review.state != "open":
+            self.news.append(ReviewEnded(review, self.trace(review.execution)))
+
+    def keep_approval(self, approval: StoredApproval, at: datetime) -> None:
+        """Remember what a person said yes to, in place of what was said before; forget what holds no more."""
+        self._session.change(statements.DELETE_APPROVALS, {"at": stamp(at), "this": approval.question})
+        self._session.change(statements.ADD_APPROVAL, approval.row())
+
+    def see(self, sighting: StoredSighting) -> None:
+        """Keep that somebody looked at a review; the second time is free."""
+        whose = {"review": sighting.review, "seen_by": sighting.seen_by, "token": sighting.token}
+        if self._session.one(statements.SIGHTING, StoredSighting, **whose) is None:
+            self._session.change(statements.ADD_SIGHTING, sighting.row())
 
     def keep_policy(self, digest: str, document: str, at: datetime) -> None:
         """Keep a resolved policy that decided something; the second time is free."""

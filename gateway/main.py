@@ -42,6 +42,7 @@ from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover
+from gateway.remembering import Memory
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
@@ -53,6 +54,7 @@ from gateway.sizes import MOST as MOST_SIZES
 from gateway.source import ignore_warnings
 from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
+from gateway.tending import Tending
 from gateway.times import new_id, now
 from gateway.watching import Watching
 from gateway.webhooks import subscriptions, webhook_targets
@@ -67,7 +69,7 @@ from sandbox.proven import ProvenDriver
 log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
-_EXPIRY_SECONDS = 5.0
+_TENDING_SECONDS = 5.0  # how late a review is passed on or ends, at most
 _RETENTION_SECONDS = 30.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
@@ -88,6 +90,7 @@ class Gateway:
     shadow: Shadow
     conductor: Conductor
     reviews: Reviews
+    tending: Tending
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
@@ -108,7 +111,7 @@ class Gateway:
         self._trace()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
-            asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+            asyncio.create_task(_keep(self.tending.tend, _TENDING_SECONDS), name="reviews"),
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
             asyncio.create_task(self.deliveries.run(), name="webhooks"),
@@ -117,6 +120,7 @@ class Gateway:
         try:
             await self._reap()
             self.sizes.load(reversed(await self.store.read(_memory_sizes)))
+            await self.tending.replan()
             await recover(self.store, self.conductor, self.policy)
             yield
         finally:
@@ -226,8 +230,9 @@ def compose(settings: Settings) -> Gateway:
         expectations=expectations,
         shadow=shadow,
         observer=observer,
+        memory=Memory(policy, store),
     )
-    reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
+    reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes, checker=checker)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
     limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
@@ -274,6 +279,7 @@ def compose(settings: Settings) -> Gateway:
         shadow=shadow,
         conductor=conductor,
         reviews=reviews,
+        tending=Tending(policy=policy, store=store, reviews=reviews),
         readiness=readiness,
         proofs=proofs,
         limiter=limiter,
