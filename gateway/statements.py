@@ -23,7 +23,14 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.records import EXECUTION_COLUMNS, LETTER_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
+from gateway.records import (
+    EXECUTION_COLUMNS,
+    LETTER_COLUMNS,
+    POSTURE_COLUMNS,
+    REVIEW_COLUMNS,
+    SIZE_COLUMNS,
+    USE_COLUMNS,
+)
 from gateway.tables import (
     events,
     executions,
@@ -36,6 +43,7 @@ from gateway.tables import (
     reviews,
     tasks,
     traces,
+    uses,
 )
 
 _Query: TypeAlias = Select[tuple[object, ...]]
@@ -116,6 +124,17 @@ RELEASE_KEY: Final = (
     .values(idempotency_key=None, kept=executions.c.kept.bitwise_and(bindparam("bits")))
 )
 
+USES: Final = _whole(uses, USE_COLUMNS).where(_is(uses.c.day))
+ADD_USE: Final[Insert] = insert(uses)
+ADD_TO_USE: Final = (
+    update(uses)
+    .where(_is(uses.c.tenant, "this_tenant"), _is(uses.c.caller, "this_caller"), _is(uses.c.day, "this_day"))
+    .values(
+        executions=uses.c.executions + bindparam("more_executions"),
+        cpu_milliseconds=uses.c.cpu_milliseconds + bindparam("more_cpu_milliseconds"),
+    )
+)
+DELETE_USES: Final = delete(uses).where(uses.c.day < bindparam("before"))
 SIZES: Final = (
     _whole(memory_sizes, SIZE_COLUMNS)
     .where(memory_sizes.c.found_at >= bindparam("since"))
