@@ -33,6 +33,7 @@ from gateway.queue import Queue, TooLong
 from gateway.quotas import Quotas, cpu_seconds
 from gateway.recording import record_work
 from gateway.records import Recorded
+from gateway.remembering import Memory, note
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
 from gateway.shadow import Shadow
@@ -70,6 +71,7 @@ class Conductor:
         shadow: Shadow,
         observer: Observer,
         quotas: Quotas,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -82,6 +84,7 @@ class Conductor:
         self._shadow = shadow
         self._observer = observer
         self._quotas = quotas
+        self._memory = memory
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
         self.spared: Counter[tuple[str, Verdict]] = Counter()  # by mode, what the checks would have refused with
@@ -197,7 +200,7 @@ class Conductor:
             raise
         except Exception as error:
             if isinstance(error, IllegalEvent) and await self._superseded(work):
-                self.late_results += 1
+                self.late_results += work.cancelled_by is None
                 return
             log.exception("%s: a step failed", work.id)
             await self._give_up(work)
@@ -248,7 +251,10 @@ class Conductor:
         work.timings["checks"] = time.perf_counter() - began
         work.findings, work.imports = report.findings, report.imports
         found = self._sizes.of(work.tenant, report.imports)
-        work.happened(Checked(work.id, report.verdict, report.lane, found))
+        approval = await self._memory.recall(work, report.reason) if report.reason is not None else None
+        if approval is not None:
+            work.findings = (note(approval), *(one for one in report.findings if one.severity != "error"))
+        work.happened(Checked(work.id, report.verdict, report.lane, found, report.reason, approval))
         if (sparing := report.sparing) is not None and report.verdict is Verdict.ADMIT:
             work.happened(sparing.event(work.id, work.profile))
             self.spared[sparing.mode, sparing.verdict] += 1

@@ -29,7 +29,7 @@ from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
-from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.resources import limits_of, memory_max_bytes
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
@@ -42,6 +42,7 @@ from gateway.times import new_id, now
 from gateway.views import execution_view
 from gateway.watching import Watching
 from gateway.wire import (
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
@@ -326,6 +327,10 @@ class Desk:
     async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
         """See `service.Service.rule`."""
         return await self._reviews.rule(caller, review, ruling)
+
+    async def check_edit(self, caller: Caller, review: str, edit: EditRequest) -> ChecksView:
+        """See `service.Service.check_edit`."""
+        return await self._reviews.check(caller, review, edit.code)
 
     async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
         """See `service.Service.dead_letters`."""

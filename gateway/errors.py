@@ -111,6 +111,12 @@ class InvalidRequest(GatewayError):
     id, status = "invalid-request", 422
 
 
+class RefusedByChecks(GatewayError):
+    """The checks refuse this version: the review stays open, with the same token."""
+
+    id, status = "refused-by-checks", 422
+
+
 class IdempotencyMismatch(GatewayError):
     """This idempotency key was used for another request."""
 

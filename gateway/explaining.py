@@ -12,8 +12,10 @@ from typing import Annotated, Final, TypeVar, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, JsonValue
 from pydantic.fields import FieldInfo
 
+from gateway.holding import held
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
-from gateway.policy import DEFAULT_PROFILE, Path, Policy, Profile, closest
+from gateway.policy import DEFAULT_PROFILE, Policy, Profile, closest
+from gateway.policy_flaws import Path
 from gateway.policy_shape import Key, ProfileBody
 from gateway.quantities import (
     format_cores,
@@ -27,7 +29,7 @@ from gateway.quantities import (
     shown,
 )
 from gateway.requests import ExecutionRequest, ExplainRequest
-from gateway.resources import above_default, effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
+from gateway.resources import effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
 from gateway.script_block import LIMITS, Declared, declared, may_declare
 from gateway.source import Unreadable, imports, nesting, parse
 from gateway.wire import Decision, ExplanationView, LimitSource, Made
@@ -132,13 +134,13 @@ def _request(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         yield Decision(decision="declared", value="refused", why=finding.message, made=line)
     yield from _limits(policy, profile, request)
     yield from _lane(policy, profile, request)
-    above = above_default(profile, request)
-    first = bool(above) and profile.review.above_default
+    hold = held(profile, request)
+    when = profile.review.when
     yield Decision(
         decision="review before it runs",
-        value="yes" if first else "no",
-        why="; ".join(above) or "it asks for no more than the defaults",
-        made=[_made(policy, profile, ("review", "above_default"), str(profile.review.above_default).lower())],
+        value="yes" if hold else "no",
+        why="; ".join(finding.message for finding in hold[1]) if hold else "nothing of it is for a person to see first",
+        made=[_made(policy, profile, ("review", "when"), ", ".join(when))],
     )
 
 

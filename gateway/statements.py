@@ -24,14 +24,17 @@ from sqlalchemy import (
 )
 
 from gateway.records import (
+    APPROVAL_COLUMNS,
     EXECUTION_COLUMNS,
     LETTER_COLUMNS,
     POSTURE_COLUMNS,
     REVIEW_COLUMNS,
+    SIGHTING_COLUMNS,
     SIZE_COLUMNS,
     USE_COLUMNS,
 )
 from gateway.tables import (
+    approvals,
     events,
     executions,
     files,
@@ -41,6 +44,7 @@ from gateway.tables import (
     postures,
     results,
     reviews,
+    sightings,
     tasks,
     traces,
     uses,
@@ -200,9 +204,15 @@ NEWEST_IDS: Final[tuple[_Query, ...]] = tuple(select(func.max(table.c.id)) for t
 _REVIEW: Final = _whole(reviews, REVIEW_COLUMNS)
 REVIEW: Final = _REVIEW.where(_is(reviews.c.id))
 REVIEWS_DUE: Final = _REVIEW.where(reviews.c.state == "open", reviews.c.expires_at <= bindparam("at"))
+REVIEWS_TO_PASS_ON: Final = _REVIEW.where(reviews.c.state == "open", reviews.c.due_at <= bindparam("at"))
+REVIEWS_WAITING: Final = (
+    _REVIEW.where(reviews.c.state == "open", reviews.c.id > bindparam("after"))
+    .order_by(reviews.c.id)
+    .limit(bindparam("limit"))
+)
 OPEN_REVIEWS: Final = select(func.count()).select_from(reviews).where(reviews.c.state == "open")
 ADD_REVIEW: Final[Insert] = insert(reviews)
-END_REVIEW: Final = _changing(reviews, "id", *(column.name for column in reviews.c if column.name != "id"))
+CHANGE_REVIEW: Final = _changing(reviews, "id", *(column.name for column in reviews.c if column.name != "id"))
 
 
 def _page(*, state: bool, after: bool) -> _Query:
@@ -216,10 +226,10 @@ REVIEWS: Final = {(state, after): _page(state=state, after=after) for state in (
 
 # By profile and level (0: nobody else was asked yet): how many reviews are open, and since when the oldest is.
 OPEN_REVIEWS_BY: Final[_Query] = (
-    select(executions.c.profile, literal_column("0"), func.count(), func.min(reviews.c.opened_at))
+    select(executions.c.profile, reviews.c.level, func.count(), func.min(reviews.c.opened_at))
     .join(executions, executions.c.id == reviews.c.execution)
     .where(reviews.c.state == "open")
-    .group_by(executions.c.profile)
+    .group_by(executions.c.profile, reviews.c.level)
 )
 
 _TRACE: Final[_Query] = select(traces.c.parent, traces.c.state)
@@ -227,6 +237,17 @@ TRACE: Final = _TRACE.where(_is(traces.c.execution))
 TRACE_OF_REVIEW: Final = _TRACE.join(reviews, reviews.c.execution == traces.c.execution).where(_is(reviews.c.id))
 ADD_TRACE: Final[Insert] = insert(traces)
 DELETE_TRACE: Final = delete(traces).where(_is(traces.c.execution, "this"))
+APPROVAL: Final = _whole(approvals, APPROVAL_COLUMNS).where(
+    _is(approvals.c.question), approvals.c.until > bindparam("at")
+)
+ADD_APPROVAL: Final[Insert] = insert(approvals)
+DELETE_APPROVALS: Final[Delete] = delete(approvals).where(
+    or_(approvals.c.until <= bindparam("at"), _is(approvals.c.question, "this"))
+)
+SIGHTING: Final = _whole(sightings, SIGHTING_COLUMNS).where(
+    _is(sightings.c.review), _is(sightings.c.seen_by), _is(sightings.c.token)
+)
+ADD_SIGHTING: Final[Insert] = insert(sightings)
 
 POLICY: Final[_Query] = select(policies.c.document).where(_is(policies.c.digest))
 POLICY_KEPT: Final[_Query] = select(policies.c.digest).where(_is(policies.c.digest))

@@ -262,6 +262,8 @@ class ReviewSummary(Wire):
     decided_by: str | None = None
     decided_at: datetime | None = None
     message: str | None = None
+    level: int = Field(default=0, description="How often it was passed on.")
+    escalates_at: datetime | None = Field(default=None, description="When it is passed on next. null: nobody is above.")
 
 
 DIFFED_LINES: Final = 1000
@@ -295,6 +297,26 @@ class TryView(Wire):
     spared: SparedView | None = Field(default=None, description="What the checks would have refused it for.")
 
 
+class Proposal(Wire):
+    """A ruling that still needs others: whoever agrees sends the same; another one begins anew."""
+
+    ruling: RulingKind
+    code: str | None = None
+    limits: dict[str, JsonValue] | None = Field(default=None, description="Cores, bytes and seconds.")
+    failures: int | None = None
+    result: JsonValue = None
+    approved_by: list[str] = Field(description="Its author first.")
+    needed: int = Field(description="People in all.")
+
+
+class ChecksView(Wire):
+    """What the checks say of a reviewer's version, which was not run."""
+
+    admitted: bool
+    lane: Lane | None = Field(description="Where it would begin. null: nowhere.")
+    findings: list[Finding]
+
+
 class ReviewView(ReviewSummary):
     """A review whole: its newest tries (20 and 16 MiB at most), oldest first, and the token that a ruling must echo."""
 
@@ -303,7 +325,11 @@ class ReviewView(ReviewSummary):
     ceilings: LimitsInfo
     grants_left: int
     tries: list[TryView]
-    rulings: list[RulingKind] = Field(description="The rulings that can be taken now.")
+    rulings: list[RulingKind] = Field(description="The rulings that whoever asks can take now.")
+    people_needed: dict[RulingKind, int] = Field(
+        default_factory=dict, description="How many people have to agree, the author of an edit included."
+    )
+    proposal: Proposal | None = Field(default=None, description="What some have approved, and others have to.")
     ruled_execution: str | None = Field(default=None, description="The execution that the ruling made.")
 
 

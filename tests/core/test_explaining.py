@@ -38,7 +38,7 @@ profiles:
       memory: {max: 2Gi}
   trial:
     extends: analyst
-    review: {above_default: true}
+    review: {when: [above_default]}
     lanes:
       monty: false
 keys:
@@ -104,7 +104,7 @@ def test_the_caller_the_lane_the_imports_and_the_review_have_their_lines() -> No
     assert told["import json"].value == "admitted"
     first = told["review before it runs"]
     assert (first.value, first.why) == ("yes", "time: 1m is above the default of 30s")
-    assert places(first) == {"profiles.trial.review.above_default": ("true", "acme.yaml:17")}
+    assert places(first) == {"profiles.trial.review.when": ("above_default", "acme.yaml:17")}
 
 
 def test_a_profile_may_be_asked_about_instead_of_a_key_and_nothing_need_be_sent() -> None:

@@ -57,6 +57,7 @@ OPERATIONS: Final = (
     "GET /v1/reviews",
     "GET /v1/reviews/{review}",
     "POST /v1/reviews/{review}/rulings",
+    "POST /v1/reviews/{review}/checks",
     "GET /v1/webhooks/dead-letters",
     "POST /v1/webhooks/dead-letters/{letter}/replay",
     "DELETE /v1/webhooks/dead-letters/{letter}",
@@ -155,7 +156,10 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
 
 
 def _who(label: str) -> str:
-    if any(part in label for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies")):
+    if any(
+        part in label
+        for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies", "findings", "lanes")
+    ):
         return "olga"
     return "ann" if "/v1/reviews" in label else "ada"
 

@@ -22,6 +22,7 @@ from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
 from gateway.quotas import Quotas
 from gateway.readiness import Readiness
+from gateway.remembering import Memory
 from gateway.schemas import Schemas
 from gateway.settings import Settings
 from gateway.shadow import Shadow
@@ -117,6 +118,7 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         lanes=lanes,
         changes=Changes(),
         chance=random.random,
+        memory=Memory(read_policy(settings.policy), store),
         queue=queue,
         sizes=Sizes(),
         expectations=Expectations(Schemas()),
