@@ -30,6 +30,7 @@ from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
 from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
+from gateway.quotas import Quotas, cpu_seconds
 from gateway.recording import record_work
 from gateway.records import Recorded
 from gateway.remembering import Memory, note
@@ -69,6 +70,7 @@ class Conductor:
         expectations: Expectations,
         shadow: Shadow,
         observer: Observer,
+        quotas: Quotas,
         memory: Memory,
     ) -> None:
         self._store = store
@@ -81,6 +83,7 @@ class Conductor:
         self._expectations = expectations
         self._shadow = shadow
         self._observer = observer
+        self._quotas = quotas
         self._memory = memory
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
@@ -108,6 +111,7 @@ class Conductor:
         if not self._live[work.tenant, work.caller]:
             del self._live[work.tenant, work.caller]
         self._observer.ended(work)
+        self._quotas.ended(work)
         self._changes.notify(work.id)
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
@@ -336,7 +340,13 @@ class Conductor:
         if step.lane is Lane.CONTAINER:
             await self.record(work)
             work.live = Live(step.attempt, partial(self._changes.notify, work.id))
-        outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+        began = time.monotonic()
+        try:
+            outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+        except asyncio.CancelledError:
+            work.cpu_seconds = min(time.monotonic() - began, step.limits.wall_seconds) * step.limits.cpu_cores
+            raise
+        work.cpu_seconds = cpu_seconds(outcome, step.limits)
         work.outcome = outcome = await self._expectations.judged(work.tenant, work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds

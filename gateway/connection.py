@@ -6,7 +6,8 @@ Nothing is decided here; statements are `statements.py`'s, transactions the stor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
 from typing import TypeVar
 
 from pydantic import TypeAdapter
@@ -32,6 +33,7 @@ from gateway.records import (
     StoredSize,
     StoredSpared,
     StoredTask,
+    StoredUse,
 )
 from gateway.session import Session, Value
 from gateway.times import new_id, stamp
@@ -39,6 +41,7 @@ from gateway.tracing import TraceContext
 
 T = TypeVar("T")
 _TASK = TypeAdapter(Task)
+_USES_DAYS = 90  # that what keys used is kept, for who wants to look
 
 
 class Reader:
@@ -101,6 +104,10 @@ class Reader:
     def memory_sizes(self, since: datetime, limit: int) -> list[StoredSize]:
         """What programs were found to need since then, newest first."""
         return self._session.every(statements.SIZES, StoredSize, since=stamp(since), limit=limit)
+
+    def uses(self, day: str) -> list[StoredUse]:
+        """What each key used of its share on a day."""
+        return self._session.every(statements.USES, StoredUse, day=day)
 
     def keeping(self, profile: str, upto: Mapping[int, str], after: tuple[str, str], limit: int) -> list[Keeping]:
         """Answered executions of which a body is due, oldest answer first, those after `after` (its time, its id).
@@ -325,6 +332,18 @@ class Writer(Reader):
     def release_key(self, execution: str) -> None:
         """Let the idempotency key of an execution stand for another one."""
         self._session.change(statements.RELEASE_KEY, {"this": execution, "bits": ~BIT[Body.KEYS]})
+
+    def add_use(self, use: StoredUse) -> None:
+        """Add to what a key used on a day. With the first of a day what is long over goes."""
+        whose: dict[str, Value] = {"this_tenant": use.tenant, "this_caller": use.caller, "this_day": use.day}
+        more: dict[str, Value] = {
+            "more_executions": use.executions,
+            "more_cpu_milliseconds": use.cpu_milliseconds,
+        }
+        if not self._session.change(statements.ADD_TO_USE, {**whose, **more}):
+            self._session.change(statements.ADD_USE, asdict(use))
+            before = date.fromisoformat(use.day) - timedelta(days=_USES_DAYS)
+            self._session.change(statements.DELETE_USES, {"before": before.isoformat()})
 
     def keep_size(self, size: StoredSize) -> None:
         """Keep what a program was found to need, in place of what was found before."""

@@ -198,7 +198,7 @@ class Desk:
         )
         work.happened(event)
         submits(work)
-        self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
+        self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name), at)
         self._conductor.start(work)
         return work
 
@@ -348,7 +348,11 @@ class Desk:
         """See `service.Service.policy`."""
         profile = self._policy.resolve(caller.profile)
         return PolicyView(
-            name=self._policy.name, profile=profile.name, digest=profile.digest, document=json.loads(profile.document)
+            name=self._policy.name,
+            profile=profile.name,
+            digest=profile.digest,
+            document=json.loads(profile.document),
+            today=self._limiter.today(caller, now()),
         )
 
     async def spared(self, days: int) -> SparedList:

@@ -129,6 +129,12 @@ class RateLimited(GatewayError):
     id, status = "rate-limited", 429
 
 
+class QuotaSpent(GatewayError):
+    """This key has used up its share of the day: wait for the next one."""
+
+    id, status = "quota-spent", 429
+
+
 class QueueFull(GatewayError):
     """Too many programs wait for a box: wait, then send it again."""
 

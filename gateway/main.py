@@ -39,6 +39,7 @@ from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
+from gateway.quotas import Quotas, day_of
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover
@@ -87,6 +88,7 @@ class Gateway:
     lanes: dict[Lane, Driver]
     queue: Queue
     sizes: Sizes
+    quotas: Quotas
     shadow: Shadow
     conductor: Conductor
     reviews: Reviews
@@ -120,6 +122,7 @@ class Gateway:
         try:
             await self._reap()
             self.sizes.load(reversed(await self.store.read(_memory_sizes)))
+            self.quotas.load(await self.store.read(lambda reader: reader.uses(day_of(now()))))
             await self.tending.replan()
             await recover(self.store, self.conductor, self.policy)
             yield
@@ -214,7 +217,7 @@ def compose(settings: Settings) -> Gateway:
     lanes: dict[Lane, Driver] = {Lane.MONTY: SwitchedLane(MontyDriver(monty), switch), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python, lambda: switch.off)
     expectations = Expectations(Schemas())
-    queue, sizes = _queue(policy, container), Sizes()
+    queue, sizes, quotas = _queue(policy, container), Sizes(), Quotas()
     shadow = Shadow(proven, queue, switch)
     telemetry = telemetry_wanted()
     observer = Observer(gen_ai=telemetry.gen_ai)
@@ -230,12 +233,13 @@ def compose(settings: Settings) -> Gateway:
         expectations=expectations,
         shadow=shadow,
         observer=observer,
+        quotas=quotas,
         memory=Memory(policy, store),
     )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes, checker=checker)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
+    limiter, pruner = Limiter(policy, quotas), Pruner(policy=policy, store=store)
     watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
     metrics = Metrics(
         policy=policy,
@@ -276,6 +280,7 @@ def compose(settings: Settings) -> Gateway:
         lanes=lanes,
         queue=queue,
         sizes=sizes,
+        quotas=quotas,
         shadow=shadow,
         conductor=conductor,
         reviews=reviews,

@@ -387,6 +387,14 @@ SUBMIT: Final[_Responses] = {
     **_ALWAYS,
     **_BODY,
     **_problem(409, "not-your-turn", "The task waits for a reviewer.", turn="reviewer", review=_REVIEW),
+    **_problem(
+        429,
+        "quota-spent",
+        "This key has used up its share of the day: wait for the next one.",
+        limit="quotas.executions",
+        limits=["quotas.executions"],
+        resets_at="2026-02-01T00:00:00+00:00",
+    ),
     **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
 }
 EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}

@@ -399,6 +399,13 @@ class Rates(_Closed):
     streams: Count = 256
 
 
+class Quotas(_Closed):
+    """What one key may have in a day of UTC: programs, and seconds of CPU time; None is as much as there is."""
+
+    executions: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] | None = None
+    cpu: Seconds | None = None
+
+
 class CacheScope(StrEnum):
     """Whose earlier result may answer a program that comes to the same each time."""
 
@@ -447,6 +454,7 @@ class ProfileBody(_Closed):
     costs: Costs = Costs()
     review: ReviewRules = ReviewRules()
     rates: Rates = Rates()
+    quotas: Quotas = Quotas()
     cache: Cache = Cache()
     retention: Retention = Retention()
     telemetry: Telemetry = Telemetry()

@@ -18,6 +18,7 @@ from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn,
 from gateway.lifecycle import Rules, Task, TaskState, begin
 from gateway.passing import due_at, told
 from gateway.policy import Profile
+from gateway.quotas import use_of
 from gateway.records import Recorded, StoredExecution, StoredReview, StoredSize, StoredTask
 from gateway.steps import escalation, is_over
 from gateway.times import new_id, parse, stamp
@@ -68,6 +69,8 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     row = stored_execution(work, stored.id, final, answer, at)
     stored = writer.append(stored, [bound(event, row, answer) for event in events], at)
     _keep_bodies(writer, work, row)
+    if (use := use_of(work, events)) is not None:
+        writer.add_use(use)
     if final is not None:
         if work.cache_key is not None and worth_keeping(work):
             writer.keep_result(work.cache_key, work.id)

@@ -49,6 +49,17 @@ class StoredSize:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredUse:
+    """What a key used on a day (of UTC, as `2026-01-31`): programs taken, and their CPU time."""
+
+    tenant: str
+    caller: str
+    day: str
+    executions: int
+    cpu_milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredExecution:
     """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered.
 
@@ -215,5 +226,6 @@ REVIEW_COLUMNS = tuple(field.name for field in fields(StoredReview))
 APPROVAL_COLUMNS = tuple(field.name for field in fields(StoredApproval))
 SIGHTING_COLUMNS = tuple(field.name for field in fields(StoredSighting))
 SIZE_COLUMNS = tuple(field.name for field in fields(StoredSize))
+USE_COLUMNS = tuple(field.name for field in fields(StoredUse))
 POSTURE_COLUMNS = tuple(field.name for field in fields(StoredPosture))
 LETTER_COLUMNS = tuple(field.name for field in fields(StoredLetter))

@@ -31,6 +31,7 @@ from gateway.records import (
     REVIEW_COLUMNS,
     SIGHTING_COLUMNS,
     SIZE_COLUMNS,
+    USE_COLUMNS,
 )
 from gateway.tables import (
     approvals,
@@ -46,6 +47,7 @@ from gateway.tables import (
     sightings,
     tasks,
     traces,
+    uses,
 )
 
 _Query: TypeAlias = Select[tuple[object, ...]]
@@ -126,6 +128,17 @@ RELEASE_KEY: Final = (
     .values(idempotency_key=None, kept=executions.c.kept.bitwise_and(bindparam("bits")))
 )
 
+USES: Final = _whole(uses, USE_COLUMNS).where(_is(uses.c.day))
+ADD_USE: Final[Insert] = insert(uses)
+ADD_TO_USE: Final = (
+    update(uses)
+    .where(_is(uses.c.tenant, "this_tenant"), _is(uses.c.caller, "this_caller"), _is(uses.c.day, "this_day"))
+    .values(
+        executions=uses.c.executions + bindparam("more_executions"),
+        cpu_milliseconds=uses.c.cpu_milliseconds + bindparam("more_cpu_milliseconds"),
+    )
+)
+DELETE_USES: Final = delete(uses).where(uses.c.day < bindparam("before"))
 SIZES: Final = (
     _whole(memory_sizes, SIZE_COLUMNS)
     .where(memory_sizes.c.found_at >= bindparam("since"))

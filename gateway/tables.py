@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0011"
+REVISION: Final = "0012"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -200,6 +200,18 @@ memory_sizes = Table(
     Column("memory_bytes", BigInteger, nullable=False),
     Column("found_at", String(32), nullable=False),
     Index(None, "found_at"),
+)
+
+# What each key that has a share of the day used of it, by the day of UTC.
+uses = Table(
+    "uses",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("caller", String(128), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("executions", Integer, nullable=False),
+    Column("cpu_milliseconds", BigInteger, nullable=False),
+    Index(None, "day"),
 )
 
 # Everything that ever was in force around programs, by its digest; `trials` is what its latest self-test found.

@@ -495,6 +495,16 @@ class RetentionView(Wire):
     ended_at: datetime | None = Field(description="When the latest pass was over; null before the first.")
 
 
+class UseToday(Wire):
+    """What a key used of its share of this day of UTC; what is left is null where there is no bound."""
+
+    executions: int
+    executions_left: int | None
+    cpu_seconds: float = Field(description="Of the programs that ended.")
+    cpu_seconds_left: float | None
+    resets_at: datetime
+
+
 class PolicyView(Wire):
     """The profile that binds the caller's programs, with nothing left open."""
 
@@ -502,6 +512,9 @@ class PolicyView(Wire):
     profile: str
     digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
     document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
+    today: UseToday | None = Field(
+        default=None, description="What the key used of its `quotas`; null where it has none, and of past policies."
+    )
 
 
 class Made(Wire):

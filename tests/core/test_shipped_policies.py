@@ -147,6 +147,8 @@ CHANGED = {
     "rates.burst": "2001",
     "rates.executions": "257",
     "rates.streams": "257",
+    "quotas.executions": "1000",
+    "quotas.cpu": "24h",
     "cache.scope": "tenant",
     "retention.code": "forever",
     "retention.output": "31d",

@@ -20,6 +20,7 @@ from gateway.monty_switch import MontySwitch
 from gateway.observer import Observer
 from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
+from gateway.quotas import Quotas
 from gateway.readiness import Readiness
 from gateway.remembering import Memory
 from gateway.schemas import Schemas
@@ -123,6 +124,7 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         expectations=Expectations(Schemas()),
         shadow=Shadow(ScriptedDriver(), queue, MontySwitch(tmp_path / "monty-lane.jsonl")),
         observer=Observer(),
+        quotas=Quotas(),
     )
     policy = read_policy(settings.policy)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
