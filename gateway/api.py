@@ -32,7 +32,7 @@ from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
 from gateway.policy_schema import schema_text
-from gateway.requests import TASK_ID, ExecutionRequest, RulingRequest
+from gateway.requests import TASK_ID, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
 from gateway.wire import ExecutionView
@@ -144,6 +144,12 @@ async def get_file(service: Port, caller: Anyone, execution: ExecutionId, path: 
     return Response(await service.file(caller, execution, path), headers=headers, media_type=openapi.BYTES)
 
 
+@router.get("/executions/{execution}/policy", responses=openapi.DECIDED_BY, summary="Read what decided it")
+async def get_execution_policy(service: Port, caller: Anyone, execution: ExecutionId) -> Response:
+    """Answer with the profile that bound it, as it was when it was submitted."""
+    return _json(await service.policy_of(caller, execution))
+
+
 @router.delete("/executions/{execution}", responses=openapi.EXECUTION, summary="Cancel an execution")
 async def cancel_execution(service: Port, caller: Agent, execution: ExecutionId) -> Response:
     """End an execution. One that is answered already stays as it is."""
@@ -224,6 +230,22 @@ async def get_policy(service: Port, caller: Anyone) -> Response:
 async def get_policy_schema(caller: Anyone) -> Response:  # noqa: ARG001  # any key may know
     """Answer with the JSON Schema that editors complete and check a policy file by."""
     return Response(schema_text(), media_type=openapi.SCHEMA)
+
+
+@router.post("/policy/explain", responses=openapi.EXPLAIN, summary="Explain what the policy decides")
+async def explain_policy(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # it tells of every key's profile
+    asked: Annotated[ExplainRequest, Body(openapi_examples=openapi.QUESTIONS)],
+) -> Response:
+    """Answer with every decision about such a request, and the line of the policy's file that made it. Runs nothing."""
+    return _json(await service.explain(asked))
+
+
+@router.get("/policies/{digest}", responses=openapi.KEPT_POLICY, summary="Read a policy that decided once")
+async def get_kept_policy(service: Port, caller: Operator, digest: Digest) -> Response:  # noqa: ARG001  # of any tenant
+    """Answer with the resolved profile that answers carry as `policy`, whole, also after the file changed."""
+    return _json(await service.kept_policy(digest))
 
 
 @router.get("/isolation", responses=openapi.ISOLATION, summary="Look at what isolates programs")

@@ -34,7 +34,6 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work with policy files.")
 app.add_typer(policy_app, name="policy")
-cli_explain.add_to(policy_app)
 
 Program: TypeAlias = Annotated[str, typer.Argument(metavar="FILE", help="A Python file; - is stdin.")]
 Pairs: TypeAlias = list[str] | None
@@ -400,4 +399,5 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
         return error.execution
 
 
+cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")

@@ -20,6 +20,7 @@ from gateway.wire import (
     DeadLetterList,
     ExecutionView,
     IsolationView,
+    PolicyView,
     Problem,
     ReadyView,
     RetentionView,
@@ -148,6 +149,10 @@ class Client:
     def rule(self, review: str, ruling: Mapping[str, JsonValue]) -> ReviewView:
         """Decide a review."""
         return self._view(ReviewView, "POST", f"/v1/reviews/{quote(review, safe='')}/rulings", body=dict(ruling))
+
+    def policy_of(self, execution: str) -> PolicyView:
+        """What decided an execution."""
+        return self._view(PolicyView, "GET", f"/v1/executions/{quote(execution, safe='')}/policy")
 
     def isolation(self) -> IsolationView:
         """What isolates programs."""

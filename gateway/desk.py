@@ -18,6 +18,7 @@ from gateway.deliveries import Deliveries
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Status, Submitted
 from gateway.expectations import Expectations
+from gateway.explaining import explanation
 from gateway.isolation import Isolation
 from gateway.lifecycle import Task, received
 from gateway.limiter import Limiter
@@ -26,7 +27,7 @@ from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
-from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.resources import limits_of, memory_max_bytes
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
@@ -42,7 +43,9 @@ from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
     PolicyView,
     PostureView,
     ReadyView,
@@ -335,6 +338,27 @@ class Desk:
         return PolicyView(
             name=self._policy.name, profile=profile.name, digest=profile.digest, document=json.loads(profile.document)
         )
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """See `service.Service.policy_of`."""
+        row, _ = await self._store.read(lambda reader: _owned(reader, caller, execution))
+        kept = await self.kept_policy(row.policy)
+        return PolicyView(name=row.policy_name, profile=row.profile, digest=row.policy, document=kept.document)
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """See `service.Service.kept_policy`."""
+        document = await self._store.read(lambda reader: reader.policy_document(digest))
+        if document is None:
+            raise NotFound("Nothing was ever decided by such a policy.")
+        return KeptPolicyView(digest=digest, document=json.loads(document))
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """See `service.Service.explain`."""
+        try:
+            return explanation(self._policy, asked)
+        except KeyError as error:
+            field = "key" if asked.key is not None and asked.profile is None else "profile"
+            raise InvalidRequest(fields=((field, error.args[0]),)) from None
 
     async def isolation(self) -> IsolationView:
         """See `service.Service.isolation`."""

@@ -18,7 +18,9 @@ from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
     PolicyView,
     PostureView,
     Problem,
@@ -93,6 +95,8 @@ _SUCCEEDED: Final[_Object] = {
     "source": "program",
     **_AT,
     "policy": _DIGEST,
+    "policy_name": "default",
+    "profile": "default",
     "task": _OPEN,
     "next_actions": ["continue"],
 }
@@ -120,6 +124,8 @@ _QUEUED: Final[_Object] = {
     "status": "queued",
     "submitted_at": "2025-11-21T09:30:00.120Z",
     "policy": _DIGEST,
+    "policy_name": "default",
+    "profile": "default",
     "task": _OPEN,
     "next_actions": ["wait"],
 }
@@ -239,6 +245,29 @@ _READY: Final[_Object] = {
     "version": "0.1.0",
 }
 
+_EXPLANATION: Final[_Object] = {
+    "policy": "default",
+    "profile": "default",
+    "digest": _DIGEST,
+    "decisions": [
+        {
+            "decision": "limits.memory",
+            "value": "512Mi",
+            "why": "the request asks for it",
+            "made": [
+                {"key": "request.limits.memory", "value": "512Mi", "place": "the request"},
+                {"key": "defaults.limits.memory.max", "value": "1Gi", "place": "policy.yaml:48"},
+                {"key": "ceilings.memory", "value": "4Gi", "place": "built in"},
+            ],
+        }
+    ],
+}
+QUESTIONS: Final[dict[str, Example]] = {
+    "request": {
+        "summary": "What a request would come to",
+        "value": {"profile": "default", "request": {"code": "import os", "limits": {"memory": "512Mi"}}},
+    },
+}
 PROGRAMS: Final[dict[str, Example]] = {
     "inputs": {
         "summary": "A program with inputs; its last expression comes back as `result`",
@@ -376,6 +405,16 @@ LETTER: Final[_Responses] = {
     **_problem(409, "conflict", "The policy has no webhook 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
+DECIDED_BY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_FOUND}
+KEPT_POLICY: Final[_Responses] = {
+    200: _answer(KeptPolicyView, "The profile.", kept={"digest": _DIGEST, "document": _POLICY["document"]}),
+    **_FOUND,
+}
+EXPLAIN: Final[_Responses] = {
+    200: _answer(ExplanationView, "The decisions.", some=_EXPLANATION),
+    **_ALWAYS,
+    **_BODY,
+}
 POLICY_SCHEMA: Final[_Responses] = {
     200: {"description": "The schema (draft 2020-12).", "content": {SCHEMA: {"schema": {"type": "object"}}}},
     **_ALWAYS,

@@ -448,12 +448,13 @@ class Profile(ProfileBody):
     """A profile with nothing left open: what binds one caller's programs, and the ceilings above it."""
 
     name: Name
+    policy: str = ""  # its policy's name; empty in what was recorded before names were
     ceilings: Ceilings
 
     @cached_property
     def document(self) -> str:
-        """Canonical JSON of all that decides (bytes, seconds, cores); not the name, which decides nothing."""
-        decides = {"version": LANGUAGE_VERSION, **self.model_dump(mode="json", exclude={"name"})}
+        """Canonical JSON of all that decides (bytes, seconds, cores); not the names, which decide nothing."""
+        decides = {"version": LANGUAGE_VERSION, **self.model_dump(mode="json", exclude={"name", "policy"})}
         return json.dumps(decides, sort_keys=True, separators=(",", ":"))
 
     @cached_property

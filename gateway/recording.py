@@ -140,6 +140,7 @@ def stored_execution(
         caller=work.caller,
         profile=work.profile.name,
         policy=work.profile.digest,
+        policy_name=work.profile.policy,
         source=work.execution.source,
         of=work.of,
         idempotency_key=work.idempotency_key,

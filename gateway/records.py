@@ -76,6 +76,7 @@ class StoredExecution:
     code_deleted_at: str | None = None
     output_deleted_at: str | None = None
     files_deleted_at: str | None = None
+    policy_name: str = ""
 
     def row(self) -> dict[str, str | int | None]:
         """The columns."""

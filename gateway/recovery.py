@@ -84,4 +84,4 @@ def _profile(reader: Reader, row: StoredExecution, policy: Policy) -> Profile:
         return profile_named(policy, row.profile)
     data = json.loads(document)
     del data["version"]
-    return Profile.model_validate({**data, "name": row.profile})
+    return Profile.model_validate({**data, "name": row.profile, "policy": row.policy_name})

@@ -6,13 +6,15 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
-from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import Position
 from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
     PolicyView,
     PostureView,
     ReadyView,
@@ -100,6 +102,18 @@ class Service(Protocol):
 
     async def policy(self, caller: Caller) -> PolicyView:
         """The profile that binds the caller's programs."""
+        ...
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """The profile that decided an execution of the caller's tenant, as it was then."""
+        ...
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """A resolved profile that decided something once."""
+        ...
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """What the policy decides about a request, and which line of it each time."""
         ...
 
     async def isolation(self) -> IsolationView:

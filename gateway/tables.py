@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0007"
+REVISION: Final = "0008"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -91,6 +91,7 @@ executions = Table(
     Column("code_deleted_at", String(32), nullable=True),
     Column("output_deleted_at", String(32), nullable=True),
     Column("files_deleted_at", String(32), nullable=True),
+    Column("policy_name", String(64), nullable=False, server_default=""),
     UniqueConstraint("tenant", "caller", "idempotency_key"),
     Index(None, "task", "id"),
 )

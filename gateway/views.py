@@ -108,6 +108,8 @@ def execution_view(
             "retained_until": _retained_until(row, retention),
             "deleted_at": _deleted_at(row),
             "policy": row.policy,
+            "policy_name": row.policy_name,
+            "profile": row.profile,
             "task": task_info(task, rules),
             "next_actions": next_actions(task, status, answer),
         }

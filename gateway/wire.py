@@ -198,6 +198,8 @@ class ExecutionView(Answer, _Named):
     )
     deleted_at: _Bodies = Field(default_factory=dict, description="When retention deleted what is not there any more.")
     policy: str = Field(description="Digest of the resolved policy that decided.")
+    policy_name: str = Field(default="", description="What its operators call it; empty where that was not recorded.")
+    profile: str = Field(default="", description="The policy's profile that decided.")
     task: TaskInfo
     next_actions: list[NextAction]
 
@@ -393,6 +395,39 @@ class PolicyView(Wire):
     name: str = Field(description="The policy's name.")
     profile: str
     digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
+    document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
+
+
+class Made(Wire):
+    """What took part in a decision: a value, and where it stands."""
+
+    key: str = Field(description="The key of the policy, or of the request, that has the value.")
+    value: str
+    place: str = Field(description="`file:line`, `built in`, `the request` or a line of the program.")
+
+
+class Decision(Wire):
+    """One thing that the policy decides."""
+
+    decision: str
+    value: str
+    why: str
+    made: list[Made]
+
+
+class ExplanationView(Wire):
+    """What the policy decides about a request, or about any of a caller's."""
+
+    policy: str = Field(description="The policy's name.")
+    profile: str
+    digest: str = Field(description="Of the resolved profile, as answers have it.")
+    decisions: list[Decision]
+
+
+class KeptPolicyView(Wire):
+    """A resolved profile that decided something once, whole."""
+
+    digest: str
     document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
 
 

@@ -26,9 +26,11 @@ from gateway.errors import (
     StaleReview,
 )
 from gateway.events import EscalationReason, RulingKind, Status
+from gateway.explaining import explanation
 from gateway.lifecycle import TaskState
+from gateway.policy import Policy, PolicyDocument, resolve
 from gateway.policy_shape import NoticeKind
-from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire import (
     BodyCounts,
@@ -37,8 +39,10 @@ from gateway.wire import (
     DeadLetterList,
     ExecutionSummary,
     ExecutionView,
+    ExplanationView,
     FileOut,
     IsolationView,
+    KeptPolicyView,
     Left,
     LimitsInfo,
     PolicyView,
@@ -58,6 +62,9 @@ from gateway.wire import (
 from sandbox.job import Lane
 
 POSTURE = "e" * 64
+_RESOLVED = resolve(PolicyDocument(version=1), name="default")
+assert isinstance(_RESOLVED, Policy)
+POLICY = _RESOLVED
 SECRET = "/srv/airlock/secret-path"
 MEMORY_MAX = 1 << 30
 LIMITS = LimitsInfo(
@@ -304,6 +311,19 @@ class FakeService:
 
     async def policy(self, caller: Caller) -> PolicyView:
         return PolicyView(name="default", profile=caller.profile, digest="0" * 64, document={})
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        self._mine(caller, execution)
+        document = json.loads(POLICY.resolve("default").document)
+        return PolicyView(name="default", profile="default", digest="0" * 64, document=document)
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        if digest != "0" * 64:
+            raise NotFound
+        return KeptPolicyView(digest=digest, document={})
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        return explanation(POLICY, asked)
 
     async def isolation(self) -> IsolationView:
         trial = TrialView(name="network.interfaces", held=not self.findings, detail="; ".join(self.findings))
