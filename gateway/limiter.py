@@ -7,22 +7,26 @@ from collections.abc import Callable
 
 from gateway.callers import Caller
 from gateway.errors import RateLimited
-from gateway.policy import Policy
+from gateway.in_force import InForce
 from gateway.rates import Pace
 
 
 class Limiter:
     """One gateway's rates. `clock` counts seconds and never goes back; each key has a pace of its own."""
 
-    def __init__(self, policy: Policy, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, policy: InForce, clock: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy
         self._clock = clock
         self._paces: dict[tuple[str, str], Pace] = {}  # as many as there are keys
 
     def admit(self, caller: Caller) -> None:
         """Count a request; raises `RateLimited` for one too many."""
-        rates = self._policy.resolve(caller.profile).rates
+        rates = self._policy.profile(caller).rates
         pace = self._paces.setdefault((caller.tenant, caller.name), Pace(rates.requests, rates.burst))
+        pace.per_minute, pace.burst = (
+            rates.requests,
+            rates.burst,
+        )  # a reload may have changed them; what was asked counts on
         wait = pace.ask(self._clock())
         if wait is not None:
             raise RateLimited(
@@ -33,7 +37,7 @@ class Limiter:
 
     def admit_execution(self, caller: Caller, live: int) -> None:
         """Raise `RateLimited` where `live` executions of this key are as many as it may have."""
-        most = self._policy.resolve(caller.profile).rates.executions
+        most = self._policy.profile(caller).rates.executions
         if live >= most:
             raise RateLimited(
                 f"This key may have {most} executions at the same time.",
@@ -43,7 +47,7 @@ class Limiter:
 
     def admit_stream(self, caller: Caller, open_: int) -> None:
         """Raise `RateLimited` where `open_` streams of events of this key are as many as it may have."""
-        most = self._policy.resolve(caller.profile).rates.streams
+        most = self._policy.profile(caller).rates.streams
         if open_ >= most:
             raise RateLimited(
                 f"This key may follow {most} executions at the same time.",

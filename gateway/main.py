@@ -15,6 +15,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from gateway.adopting import Adopter
 from gateway.api import create_app
 from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
@@ -26,16 +27,17 @@ from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
+from gateway.in_force import InForce
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
-from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover
+from gateway.reloading import Reloader, first_policy, on_hang_up
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
@@ -70,7 +72,8 @@ class Gateway:
     """All parts of one gateway."""
 
     settings: Settings
-    policy: Policy
+    in_force: InForce
+    reloader: Reloader
     authenticator: Authenticator
     store: Store
     monty: Monty
@@ -91,7 +94,7 @@ class Gateway:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take up what an earlier gateway left, then keep house until the end."""
-        for name, profile in self.policy.profiles.items():
+        for name, profile in self.in_force.current.profiles.items():
             log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
         keepers = [
@@ -100,13 +103,16 @@ class Gateway:
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
             asyncio.create_task(self.deliveries.run(), name="webhooks"),
+            asyncio.create_task(self.reloader.watch(), name="policy"),
         ]
+        hang_up = on_hang_up(self.reloader)
         try:
             await self._reap()
             self.sizes.load(reversed(await self.store.read(_memory_sizes)))
-            await recover(self.store, self.conductor, self.policy)
+            await recover(self.store, self.conductor, self.in_force.current)
             yield
         finally:
+            hang_up()
             for keeper in keepers:
                 keeper.cancel()
             await self.pruner.close()
@@ -156,7 +162,8 @@ async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:
 
 def compose(settings: Settings) -> Gateway:
     """Make all parts; raises `StartError` or `PolicyError` for what an operator has to mend."""
-    policy = read_policy(settings.policy)
+    in_force = first_policy(settings.policy)
+    policy = in_force.current
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
     chance = random.SystemRandom().random
@@ -174,7 +181,7 @@ def compose(settings: Settings) -> Gateway:
     lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python)
     expectations = Expectations(Schemas())
-    queue, sizes = _queue(policy, container), Sizes()
+    queue, sizes = _queue(in_force, container), Sizes()
     conductor = Conductor(
         store=store,
         checker=checker,
@@ -185,21 +192,33 @@ def compose(settings: Settings) -> Gateway:
         sizes=sizes,
         expectations=expectations,
     )
-    reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
-    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
-    tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
-    watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    reviews = Reviews(policy=in_force, store=store, conductor=conductor, changes=changes)
+    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=in_force, queue=queue)
+    tasks = Tasks(policy=in_force, store=store, conductor=conductor, changes=changes, reviews=reviews)
+    limiter, pruner = Limiter(in_force), Pruner(policy=in_force, store=store)
+    watching = Watching(policy=in_force, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    adopter = Adopter(
+        settings=settings,
+        in_force=in_force,
+        authenticator=authentication,
+        store=store,
+        deliveries=deliveries,
+        container=container,
+        proven=proven,
+        queue=queue,
+    )
+    cases = Checker(monty, container.python)  # of its own: what tests say must not depend on what was checked before
+    reloader = Reloader(settings.policy, in_force, cases, adopter.adopt)
     desk = Desk(
-        policy=policy,
+        policy=in_force,
         store=store,
         conductor=conductor,
         tasks=tasks,
         reviews=reviews,
         readiness=readiness,
-        isolation=Isolation(proven, proofs, kinds),
+        isolation=Isolation(proven, proofs),
         metrics=Metrics(
-            policy=policy,
+            policy=in_force,
             supply=container.supply,
             checker=checker,
             conductor=conductor,
@@ -207,16 +226,19 @@ def compose(settings: Settings) -> Gateway:
             pruner=pruner,
             store=store,
             deliveries=deliveries,
+            reloader=reloader,
         ),
         limiter=limiter,
         expectations=expectations,
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        reloader=reloader,
     )
     return Gateway(
         settings=settings,
-        policy=policy,
+        in_force=in_force,
+        reloader=reloader,
         authenticator=authentication,
         store=store,
         monty=monty,
@@ -236,12 +258,12 @@ def compose(settings: Settings) -> Gateway:
     )
 
 
-def _queue(policy: Policy, container: ContainerDriver) -> Queue:
+def _queue(in_force: InForce, container: ContainerDriver) -> Queue:
     """The queue before this engine's boxes."""
-    engine = policy.engine
+    engine = in_force.current.engine
     return Queue(
         Bounds(places=engine.boxes, length=engine.queue, age_seconds=engine.queue_age, retry_share=engine.retry_share),
-        memory_bytes=lambda: engine.memory or container.memory_bytes,
+        memory_bytes=lambda: in_force.current.engine.memory or container.memory_bytes,
         probe=container.probe,
     )
 
@@ -302,7 +324,7 @@ def serve(settings: Settings) -> None:
     allow_descriptors()
     lock = _sole(settings.data)
     gateway = compose(settings)
-    _require_runtimes(gateway.policy)
+    _require_runtimes(gateway.in_force.current)
     try:
         _migrate_apart(settings.database)
     except DatabaseError as error:

@@ -16,8 +16,10 @@ from gateway.bodies import Body
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.deliveries import Deliveries
-from gateway.policy import DEFAULT_PROFILE, Policy
+from gateway.in_force import InForce
+from gateway.policy import DEFAULT_PROFILE
 from gateway.queue import Queue
+from gateway.reloading import Reloader
 from gateway.retention import Pruner
 from gateway.store import Store
 from sandbox.pool import Tally
@@ -30,7 +32,7 @@ class Metrics(Collector):
     def __init__(  # noqa: PLR0913  # the parts that it asks
         self,
         *,
-        policy: Policy,
+        policy: InForce,
         supply: Supply,
         checker: Checker,
         conductor: Conductor,
@@ -38,6 +40,7 @@ class Metrics(Collector):
         pruner: Pruner,
         store: Store,
         deliveries: Deliveries,
+        reloader: Reloader,
     ) -> None:
         self._policy = policy
         self._supply = supply
@@ -47,6 +50,7 @@ class Metrics(Collector):
         self._pruner = pruner
         self._store = store
         self._deliveries = deliveries
+        self._reloader = reloader
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -60,12 +64,13 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client`."""
-        digest = self._policy.resolve(DEFAULT_PROFILE).digest
+        digest = self._policy.current.resolve(DEFAULT_PROFILE).digest
         yield InfoMetricFamily(
             "airlock",
             "This gateway, and the digest of its default profile.",
-            {"version": __version__, "policy": self._policy.name, "profile": digest},
+            {"version": __version__, "policy": self._policy.current.name, "profile": digest},
         )
+        yield from self._reloads()
         yield GaugeMetricFamily(
             "airlock_executions_live", "Executions without an answer.", len(self._conductor.live_attempts())
         )
@@ -105,6 +110,21 @@ class Metrics(Collector):
         for (mode, verdict), count in self._conductor.spared.items():
             spared.add_metric((mode, verdict.value), count)
         yield spared
+
+    def _reloads(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "airlock_policy",
+            "The policy in force, and the SHA-256 of its file.",
+            {"name": self._policy.current.name, "hash": self._policy.digest},
+        )
+        yield CounterMetricFamily(
+            "airlock_policy_reloads", "Policy files that a reload put in force.", self._reloader.loads
+        )
+        yield CounterMetricFamily(
+            "airlock_policy_reload_failures",
+            "Reloads whose file could not be used; the policy before stayed in force.",
+            self._reloader.failures,
+        )
 
     def _troubles(self) -> Iterator[Metric]:
         conductor, queue = self._conductor, self._queue

@@ -16,8 +16,9 @@ from gateway.conductor import Conductor
 from gateway.connection import Reader, Writer
 from gateway.errors import Conflict, Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Answered, Closed, Ruled, RulingKind, Status, Submitted
+from gateway.in_force import InForce
 from gateway.lifecycle import Rules, received
-from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
+from gateway.policy import LimitsRequest, Profile, raised_limits
 from gateway.recording import cancel_live, record_work
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
@@ -79,7 +80,7 @@ class _Done:
 class Reviews:
     """One gateway's review queue."""
 
-    def __init__(self, *, policy: Policy, store: Store, conductor: Conductor, changes: Changes) -> None:
+    def __init__(self, *, policy: InForce, store: Store, conductor: Conductor, changes: Changes) -> None:
         self._policy = policy
         self._store = store
         self._conductor = conductor
@@ -202,7 +203,7 @@ class Reviews:
         stored, reviewed = reader.task(row.task), reader.execution(row.execution)
         if stored is None or reviewed is None:
             raise NotFound("There is no such review.")
-        profile = profile_named(self._policy, reviewed.profile)
+        profile = profile_named(self._policy.current, reviewed.profile)
         return _Case(row, stored, reviewed, profile, rules_of(profile, anonymous=stored.task.anonymous))
 
 

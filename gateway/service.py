@@ -18,6 +18,7 @@ from gateway.wire import (
     PolicyView,
     PostureView,
     ReadyView,
+    ReloadView,
     RetentionView,
     ReviewList,
     ReviewView,
@@ -102,6 +103,10 @@ class Service(Protocol):
 
     async def policy(self, caller: Caller) -> PolicyView:
         """The profile that binds the caller's programs."""
+        ...
+
+    async def reload_policy(self) -> ReloadView:
+        """Read the policy file again; raises `PolicyRefused` where the one before stays in force."""
         ...
 
     async def policy_of(self, caller: Caller, execution: str) -> PolicyView:

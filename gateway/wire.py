@@ -389,6 +389,39 @@ class RetentionView(Wire):
     ended_at: datetime | None = Field(description="When the latest pass was over; null before the first.")
 
 
+class PolicyProblem(Wire):
+    """One thing wrong with a policy file or with its tests. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    suggestion: str | None = None
+
+
+class ReloadView(Wire):
+    """What became of reading the policy file again. Where it is not `loaded`, the policy before is in force."""
+
+    at: datetime
+    why: Literal["file", "signal", "request"]
+    loaded: bool
+    name: str | None = Field(default=None, description="What is in force now; null where it was not loaded.")
+    sha256: str | None = Field(description="Of the file that was read; null where it could not be read.")
+    problems: list[PolicyProblem] = Field(default_factory=list)
+    restart_needed: list[str] = Field(
+        default_factory=list, description="Keys that the file changes, and that only a restart puts in force."
+    )
+
+
+class PolicyFileView(Wire):
+    """The policy file, for operators."""
+
+    sha256: str = Field(description="Of the file in force.")
+    since: datetime | None = Field(description="When it came in force by a reload; null since the start.")
+    last_reload: ReloadView | None
+
+
 class PolicyView(Wire):
     """The profile that binds the caller's programs, with nothing left open."""
 
@@ -396,6 +429,7 @@ class PolicyView(Wire):
     profile: str
     digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
     document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
+    file: PolicyFileView | None = Field(default=None, description="What operators alone are told.")
 
 
 class Made(Wire):

@@ -49,6 +49,7 @@ from gateway.wire import (
     PostureView,
     ProofView,
     ReadyView,
+    ReloadView,
     RetentionRules,
     RetentionView,
     ReviewList,
@@ -311,6 +312,9 @@ class FakeService:
 
     async def policy(self, caller: Caller) -> PolicyView:
         return PolicyView(name="default", profile=caller.profile, digest="0" * 64, document={})
+
+    async def reload_policy(self) -> ReloadView:
+        return ReloadView(at=_AT, why="request", loaded=True, name="default", sha256="0" * 64)
 
     async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
         self._mine(caller, execution)

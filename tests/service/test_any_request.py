@@ -61,6 +61,7 @@ OPERATIONS: Final = (
     "POST /v1/webhooks/dead-letters/{letter}/replay",
     "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
+    "POST /v1/policy/reload",
     "GET /v1/policy/schema",
     "POST /v1/policy/explain",
     "GET /v1/policies/{digest}",
@@ -81,6 +82,7 @@ NARROWER_THAN_THE_SCHEMA: Final = {
 }
 NOTHING_TO_FORBID: Final = {
     "GET /v1/policy",
+    "POST /v1/policy/reload",
     "GET /v1/policy/schema",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",

@@ -16,6 +16,7 @@ from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.expectations import Expectations
+from gateway.in_force import InForce
 from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
@@ -117,7 +118,7 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         sizes=Sizes(),
         expectations=Expectations(Schemas()),
     )
-    policy = read_policy(settings.policy)
+    policy = InForce(read_policy(settings.policy))
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     view = await readiness.view()
     await store.close()
