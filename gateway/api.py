@@ -35,6 +35,7 @@ from gateway.policy_schema import schema_text
 from gateway.requests import TASK_ID, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
+from gateway.tracing import Tracer
 from gateway.wire import ExecutionView
 
 
@@ -241,6 +242,16 @@ async def get_policy_schema(caller: Anyone) -> Response:  # noqa: ARG001  # any 
     return Response(schema_text(), media_type=openapi.SCHEMA)
 
 
+@router.get("/policy/findings", responses=openapi.SPARED, summary="What the checks would have refused")
+async def list_spared(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # counts tell of every tenant
+    days: Annotated[int, Query(ge=1, le=365, description="How far back.")] = 7,
+) -> Response:
+    """Answer with what ran although it broke rules, since `checks.mode` is `warn` or `audit`, counted by rule and module."""
+    return _json(await service.spared(days))
+
+
 @router.post("/policy/explain", responses=openapi.EXPLAIN, summary="Explain what the policy decides")
 async def explain_policy(
     service: Port,
@@ -287,13 +298,25 @@ async def begin_retention_pass(service: Port, caller: Operator) -> Response:  # 
     return _json(await service.prune())
 
 
+@router.get("/lanes/monty", responses=openapi.MONTY, summary="Look at the Monty lane's switch")
+async def get_monty_lane(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # it may name any tenant's execution
+    """Answer with whether programs may run in Monty, why not, and what shadow runs came to."""
+    return _json(service.monty_lane())
+
+
+@router.post("/lanes/monty/restorations", responses=openapi.MONTY, summary="Switch the Monty lane on again")
+async def restore_monty_lane(service: Port, caller: Operator) -> Response:
+    """Trust it again, but not the results that it left for others. What is on already stays on."""
+    return _json(await service.restore_monty(caller))
+
+
 telemetry = APIRouter(route_class=GuardedRoute, dependencies=_KEYED)
 
 
 @telemetry.get("/metrics", responses=openapi.METRICS, summary="What Prometheus reads", response_class=PlainTextResponse)
 async def metrics(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # counts tell of every tenant
     """Answer with the metrics in Prometheus' text format."""
-    return Response(service.metrics(), media_type=openapi.METRICS_TEXT)
+    return Response(await service.metrics(), media_type=openapi.METRICS_TEXT)
 
 
 health = APIRouter(route_class=StrictRoute)
@@ -319,8 +342,9 @@ def create_app(
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    tracer: Callable[[], Tracer | None] = lambda: None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does."""
+    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does; `tracer` draws requests."""
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -344,7 +368,7 @@ def create_app(
     app.include_router(router)
     app.include_router(telemetry)
     app.include_router(health)
-    return Ingress(Express(app, submit_execution))
+    return Ingress(Express(app, submit_execution), tracer=tracer)
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

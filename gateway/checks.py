@@ -95,14 +95,15 @@ class Checker:
         """
         if (lane := lane_of(request)) != request.lane:
             request = request.model_copy(update={"lane": lane})
-        key = _key(request, profile, ruled=ruled, off=self._monty_is_off())
+        off = self._monty_is_off()
+        key = _key(request, profile, ruled=ruled, off=off)
         known = self._reports.get(key)
         if known is not None:
             self._reports.move_to_end(key)
             self.remembered += 1
             return known
         self.judged += 1
-        report, lasting = await self._judge(request, profile)
+        report, lasting = await self._judge(request, profile, off)
         if report.verdict in {Verdict.ADMIT, Verdict.FIX_FIRST}:
             report, certain = await self._resources(request, profile, report, ruled=ruled)
             lasting &= certain
@@ -112,19 +113,19 @@ class Checker:
                 self._reports.popitem(last=False)
         return report
 
-    async def _judge(self, request: ExecutionRequest, profile: Profile) -> tuple[Report, bool]:
+    async def _judge(self, request: ExecutionRequest, profile: Profile, off: str | None) -> tuple[Report, bool]:
         """The report, and whether another try must say the same."""
         code = request.code.removeprefix("\ufeff")
         if finding := _text(code, profile):
             return _refused(Verdict.INVALID, finding), True
         leniency = Leniency(profile.checks.mode)
-        report, lasting = await self._judge_code(request, code, profile, leniency)
+        report, lasting = await self._judge_code(request, code, profile, leniency, off)
         if report.verdict is Verdict.ADMIT:
             report = replace(report, findings=(*leniency.told, *report.findings), sparing=leniency.sparing)
         return report, lasting
 
-    async def _judge_code(
-        self, request: ExecutionRequest, code: str, profile: Profile, leniency: Leniency
+    async def _judge_code(  # all that it depends on
+        self, request: ExecutionRequest, code: str, profile: Profile, leniency: Leniency, off: str | None
     ) -> tuple[Report, bool]:
         gate = await self._monty.compile_gate(code)
         if gate.gate is Gate.TOO_COMPLEX:
@@ -142,7 +143,6 @@ class Checker:
         wrong = [] if request.force else [one for one in types if one.severity == "error"]
         if wrong and not leniency.spares(Verdict.FIX_FIRST, wrong):
             return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *_warnings(types))), lasting
-        off = self._monty_is_off()
         return await self._read(code, partial(_admitted, request, profile, gate, read, types, off)), lasting
 
     async def _resources(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.callers import Caller, Role
+from gateway.circumstances import submits
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.deliveries import Deliveries
@@ -24,6 +25,7 @@ from gateway.isolation import Isolation
 from gateway.lifecycle import Task, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
+from gateway.oversight import Oversight
 from gateway.policy import Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
@@ -48,6 +50,7 @@ from gateway.wire import (
     ExplanationView,
     IsolationView,
     KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ReadyView,
@@ -55,6 +58,7 @@ from gateway.wire import (
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 from gateway.work import Work, Written, written
@@ -95,6 +99,7 @@ class Desk:
         pruner: Pruner,
         deliveries: Deliveries,
         reloader: Reloader,
+        oversight: Oversight,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -110,6 +115,7 @@ class Desk:
         self._pruner = pruner
         self._deliveries = deliveries
         self._reloader = reloader
+        self._oversight = oversight
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by a profile's digest, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -195,6 +201,7 @@ class Desk:
             fresh=asked.fresh,
         )
         work.happened(event)
+        submits(work)
         self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
         self._conductor.start(work)
         return work
@@ -358,6 +365,18 @@ class Desk:
             raise PolicyRefused(fields=fields, extra={"reload": json.loads(done.model_dump_json())})
         return done
 
+    async def spared(self, days: int) -> SparedList:
+        """See `service.Service.spared`."""
+        return await self._oversight.spared(days)
+
+    def monty_lane(self) -> MontyLaneView:
+        """See `service.Service.monty_lane`."""
+        return self._oversight.monty_lane()
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """See `service.Service.restore_monty`."""
+        return await self._oversight.restore_monty(caller.name)
+
     async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
         """See `service.Service.policy_of`."""
         row, _ = await self._store.read(lambda reader: _owned(reader, caller, execution))
@@ -395,9 +414,9 @@ class Desk:
         """See `service.Service.prune`."""
         return await self._pruner.prune_now()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """See `service.Service.metrics`."""
-        return self._metrics.text()
+        return await self._metrics.text()
 
     async def posture(self, digest: str) -> PostureView:
         """See `service.Service.posture`."""

@@ -372,6 +372,13 @@ class Retention(_Closed):
     keys: Keeping = 7 * _DAY
 
 
+class Telemetry(_Closed):
+    """What traces tell. `content`: the task's name, code, inputs and output too, of each the first `content_size` bytes."""
+
+    content: StrictBool = False
+    content_size: Size = 4 * KIB
+
+
 class ProfileBody(_Closed):
     """The sections of a profile. In the file every one of them, and every key in them, may be left out."""
 
@@ -386,6 +393,7 @@ class ProfileBody(_Closed):
     rates: Rates = Rates()
     cache: Cache = Cache()
     retention: Retention = Retention()
+    telemetry: Telemetry = Telemetry()
 
 
 class ProfileEntry(ProfileBody):

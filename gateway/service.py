@@ -15,6 +15,7 @@ from gateway.wire import (
     ExplanationView,
     IsolationView,
     KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ReadyView,
@@ -22,6 +23,7 @@ from gateway.wire import (
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -109,6 +111,18 @@ class Service(Protocol):
         """Read the policy file again; raises `PolicyRefused` where the one before stays in force."""
         ...
 
+    async def spared(self, days: int) -> SparedList:
+        """What ran in the last days although the checks would have refused it."""
+        ...
+
+    def monty_lane(self) -> MontyLaneView:
+        """Where the switch of the Monty lane stands, and why."""
+        ...
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """Switch the Monty lane on again."""
+        ...
+
     async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
         """The profile that decided an execution of the caller's tenant, as it was then."""
         ...
@@ -137,7 +151,7 @@ class Service(Protocol):
         """Delete now what is due, and wait a while for it."""
         ...
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """What Prometheus reads, in its text format."""
         ...
 

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.breaker import BreakerState
 from gateway.causes import Cause
-from gateway.events import EscalationReason, RulingKind, Status
+from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.lifecycle import TaskState, Turn
 from gateway.policy_shape import NoticeKind
 from gateway.requests import Expect, Wire
+from sandbox.bundles import MimeType
 from sandbox.job import Lane
 from sandbox.outcome import Ending, LimitName
 
@@ -83,6 +84,28 @@ class FileOut(Wire):
     href: str
 
 
+class ShownRows(Wire):
+    """How many of a table's rows are shown, and how many there are."""
+
+    shown: int
+    total: int
+
+
+class BundleMetadata(Wire):
+    """What belongs to a bundle: the output file with a figure's PNG, and what of it was left out for its size."""
+
+    file: str | None = Field(default=None, description="A path in `files`.")
+    rows: ShownRows | None = Field(default=None, description="null: all rows are there.")
+    omitted: list[MimeType] = Field(default_factory=list, description="Forms for which there was no room.")
+
+
+class BundleOut(Wire):
+    """What a notebook would show of one thing, by MIME type: texts, base64 of images, a JSON value. The program's words."""
+
+    data: dict[MimeType, JsonValue]
+    metadata: BundleMetadata = BundleMetadata()
+
+
 class SkippedFile(Wire):
     """A match of `outputs` that was not brought back."""
 
@@ -147,6 +170,10 @@ class Answer(Wire):
     result: JsonValue = None
     result_form: Literal["json", "repr"] | None = Field(
         default=None, description="null: the program ended without a value."
+    )
+    results: list[BundleOut] = Field(
+        default_factory=list,
+        description="What a notebook would show of the last value and of open figures. HTML in it is not safe to render as it is.",
     )
     error: Error | None = None
     cause: Cause | None = Field(default=None, description="Why there is no result; docs/failures.md has them all.")
@@ -240,6 +267,22 @@ class ReviewSummary(Wire):
 DIFFED_LINES: Final = 1000
 
 
+class BreachView(Wire):
+    """A rule that a program broke."""
+
+    rule: str
+    subject: str = Field(default="", description="The module, of an import that is denied.")
+    line: int | None = None
+
+
+class SparedView(Wire):
+    """A program that ran although it broke rules, since `checks.mode` did not refuse it."""
+
+    mode: Literal["warn", "audit"]
+    verdict: Verdict = Field(description="What `enforce` would have said.")
+    breaches: list[BreachView]
+
+
 class TryView(Wire):
     """One execution of the reviewed task, as a reviewer sees it. All of it is an agent's words."""
 
@@ -249,6 +292,7 @@ class TryView(Wire):
     diff: str = Field(
         description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
     )
+    spared: SparedView | None = Field(default=None, description="What the checks would have refused it for.")
 
 
 class ReviewView(ReviewSummary):
@@ -357,6 +401,42 @@ class ReadyView(Wire):
     open_reviews: int | None = Field(description="null where the store cannot be read.")
     policy: str
     version: str
+
+
+class MontyLaneView(Wire):
+    """The Monty lane's switch, and what its shadow runs came to since the start."""
+
+    on: bool
+    moved_at: datetime | None = Field(description="null: it was never moved.")
+    execution: str | None = Field(description="The one that came to something else in a container.")
+    differs: list[str] = Field(description="In what it did.")
+    by: str | None = Field(description="Who switched it on again.")
+    shadow_runs: dict[str, int] = Field(description="By what they showed; docs/operations.md says what that means.")
+    shadow_waiting: int
+
+
+class SparedCount(Wire):
+    """How often programs of a profile broke a rule with the same module, and when first and last."""
+
+    profile: str
+    mode: Literal["warn", "audit"]
+    verdict: Verdict
+    rule: str
+    subject: str = Field(description="The module, of an import that is denied; else empty.")
+    executions: int
+    tenants: list[str]
+    first_at: datetime
+    last_at: datetime
+    example: str = Field(description="The newest of them.")
+
+
+class SparedList(Wire):
+    """What ran although the checks would have refused it, most often first."""
+
+    since: datetime
+    executions: int
+    whole: bool = Field(description="false: there are more executions than are looked at; the newest count.")
+    findings: list[SparedCount]
 
 
 class BodyCounts(Wire):

@@ -45,6 +45,7 @@ from gateway.wire import (
     KeptPolicyView,
     Left,
     LimitsInfo,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ProofView,
@@ -55,6 +56,7 @@ from gateway.wire import (
     ReviewList,
     ReviewSummary,
     ReviewView,
+    SparedList,
     TaskInfo,
     TaskView,
     TrialView,
@@ -101,6 +103,7 @@ class FakeService:
         self.fresh: list[bool] = []
         self.proofs = 0
         self.passes = 0
+        self.monty_on = False
         self.letters = {f"msg_000{number}": _letter(f"msg_000{number}") for number in range(3)}
 
     async def submit(
@@ -316,6 +319,19 @@ class FakeService:
     async def reload_policy(self) -> ReloadView:
         return ReloadView(at=_AT, why="request", loaded=True, name="default", sha256="0" * 64)
 
+    async def spared(self, days: int) -> SparedList:
+        return SparedList(since=_AT - timedelta(days=days), executions=0, whole=True, findings=[])
+
+    def monty_lane(self) -> MontyLaneView:
+        return MontyLaneView(
+            on=self.monty_on, moved_at=_AT, execution=None, differs=[], by=None, shadow_runs={}, shadow_waiting=0
+        )
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        del caller
+        self.monty_on = True
+        return self.monty_lane()
+
     async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
         self._mine(caller, execution)
         document = json.loads(POLICY.resolve("default").document)
@@ -361,7 +377,7 @@ class FakeService:
         self.passes += 1
         return await self.retention()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         return "# HELP airlock_boxes_spare Boxes that wait.\n"
 
     async def posture(self, digest: str) -> PostureView:

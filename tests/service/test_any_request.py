@@ -63,6 +63,7 @@ OPERATIONS: Final = (
     "GET /v1/policy",
     "POST /v1/policy/reload",
     "GET /v1/policy/schema",
+    "GET /v1/policy/findings",
     "POST /v1/policy/explain",
     "GET /v1/policies/{digest}",
     "GET /v1/isolation",
@@ -70,6 +71,8 @@ OPERATIONS: Final = (
     "GET /v1/isolation/{digest}",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
     "GET /metrics",
     "GET /healthz",
     "GET /readyz",
@@ -91,6 +94,8 @@ NOTHING_TO_FORBID: Final = {
     "GET /metrics",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
 }
 
 
@@ -152,7 +157,10 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
 
 
 def _who(label: str) -> str:
-    if any(part in label for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies")):
+    if any(
+        part in label
+        for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies", "findings", "lanes")
+    ):
         return "olga"
     return "ann" if "/v1/reviews" in label else "ada"
 

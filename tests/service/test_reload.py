@@ -131,7 +131,7 @@ def test_an_operator_reloads_and_reads_what_is_in_force(make_server: Make) -> No
         assert agent.post("/v1/policy/reload").status_code == 403
         hash_ = f'hash="{told["sha256"]}"'
         assert any(
-            line.startswith("airlock_policy_info{") and hash_ in line
+            line.startswith("airlock_policy_file_info{") and hash_ in line
             for line in client.get("/metrics").text.splitlines()
         )
 
