@@ -220,16 +220,20 @@ def test_what_a_key_that_is_gone_waits_for_it_does_not_get(make_server: Make) ->
         heard: list[str] = []
 
         def listen() -> None:
-            with ada(server).stream("GET", f"/v1/executions/{made}/events") as stream:
+            with ada(server) as caller, caller.stream("GET", f"/v1/executions/{made}/events") as stream:
                 heard.extend(line for line in stream.iter_lines() if line)
 
+        def poll() -> int:
+            with ada(server) as caller:
+                return caller.get(f"/v1/executions/{made}", params={"wait": 3}).status_code
+
         listening = pool.submit(listen)
-        polling = pool.submit(lambda: ada(server).get(f"/v1/executions/{made}", params={"wait": 3}))
+        polling = pool.submit(poll)
         eventually(lambda: sum("tick" in line for line in heard) > 2)
         assert reload(server, policy("second", keys=key("olga", "operator"))).status_code == 200
         listening.result(30)
         assert not any(line == "event: finished" for line in heard)
-        assert polling.result(30).status_code == 401
+        assert polling.result(30) == 401
 
 
 def test_no_request_fails_because_of_reloads_and_each_is_stamped_with_a_policy_in_force(make_server: Make) -> None:
