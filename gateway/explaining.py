@@ -273,18 +273,18 @@ def _binding(policy: Policy, profile: Profile) -> Iterator[Decision]:
     """Every key of the profile, and the ceilings."""
     sections = {name: getattr(profile, name) for name in ProfileBody.model_fields}
     for name, section in sections.items():
-        for path, value in _leaves(section, (name,), None):
+        for path, value in leaves(section, (name,), None):
             made = [_made(policy, profile, path, value)]
             yield Decision(decision=dotted(path), value=value, why="", made=made)
-    for path, value in _leaves(policy.ceilings, ("ceilings",), None):
+    for path, value in leaves(policy.ceilings, ("ceilings",), None):
         yield Decision(decision=dotted(path), value=value, why="", made=[_file(policy, path, value)])
 
 
-def _leaves(value: object, path: Path, form: object) -> Iterator[tuple[Path, str]]:
+def leaves(value: object, path: Path, form: object) -> Iterator[tuple[Path, str]]:
     """Every key that holds a value, with the value as a file has it."""
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
-            yield from _leaves(getattr(value, name), (*path, name), _form(field))
+            yield from leaves(getattr(value, name), (*path, name), _form(field))
     else:
         yield path, _shown(value, form)
 
