@@ -248,6 +248,16 @@ async def get_kept_policy(service: Port, caller: Operator, digest: Digest) -> Re
     return _json(await service.kept_policy(digest))
 
 
+@router.get("/policy/findings", responses=openapi.SPARED, summary="What the checks would have refused")
+async def list_spared(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # counts tell of every tenant
+    days: Annotated[int, Query(ge=1, le=365, description="How far back.")] = 7,
+) -> Response:
+    """Answer with what ran although it broke rules, since `checks.mode` is `warn` or `audit`, counted by rule and module."""
+    return _json(await service.spared(days))
+
+
 @router.get("/isolation", responses=openapi.ISOLATION, summary="Look at what isolates programs")
 async def get_isolation(service: Port, caller: Anyone) -> Response:  # noqa: ARG001  # any key may know
     """Answer with the latest self-test of each profile's kind of box."""
@@ -276,6 +286,18 @@ async def get_retention(service: Port, caller: Operator) -> Response:  # noqa: A
 async def begin_retention_pass(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # as above
     """Delete what is due, and answer when that is done; `running` where it takes more than twenty seconds."""
     return _json(await service.prune())
+
+
+@router.get("/lanes/monty", responses=openapi.MONTY, summary="Look at the Monty lane's switch")
+async def get_monty_lane(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # it may name any tenant's execution
+    """Answer with whether programs may run in Monty, why not, and what shadow runs came to."""
+    return _json(service.monty_lane())
+
+
+@router.post("/lanes/monty/restorations", responses=openapi.MONTY, summary="Switch the Monty lane on again")
+async def restore_monty_lane(service: Port, caller: Operator) -> Response:
+    """Trust it again, but not the results that it left for others. What is on already stays on."""
+    return _json(await service.restore_monty(caller))
 
 
 telemetry = APIRouter(route_class=GuardedRoute, dependencies=_KEYED)

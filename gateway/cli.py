@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from gateway import __version__, arguments, cli_explain
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
+from gateway.cli_monty import add_monty
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
 from gateway.wire import ExecutionView
@@ -400,4 +401,5 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
 
 
 cli_explain.add_to(policy_app, _gateway)
+add_monty(app, lambda: _gateway(reviewer=True))
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")

@@ -20,6 +20,7 @@ from gateway.wire import (
     DeadLetterList,
     ExecutionView,
     IsolationView,
+    MontyLaneView,
     PolicyView,
     Problem,
     ReadyView,
@@ -161,6 +162,14 @@ class Client:
     def prove_isolation(self) -> IsolationView:
         """Run the self-test, and wait for it."""
         return self._view(IsolationView, "POST", "/v1/isolation/proofs")
+
+    def monty_lane(self) -> MontyLaneView:
+        """Whether programs may run in Monty."""
+        return self._view(MontyLaneView, "GET", "/v1/lanes/monty")
+
+    def restore_monty(self) -> MontyLaneView:
+        """Switch the Monty lane on again."""
+        return self._view(MontyLaneView, "POST", "/v1/lanes/monty/restorations")
 
     def retention(self) -> RetentionView:
         """What retention would delete now."""

@@ -23,7 +23,7 @@ from gateway.changes import Changes
 from gateway.checks import Checker, error_of
 from gateway.connection import Reader
 from gateway.errors import GatewayError, Unavailable
-from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status
+from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status, Verdict
 from gateway.expectations import Expectations
 from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
@@ -32,6 +32,7 @@ from gateway.recording import record_work
 from gateway.records import Recorded
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
+from gateway.shadow import Shadow
 from gateway.sizes import Sizes
 from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_started
 from gateway.store import Store
@@ -63,6 +64,7 @@ class Conductor:
         queue: Queue,
         sizes: Sizes,
         expectations: Expectations,
+        shadow: Shadow,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -72,8 +74,10 @@ class Conductor:
         self._queue = queue
         self._sizes = sizes
         self._expectations = expectations
+        self._shadow = shadow
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
+        self.spared: Counter[tuple[str, Verdict]] = Counter()  # by mode, what the checks would have refused with
         self.late_results = 0  # of attempts that were not current any more; nothing of them counts
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
         self._live: Counter[tuple[str, str]] = Counter()  # of them, by tenant and caller
@@ -212,6 +216,7 @@ class Conductor:
         while (step := next_step(work.execution, work.failures, work.rules)) is not None:
             await self._do(work, step)
         await self.record(work)
+        self._shadow.saw(work)
 
     async def _do(self, work: Work, step: Step) -> None:
         match step:
@@ -232,6 +237,10 @@ class Conductor:
         work.findings, work.imports = report.findings, report.imports
         found = self._sizes.of(work.tenant, report.imports)
         work.happened(Checked(work.id, report.verdict, report.lane, found))
+        if (sparing := report.sparing) is not None and report.verdict is Verdict.ADMIT:
+            work.happened(sparing.event(work.id, work.profile))
+            self.spared[sparing.mode, sparing.verdict] += 1
+        work.deterministic = report.deterministic
         work.cache_key = key_of(work, report)
         if work.cache_key is not None and not work.fresh:
             await self._recall(work, work.cache_key)

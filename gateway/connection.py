@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from gateway import statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
-from gateway.events import Event, chain, decode, encode
+from gateway.events import Event, Spared, chain, decode, encode
 from gateway.lifecycle import Task, apply
 from gateway.notices import Subscription, notices
 from gateway.records import (
@@ -25,6 +25,7 @@ from gateway.records import (
     StoredPosture,
     StoredReview,
     StoredSize,
+    StoredSpared,
     StoredTask,
 )
 from gateway.session import Session, Value
@@ -143,6 +144,14 @@ class Reader:
     def dead_letter_count(self) -> int:
         """How many there are."""
         return self._session.one(statements.DEAD_LETTER_COUNT, int) or 0
+
+    def spared_in(self, task: str) -> list[Spared]:
+        """What of a task ran although it broke rules, in order."""
+        return self._session.every(statements.SPARED_IN, _spared, task=task)
+
+    def spared(self, since: datetime, limit: int) -> list[StoredSpared]:
+        """What ran since then although it broke rules, of all tenants, newest first."""
+        return self._session.every(statements.SPARED, _stored_spared, since=stamp(since), limit=limit)
 
     def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""
@@ -263,6 +272,10 @@ class Writer(Reader):
         """Delete what was found too long ago to be believed."""
         self._session.change(statements.DELETE_SIZES, {"since": stamp(before)})
 
+    def forget_results(self) -> None:
+        """Answer nothing from the record of what ran before now."""
+        self._session.change(statements.FORGET_RESULTS, {})
+
     def keep_result(self, key: str, execution: str) -> None:
         """From now on this execution's record answers all of its kind."""
         if not self._session.change(statements.MOVE_RESULT, {"execution": execution, "this": key}):
@@ -333,6 +346,16 @@ def _task(task: str, head: str, body: str) -> StoredTask:
 
 def _logged(seq: int, at: str, name: str, data: str, previous: str, digest: str) -> LoggedEvent:  # noqa: PLR0913, PLR0917  # a row
     return LoggedEvent(seq, at, decode(name, data), previous, digest)
+
+
+def _spared(data: str) -> Spared:
+    event = decode(Spared.__name__, data)
+    assert isinstance(event, Spared)  # noqa: S101  # the statement asked for no others
+    return event
+
+
+def _stored_spared(at: str, tenant: str, data: str) -> StoredSpared:
+    return StoredSpared(at, tenant, _spared(data))
 
 
 def _text_or_nothing(text: str | None) -> str | None:

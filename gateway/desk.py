@@ -23,6 +23,7 @@ from gateway.isolation import Isolation
 from gateway.lifecycle import Task, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
+from gateway.oversight import Oversight
 from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
@@ -46,12 +47,14 @@ from gateway.wire import (
     ExplanationView,
     IsolationView,
     KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ReadyView,
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 from gateway.work import Work, Written, written
@@ -91,6 +94,7 @@ class Desk:
         watching: Watching,
         pruner: Pruner,
         deliveries: Deliveries,
+        oversight: Oversight,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -105,6 +109,7 @@ class Desk:
         self._watching = watching
         self._pruner = pruner
         self._deliveries = deliveries
+        self._oversight = oversight
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -359,6 +364,18 @@ class Desk:
         except KeyError as error:
             field = "key" if asked.key is not None and asked.profile is None else "profile"
             raise InvalidRequest(fields=((field, error.args[0]),)) from None
+
+    async def spared(self, days: int) -> SparedList:
+        """See `service.Service.spared`."""
+        return await self._oversight.spared(days)
+
+    def monty_lane(self) -> MontyLaneView:
+        """See `service.Service.monty_lane`."""
+        return self._oversight.monty_lane()
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """See `service.Service.restore_monty`."""
+        return await self._oversight.restore_monty(caller.name)
 
     async def isolation(self) -> IsolationView:
         """See `service.Service.isolation`."""

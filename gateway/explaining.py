@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
 from gateway.policy import DEFAULT_PROFILE, Path, Policy, Profile, closest
-from gateway.policy_shape import Key, ProfileBody
+from gateway.policy_shape import CheckMode, Key, ProfileBody
 from gateway.quantities import (
     format_cores,
     format_keeping,
@@ -161,9 +161,9 @@ def _imports(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         return
     depth, most = nesting(tree), profile.checks.nesting
     if depth > most:
-        made = [_made(policy, profile, ("checks", "nesting"), str(most))]
+        made = [_made(policy, profile, ("checks", "nesting"), str(most)), _mode(policy, profile)]
         why = f"functions are nested {depth} deep"
-        yield Decision(decision="nesting", value="refused", why=why, made=made)
+        yield Decision(decision="nesting", value=_broken("refused", profile), why=why, made=made)
     rules = profile.checks.imports
     allow = _made(policy, profile, ("checks", "imports", "allow"), _shown(rules.allow, None))
     deny = _made(policy, profile, ("checks", "imports", "deny"), _shown(rules.deny, None))
@@ -171,8 +171,20 @@ def _imports(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         names = _with_parents(one)
         denied, unlisted = not names.isdisjoint(rules.deny), not rules.admits(one)
         why = "deny names it" if denied else "allow does not name it" if unlisted else "nothing is against it"
-        value = "denied" if denied or unlisted else "admitted"
-        yield Decision(decision=f"import {one}", value=value, why=why, made=[deny if denied else allow])
+        broken = denied or unlisted
+        value = _broken("denied", profile) if broken else "admitted"
+        made = [deny if denied else allow, *([_mode(policy, profile)] if broken else [])]
+        yield Decision(decision=f"import {one}", value=value, why=why, made=made)
+
+
+def _broken(value: str, profile: Profile) -> str:
+    """What becomes of a broken rule."""
+    mode = profile.checks.mode
+    return value if mode is CheckMode.ENFORCE else f"would be {value}, and runs all the same"
+
+
+def _mode(policy: Policy, profile: Profile) -> Made:
+    return _made(policy, profile, ("checks", "mode"), profile.checks.mode)
 
 
 def _with_parents(module: str) -> set[str]:

@@ -29,6 +29,8 @@ from gateway.expectations import Expectations
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
+from gateway.monty_switch import MontySwitch, SwitchedLane
+from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
@@ -41,6 +43,7 @@ from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
 from gateway.settings import Settings, StartError
+from gateway.shadow import Shadow
 from gateway.sizes import BELIEVED, Sizes
 from gateway.sizes import MOST as MOST_SIZES
 from gateway.source import ignore_warnings
@@ -77,6 +80,7 @@ class Gateway:
     lanes: dict[Lane, Driver]
     queue: Queue
     sizes: Sizes
+    shadow: Shadow
     conductor: Conductor
     reviews: Reviews
     readiness: Readiness
@@ -110,6 +114,7 @@ class Gateway:
             for keeper in keepers:
                 keeper.cancel()
             await self.pruner.close()
+            await self.shadow.close()
             await self.conductor.close(_GRACE_SECONDS)
             await self.queue.close()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -171,10 +176,12 @@ def compose(settings: Settings) -> Gateway:
     )
     proofs, kinds = Proofs(store), targets(policy)
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
-    lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
-    checker = Checker(monty, container.python)
+    switch = MontySwitch(settings.data / "monty-lane.jsonl")
+    lanes: dict[Lane, Driver] = {Lane.MONTY: SwitchedLane(MontyDriver(monty), switch), Lane.CONTAINER: proven}
+    checker = Checker(monty, container.python, lambda: switch.off)
     expectations = Expectations(Schemas())
     queue, sizes = _queue(policy, container), Sizes()
+    shadow = Shadow(proven, queue, switch)
     conductor = Conductor(
         store=store,
         checker=checker,
@@ -184,6 +191,7 @@ def compose(settings: Settings) -> Gateway:
         queue=queue,
         sizes=sizes,
         expectations=expectations,
+        shadow=shadow,
     )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
@@ -207,12 +215,14 @@ def compose(settings: Settings) -> Gateway:
             pruner=pruner,
             store=store,
             deliveries=deliveries,
+            shadow=shadow,
         ),
         limiter=limiter,
         expectations=expectations,
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        oversight=Oversight(store=store, shadow=shadow),
     )
     return Gateway(
         settings=settings,
@@ -223,6 +233,7 @@ def compose(settings: Settings) -> Gateway:
         lanes=lanes,
         queue=queue,
         sizes=sizes,
+        shadow=shadow,
         conductor=conductor,
         reviews=reviews,
         readiness=readiness,

@@ -21,6 +21,7 @@ from gateway.wire import (
     ExplanationView,
     IsolationView,
     KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     Problem,
@@ -28,6 +29,7 @@ from gateway.wire import (
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -221,6 +223,34 @@ _POSTURE: Final[_Object] = {
     "trials": [_TRIAL],
 }
 _NONE: Final[_Object] = {"code": 0, "output": 0, "files": 0, "keys": 0}
+_SPARED: Final[_Object] = {
+    "since": "2026-01-01T00:00:00Z",
+    "executions": 3,
+    "whole": True,
+    "findings": [
+        {
+            "profile": "default",
+            "mode": "audit",
+            "verdict": "denied",
+            "rule": "import.denied",
+            "subject": "socket",
+            "executions": 3,
+            "tenants": ["team-a"],
+            "first_at": "2026-01-02T00:00:00Z",
+            "last_at": "2026-01-03T00:00:00Z",
+            "example": _EXECUTION,
+        }
+    ],
+}
+_MONTY: Final[_Object] = {
+    "on": False,
+    "moved_at": "2026-01-02T00:00:00Z",
+    "execution": _EXECUTION,
+    "differs": ["stdout"],
+    "by": None,
+    "shadow_runs": {"same": 812, "different": 1},
+    "shadow_waiting": 0,
+}
 _RETENTION: Final[_Object] = {
     "profiles": {"default": {"code": 2592000.0, "output": 2592000.0, "files": 604800.0, "keys": None}},
     "due": {**_NONE, "files": 12},
@@ -425,6 +455,8 @@ ISOLATION: Final[_Responses] = {
 }
 POSTURE: Final[_Responses] = {200: _answer(PostureView, "The posture.", box=_POSTURE), **_FOUND}
 RETENTION: Final[_Responses] = {200: _answer(RetentionView, "What it did.", some=_RETENTION), **_ALWAYS}
+SPARED: Final[_Responses] = {200: _answer(SparedList, "What ran all the same.", some=_SPARED), **_ALWAYS}
+MONTY: Final[_Responses] = {200: _answer(MontyLaneView, "The switch.", off=_MONTY), **_ALWAYS}
 METRICS: Final[_Responses] = {
     200: {"description": "The metrics.", "content": {METRICS_TEXT: {"schema": {"type": "string"}}}},
     **_ALWAYS,

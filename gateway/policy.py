@@ -16,6 +16,7 @@ from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, lim
 from gateway.policy_shape import (
     CacheScope,
     Ceilings,
+    CheckMode,
     Checks,
     Engine,
     Imports,
@@ -35,6 +36,7 @@ __all__ = [
     "DEFAULT_PROFILE",
     "CacheScope",
     "Ceilings",
+    "CheckMode",
     "Checks",
     "Engine",
     "Flaw",

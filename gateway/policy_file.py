@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from os.path import commonpath
 from pathlib import Path as FilePath
 from types import MappingProxyType, NoneType, UnionType
 from typing import Final, Union, get_args, get_origin
@@ -200,7 +199,7 @@ def _unknown_key(path: Path) -> tuple[str, str | None]:
     if near := closest(name, known):
         return "unknown key", near
     same = (where for where in _all_keys(PolicyDocument, ()) if where[-1] == name)
-    elsewhere = max(same, key=lambda where: len(commonpath([where, path])), default=None)  # the first of the nearest
+    elsewhere = max(same, key=lambda where: where[: len(path) - 1] == path[:-1], default=None)  # below, or the first
     return f"unknown key (known here: {', '.join(known)})", _dotted(elsewhere) if elsewhere else None
 
 

@@ -194,12 +194,22 @@ class TypeCheck(StrEnum):
     SKIP = "skip"
 
 
+class CheckMode(StrEnum):
+    """What becomes of a program that breaks a rule of the checks, and that could run in a box all the same."""
+
+    ENFORCE = "enforce"  # it is refused
+    WARN = "warn"  # it runs, and its caller is told
+    AUDIT = "audit"  # it runs, and only the record and the reviewers are told
+
+
 class Checks(_Closed):
     """What happens before anything runs. A guardrail: the container is the boundary.
 
+    `mode` says what becomes of findings of the rules that bind text alone; what no Python could run is always refused.
     Monty's compile time grows about 2.8 times with every nested function: 0.2 s at 14, more than 8 s at 18.
     """
 
+    mode: CheckMode = CheckMode.ENFORCE
     imports: Imports = Imports()
     type_check: TypeCheck = TypeCheck.WARN
     source_size: Size = 256 * KIB
@@ -207,10 +217,14 @@ class Checks(_Closed):
 
 
 class Lanes(_Closed):
-    """Where programs may run besides the container."""
+    """Where programs may run besides the container.
+
+    `shadow` is the share of the runs in Monty that are made again in a container, and compared.
+    """
 
     monty: StrictBool = True
     monty_time: Seconds = 1.0
+    shadow: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
 
 
 class IsolationMode(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from gateway.events import Event
+from gateway.events import Event, Spared
 from gateway.lifecycle import Task
 
 
@@ -81,6 +81,15 @@ class StoredExecution:
     def row(self) -> dict[str, str | int | None]:
         """The columns."""
         return {name: getattr(self, name) for name in EXECUTION_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpared:
+    """A program of a tenant's that ran although it broke rules, and when."""
+
+    at: str
+    tenant: str
+    event: Spared
 
 
 @dataclass(frozen=True, slots=True)

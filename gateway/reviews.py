@@ -107,7 +107,10 @@ class Reviews:
         def find(reader: Reader) -> ReviewView:
             case = self._case(reader, caller, review)
             rows = _shown_tries(reader, case)
-            return review_view(case.row, case.stored.task, rows, case.rules, token=case.token, profile=case.profile)
+            spared = reader.spared_in(case.stored.id)
+            return review_view(
+                case.row, case.stored.task, rows, case.rules, token=case.token, profile=case.profile, spared=spared
+            )
 
         return await self._store.read(find)
 

@@ -15,12 +15,14 @@ from gateway.wire import (
     ExplanationView,
     IsolationView,
     KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ReadyView,
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -114,6 +116,18 @@ class Service(Protocol):
 
     async def explain(self, asked: ExplainRequest) -> ExplanationView:
         """What the policy decides about a request, and which line of it each time."""
+        ...
+
+    async def spared(self, days: int) -> SparedList:
+        """What ran in the last days although the checks would have refused it."""
+        ...
+
+    def monty_lane(self) -> MontyLaneView:
+        """Where the switch of the Monty lane stands, and why."""
+        ...
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """Switch the Monty lane on again."""
         ...
 
     async def isolation(self) -> IsolationView:

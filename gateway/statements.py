@@ -65,6 +65,18 @@ def _events(count: int) -> Insert:
     return insert(events).values([{name: bindparam(f"{name}{n}") for name in EVENT_COLUMNS} for n in range(count)])
 
 
+SPARED_IN: Final[_Query] = (
+    select(events.c.data).where(_is(events.c.task), events.c.type == "Spared").order_by(events.c.seq)
+)
+SPARED: Final[_Query] = (
+    select(events.c.at, tasks.c.tenant, events.c.data)
+    .join(tasks, tasks.c.id == events.c.task)
+    .where(events.c.type == "Spared", events.c.at >= bindparam("since"))
+    .order_by(events.c.at.desc())
+    .limit(bindparam("limit"))
+)
+
+
 ADD_EVENTS: Final = {count: _events(count) for count in range(1, MOST_EVENTS + 1)}
 
 _EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
@@ -106,6 +118,7 @@ CHANGE_SIZE: Final = (
 )
 RESULT: Final = _EXECUTION.join(results, results.c.execution == executions.c.id).where(_is(results.c.key))
 ADD_RESULT: Final[Insert] = insert(results)
+FORGET_RESULTS: Final = delete(results)
 MOVE_RESULT: Final = _changing(results, "key", "execution")
 _KEEPS: Final = executions.c.kept > literal_column("0")  # as the partial index says it, or that is not used
 # `upto_N` is the time of the youngest answer whose body N is due; empty where it is kept for ever.

@@ -62,6 +62,7 @@ class Work:
     kept: Recorded | None = None  # by the latest commit; only of what this gateway took itself
     pending: list[Event] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
+    deterministic: bool = False  # whether it is certain to come to the same each time; False while it is unknown
     imports: str | None = None  # a digest of what the program imports; None while it is unknown
     timings: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None

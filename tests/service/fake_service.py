@@ -45,6 +45,7 @@ from gateway.wire import (
     KeptPolicyView,
     Left,
     LimitsInfo,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ProofView,
@@ -54,6 +55,7 @@ from gateway.wire import (
     ReviewList,
     ReviewSummary,
     ReviewView,
+    SparedList,
     TaskInfo,
     TaskView,
     TrialView,
@@ -100,6 +102,7 @@ class FakeService:
         self.fresh: list[bool] = []
         self.proofs = 0
         self.passes = 0
+        self.monty_on = False
         self.letters = {f"msg_000{number}": _letter(f"msg_000{number}") for number in range(3)}
 
     async def submit(
@@ -324,6 +327,19 @@ class FakeService:
 
     async def explain(self, asked: ExplainRequest) -> ExplanationView:
         return explanation(POLICY, asked)
+
+    async def spared(self, days: int) -> SparedList:
+        return SparedList(since=_AT - timedelta(days=days), executions=0, whole=True, findings=[])
+
+    def monty_lane(self) -> MontyLaneView:
+        return MontyLaneView(
+            on=self.monty_on, moved_at=_AT, execution=None, differs=[], by=None, shadow_runs={}, shadow_waiting=0
+        )
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        del caller
+        self.monty_on = True
+        return self.monty_lane()
 
     async def isolation(self) -> IsolationView:
         trial = TrialView(name="network.interfaces", held=not self.findings, detail="; ".join(self.findings))

@@ -64,11 +64,14 @@ OPERATIONS: Final = (
     "GET /v1/policy/schema",
     "POST /v1/policy/explain",
     "GET /v1/policies/{digest}",
+    "GET /v1/policy/findings",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /v1/isolation/{digest}",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
     "GET /metrics",
     "GET /healthz",
     "GET /readyz",
@@ -89,6 +92,8 @@ NOTHING_TO_FORBID: Final = {
     "GET /metrics",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
 }
 
 
