@@ -22,13 +22,15 @@ def record(message: str, *values: object, error: BaseException | None = None, **
     return made
 
 
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
 def raised(message: str) -> ValueError:
     """An error with the traceback of having been raised."""
-    try:
-        int(message)
-    except ValueError as error:
-        return error
-    raise AssertionError
+    with pytest.raises(ValueError, match="FAKE") as caught:
+        fail(message)
+    return caught.value
 
 
 def parsed(line: str) -> dict[str, object]:
