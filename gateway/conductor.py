@@ -24,16 +24,19 @@ from gateway.checks import Checker, error_of
 from gateway.circumstances import WORK
 from gateway.connection import Reader
 from gateway.errors import GatewayError, Unavailable
-from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status
+from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status, Verdict
 from gateway.expectations import Expectations
 from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
 from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
+from gateway.quotas import Quotas, cpu_seconds
 from gateway.recording import record_work
 from gateway.records import Recorded
+from gateway.remembering import Memory, note
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
+from gateway.shadow import Shadow
 from gateway.sizes import Sizes
 from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_started
 from gateway.store import Store
@@ -65,7 +68,10 @@ class Conductor:
         queue: Queue,
         sizes: Sizes,
         expectations: Expectations,
+        shadow: Shadow,
         observer: Observer,
+        quotas: Quotas,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -75,9 +81,13 @@ class Conductor:
         self._queue = queue
         self._sizes = sizes
         self._expectations = expectations
+        self._shadow = shadow
         self._observer = observer
+        self._quotas = quotas
+        self._memory = memory
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
+        self.spared: Counter[tuple[str, Verdict]] = Counter()  # by mode, what the checks would have refused with
         self.late_results = 0  # of attempts that were not current any more; nothing of them counts
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
         self._live: Counter[tuple[str, str]] = Counter()  # of them, by tenant and caller
@@ -101,6 +111,7 @@ class Conductor:
         if not self._live[work.tenant, work.caller]:
             del self._live[work.tenant, work.caller]
         self._observer.ended(work)
+        self._quotas.ended(work)
         self._changes.notify(work.id)
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
@@ -220,6 +231,7 @@ class Conductor:
         while (step := next_step(work.execution, work.failures, work.rules)) is not None:
             await self._do(work, step)
         await self.record(work)
+        self._shadow.saw(work)
 
     async def _do(self, work: Work, step: Step) -> None:
         match step:
@@ -239,7 +251,14 @@ class Conductor:
         work.timings["checks"] = time.perf_counter() - began
         work.findings, work.imports = report.findings, report.imports
         found = self._sizes.of(work.tenant, report.imports)
-        work.happened(Checked(work.id, report.verdict, report.lane, found))
+        approval = await self._memory.recall(work, report.reason) if report.reason is not None else None
+        if approval is not None:
+            work.findings = (note(approval), *(one for one in report.findings if one.severity != "error"))
+        work.happened(Checked(work.id, report.verdict, report.lane, found, report.reason, approval))
+        if (sparing := report.sparing) is not None and report.verdict is Verdict.ADMIT:
+            work.happened(sparing.event(work.id, work.profile))
+            self.spared[sparing.mode, sparing.verdict] += 1
+        work.deterministic = report.deterministic
         self._observer.checked(work, work.timings["checks"])
         work.cache_key = key_of(work, report)
         if work.cache_key is not None and not work.fresh:
@@ -321,7 +340,13 @@ class Conductor:
         if step.lane is Lane.CONTAINER:
             await self.record(work)
             work.live = Live(step.attempt, partial(self._changes.notify, work.id))
-        outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+        began = time.monotonic()
+        try:
+            outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+        except asyncio.CancelledError:
+            work.cpu_seconds = min(time.monotonic() - began, step.limits.wall_seconds) * step.limits.cpu_cores
+            raise
+        work.cpu_seconds = cpu_seconds(outcome, step.limits)
         work.outcome = outcome = await self._expectations.judged(work.tenant, work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds

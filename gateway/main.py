@@ -16,37 +16,46 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from gateway.api import create_app
+from gateway.archive import Archive
 from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.connection import Reader
+from gateway.console.making import ConsoleRoom
 from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
+from gateway.gauges import Gauges
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
+from gateway.monty_switch import MontySwitch, SwitchedLane
 from gateway.observer import Observer
+from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
+from gateway.quotas import Quotas, day_of
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover
+from gateway.remembering import Memory
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
 from gateway.settings import Settings, StartError, Telemetry, telemetry_wanted
+from gateway.shadow import Shadow
 from gateway.sizes import BELIEVED, Sizes
 from gateway.sizes import MOST as MOST_SIZES
 from gateway.source import ignore_warnings
 from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
+from gateway.tending import Tending
 from gateway.times import new_id, now
 from gateway.watching import Watching
 from gateway.webhooks import subscriptions, webhook_targets
@@ -61,7 +70,7 @@ from sandbox.proven import ProvenDriver
 log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
-_EXPIRY_SECONDS = 5.0
+_TENDING_SECONDS = 5.0  # how late a review is passed on or ends, at most
 _RETENTION_SECONDS = 30.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
@@ -79,8 +88,11 @@ class Gateway:
     lanes: dict[Lane, Driver]
     queue: Queue
     sizes: Sizes
+    quotas: Quotas
+    shadow: Shadow
     conductor: Conductor
     reviews: Reviews
+    tending: Tending
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
@@ -90,6 +102,7 @@ class Gateway:
     deliveries: Deliveries
     observer: Observer
     desk: Desk
+    console: ConsoleRoom
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -100,20 +113,24 @@ class Gateway:
         self._trace()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
-            asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+            asyncio.create_task(_keep(self.tending.tend, _TENDING_SECONDS), name="reviews"),
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
             asyncio.create_task(self.deliveries.run(), name="webhooks"),
+            asyncio.create_task(self.console.gauges.keep(), name="gauges"),
         ]
         try:
             await self._reap()
             self.sizes.load(reversed(await self.store.read(_memory_sizes)))
+            self.quotas.load(await self.store.read(lambda reader: reader.uses(day_of(now()))))
+            await self.tending.replan()
             await recover(self.store, self.conductor, self.policy)
             yield
         finally:
             for keeper in keepers:
                 keeper.cancel()
             await self.pruner.close()
+            await self.shadow.close()
             await self.conductor.close(_GRACE_SECONDS)
             await self.queue.close()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -144,8 +161,18 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
         return create_app(
-            self.desk, self.authenticator, self.limiter, running=self.running, tracer=lambda: self.observer.tracer
+            self.desk,
+            self.authenticator,
+            self.limiter,
+            running=self.running,
+            tracer=lambda: self.observer.tracer,
+            console=self.console.make,
         )
+
+    def let_go(self) -> None:
+        """Let all listeners go, so that a server that stops need not wait for them."""
+        self.watching.stop()
+        self.console.stop()
 
 
 def _kept_words(profile: Profile) -> str:
@@ -186,10 +213,12 @@ def compose(settings: Settings) -> Gateway:
     )
     proofs, kinds = Proofs(store), targets(policy)
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
-    lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
-    checker = Checker(monty, container.python)
+    switch = MontySwitch(settings.data / "monty-lane.jsonl")
+    lanes: dict[Lane, Driver] = {Lane.MONTY: SwitchedLane(MontyDriver(monty), switch), Lane.CONTAINER: proven}
+    checker = Checker(monty, container.python, lambda: switch.off)
     expectations = Expectations(Schemas())
-    queue, sizes = _queue(policy, container), Sizes()
+    queue, sizes, quotas = _queue(policy, container), Sizes(), Quotas()
+    shadow = Shadow(proven, queue, switch)
     telemetry = telemetry_wanted()
     observer = Observer(gen_ai=telemetry.gen_ai)
     store.on_news = observer.told
@@ -202,13 +231,29 @@ def compose(settings: Settings) -> Gateway:
         queue=queue,
         sizes=sizes,
         expectations=expectations,
+        shadow=shadow,
         observer=observer,
+        quotas=quotas,
+        memory=Memory(policy, store),
     )
-    reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
+    reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes, checker=checker)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
+    limiter, pruner = Limiter(policy, quotas), Pruner(policy=policy, store=store)
     watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    metrics = Metrics(
+        policy=policy,
+        supply=container.supply,
+        checker=checker,
+        conductor=conductor,
+        queue=queue,
+        pruner=pruner,
+        store=store,
+        deliveries=deliveries,
+        shadow=shadow,
+        counts=observer.counts,
+        lane=readiness.lane,
+    )
     desk = Desk(
         policy=policy,
         store=store,
@@ -217,23 +262,13 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(
-            policy=policy,
-            supply=container.supply,
-            checker=checker,
-            conductor=conductor,
-            queue=queue,
-            pruner=pruner,
-            store=store,
-            deliveries=deliveries,
-            counts=observer.counts,
-            lane=readiness.lane,
-        ),
+        metrics=metrics,
         limiter=limiter,
         expectations=expectations,
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        oversight=Oversight(store=store, shadow=shadow),
     )
     return Gateway(
         settings=settings,
@@ -245,8 +280,11 @@ def compose(settings: Settings) -> Gateway:
         lanes=lanes,
         queue=queue,
         sizes=sizes,
+        quotas=quotas,
+        shadow=shadow,
         conductor=conductor,
         reviews=reviews,
+        tending=Tending(policy=policy, store=store, reviews=reviews),
         readiness=readiness,
         proofs=proofs,
         limiter=limiter,
@@ -256,6 +294,13 @@ def compose(settings: Settings) -> Gateway:
         deliveries=deliveries,
         observer=observer,
         desk=desk,
+        console=ConsoleRoom(
+            service=desk,
+            archive=Archive(policy=policy, store=store, checker=checker),
+            gauges=Gauges(metrics.collect),
+            authenticator=authentication,
+            limiter=limiter,
+        ),
     )
 
 
@@ -333,7 +378,7 @@ def serve(settings: Settings) -> None:
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings), stopping=gateway.watching.stop)
+    server = Server(server_config(gateway.app(), settings), stopping=gateway.let_go)
     spare_the_collector()
     server.run()
     del lock

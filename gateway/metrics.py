@@ -35,6 +35,7 @@ from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.queue import Queue
 from gateway.records import OpenReviews
 from gateway.retention import Pruner
+from gateway.shadow import Shadow
 from gateway.store import Store
 from gateway.times import now, parse
 from sandbox.driver import Readiness
@@ -70,6 +71,7 @@ class Metrics(Collector):
         pruner: Pruner,
         store: Store,
         deliveries: Deliveries,
+        shadow: Shadow,
         counts: Counts,
         lane: Callable[[Lane], Awaitable[Readiness]],
     ) -> None:
@@ -81,6 +83,7 @@ class Metrics(Collector):
         self._pruner = pruner
         self._store = store
         self._deliveries = deliveries
+        self._shadow = shadow
         self._counts = counts
         self._lane = lane
         self._asked = _Asked(now(), None, {})
@@ -141,6 +144,24 @@ class Metrics(Collector):
         yield _counter("airlock_webhook_tries", "Tries to deliver a letter, by what came of them.", "outcome", tries)
         yield GaugeMetricFamily(
             "airlock_webhook_dead_letters", "Letters that nobody tries to deliver any more.", self._deliveries.dead
+        )
+
+        spared = CounterMetricFamily(
+            "airlock_checks_spared",
+            "Programs that ran although they broke a rule, by mode and by what they would have been refused with.",
+            labels=("mode", "verdict"),
+        )
+        for (mode, verdict), count in self._conductor.spared.items():
+            spared.add_metric((mode, verdict.value), count)
+        yield spared
+        shown = {one.value: count for one, count in self._shadow.counts.items()}
+        yield _counter(
+            "airlock_shadow_runs", "Executions chosen for a shadow run, by what became of that.", "outcome", shown
+        )
+        yield GaugeMetricFamily(
+            "airlock_monty_lane_off",
+            "1 where a difference switched the Monty lane off.",
+            int(self._shadow.switch.off is not None),
         )
 
     def _policies(self) -> Iterator[Metric]:

@@ -15,10 +15,14 @@ from gateway.event_stream import MEDIA_TYPE as EVENT_STREAM
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
 from gateway.stream import ID as POSITION
 from gateway.wire import (
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     Problem,
@@ -26,6 +30,7 @@ from gateway.wire import (
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -34,6 +39,7 @@ _Responses: TypeAlias = dict[int | str, dict[str, object]]
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
+SCHEMA: Final = "application/schema+json"
 METRICS_TEXT: Final = "text/plain; version=1.0.0; charset=utf-8"
 KEYS: Final = "A key of the policy. On a loopback address without any keys, agents need none."
 PREFER: Final = (
@@ -92,6 +98,8 @@ _SUCCEEDED: Final[_Object] = {
     "source": "program",
     **_AT,
     "policy": _DIGEST,
+    "policy_name": "default",
+    "profile": "default",
     "task": _OPEN,
     "next_actions": ["continue"],
 }
@@ -119,6 +127,8 @@ _QUEUED: Final[_Object] = {
     "status": "queued",
     "submitted_at": "2025-11-21T09:30:00.120Z",
     "policy": _DIGEST,
+    "policy_name": "default",
+    "profile": "default",
     "task": _OPEN,
     "next_actions": ["wait"],
 }
@@ -153,6 +163,7 @@ _WHOLE_REVIEW: Final[_Object] = {
     "grants_left": 2,
     "tries": [{"execution": _FAILED, "code": _BROKEN, "diff": ""}],
     "rulings": ["approve", "approve_edited", "raise_limits", "grant", "reject", "answer"],
+    "people_needed": {"approve": 1, "approve_edited": 2},
 }
 _DECIDED: Final[_Object] = {
     **_WHOLE_REVIEW,
@@ -214,6 +225,34 @@ _POSTURE: Final[_Object] = {
     "trials": [_TRIAL],
 }
 _NONE: Final[_Object] = {"code": 0, "output": 0, "files": 0, "keys": 0}
+_SPARED: Final[_Object] = {
+    "since": "2026-01-01T00:00:00Z",
+    "executions": 3,
+    "whole": True,
+    "findings": [
+        {
+            "profile": "default",
+            "mode": "audit",
+            "verdict": "denied",
+            "rule": "import.denied",
+            "subject": "socket",
+            "executions": 3,
+            "tenants": ["team-a"],
+            "first_at": "2026-01-02T00:00:00Z",
+            "last_at": "2026-01-03T00:00:00Z",
+            "example": _EXECUTION,
+        }
+    ],
+}
+_MONTY: Final[_Object] = {
+    "on": False,
+    "moved_at": "2026-01-02T00:00:00Z",
+    "execution": _EXECUTION,
+    "differs": ["stdout"],
+    "by": None,
+    "shadow_runs": {"same": 812, "different": 1},
+    "shadow_waiting": 0,
+}
 _RETENTION: Final[_Object] = {
     "profiles": {"default": {"code": 2592000.0, "output": 2592000.0, "files": 604800.0, "keys": None}},
     "due": {**_NONE, "files": 12},
@@ -238,6 +277,29 @@ _READY: Final[_Object] = {
     "version": "0.1.0",
 }
 
+_EXPLANATION: Final[_Object] = {
+    "policy": "default",
+    "profile": "default",
+    "digest": _DIGEST,
+    "decisions": [
+        {
+            "decision": "limits.memory",
+            "value": "512Mi",
+            "why": "the request asks for it",
+            "made": [
+                {"key": "request.limits.memory", "value": "512Mi", "place": "the request"},
+                {"key": "defaults.limits.memory.max", "value": "1Gi", "place": "policy.yaml:48"},
+                {"key": "ceilings.memory", "value": "4Gi", "place": "built in"},
+            ],
+        }
+    ],
+}
+QUESTIONS: Final[dict[str, Example]] = {
+    "request": {
+        "summary": "What a request would come to",
+        "value": {"profile": "default", "request": {"code": "import os", "limits": {"memory": "512Mi"}}},
+    },
+}
 PROGRAMS: Final[dict[str, Example]] = {
     "inputs": {
         "summary": "A program with inputs; its last expression comes back as `result`",
@@ -273,8 +335,12 @@ RULINGS: Final[dict[str, Example]] = {
         "summary": "Let the agent try again",
         "value": {"token": _DIGEST, "ruling": "grant", "failures": 3, "message": "Mend the name in line 2."},
     },
+    "escalate": {"summary": "Ask the next level now", "value": {"token": _DIGEST, "ruling": "escalate"}},
     "answer": {"summary": "Give the result", "value": {"token": _DIGEST, "ruling": "answer", "result": 62.5}},
 }
+
+
+EDITS: Final[dict[str, Example]] = {"edit": {"summary": "A reviewer's version", "value": {"code": _FIXED}}}
 
 
 def _answer(model: type[BaseModel], says: str, **examples: _Object) -> dict[str, object]:
@@ -321,6 +387,14 @@ SUBMIT: Final[_Responses] = {
     **_ALWAYS,
     **_BODY,
     **_problem(409, "not-your-turn", "The task waits for a reviewer.", turn="reviewer", review=_REVIEW),
+    **_problem(
+        429,
+        "quota-spent",
+        "This key has used up its share of the day: wait for the next one.",
+        limit="quotas.executions",
+        limits=["quotas.executions"],
+        resets_at="2026-02-01T00:00:00+00:00",
+    ),
     **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
 }
 EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}
@@ -358,12 +432,33 @@ REVIEWS: Final[_Responses] = {
     **_ALWAYS,
 }
 REVIEW: Final[_Responses] = {200: _answer(ReviewView, "The review.", open=_WHOLE_REVIEW), **_FOUND}
+_FINDING: Final[_Object] = {
+    "rule": "name.unknown",
+    "severity": "error",
+    "message": "Name `totl` used when not defined",
+    "line": 2,
+    "column": 7,
+}
 RULING: Final[_Responses] = {
     200: _answer(ReviewView, "The review, decided.", decided=_DECIDED),
     **_FOUND,
     **_BODY,
     **_problem(409, "review-decided", "The review is decided already."),
+    **_problem(
+        422,
+        "refused-by-checks",
+        "The checks refuse this version: the review stays open, with the same token.",
+        review=_REVIEW,
+        token=_DIGEST,
+        findings=[_FINDING],
+    ),
     **_problem(412, "stale-review", "The review changed since it was looked at: look again."),
+}
+CHECKS: Final[_Responses] = {
+    200: _answer(ChecksView, "What the checks say.", refused={"admitted": False, "lane": None, "findings": [_FINDING]}),
+    **_FOUND,
+    **_BODY,
+    **_problem(409, "conflict", "The reviewed program was deleted by retention: grant or reject."),
 }
 LETTERS: Final[_Responses] = {
     200: _answer(DeadLetterList, "A page of dead letters.", page={"letters": [_LETTER], "next": None}),
@@ -375,12 +470,28 @@ LETTER: Final[_Responses] = {
     **_problem(409, "conflict", "The policy has no webhook 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
+DECIDED_BY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_FOUND}
+KEPT_POLICY: Final[_Responses] = {
+    200: _answer(KeptPolicyView, "The profile.", kept={"digest": _DIGEST, "document": _POLICY["document"]}),
+    **_FOUND,
+}
+EXPLAIN: Final[_Responses] = {
+    200: _answer(ExplanationView, "The decisions.", some=_EXPLANATION),
+    **_ALWAYS,
+    **_BODY,
+}
+POLICY_SCHEMA: Final[_Responses] = {
+    200: {"description": "The schema (draft 2020-12).", "content": {SCHEMA: {"schema": {"type": "object"}}}},
+    **_ALWAYS,
+}
 ISOLATION: Final[_Responses] = {
     200: _answer(IsolationView, "The latest proofs.", broken=_ISOLATION),
     **_ALWAYS,
 }
 POSTURE: Final[_Responses] = {200: _answer(PostureView, "The posture.", box=_POSTURE), **_FOUND}
 RETENTION: Final[_Responses] = {200: _answer(RetentionView, "What it did.", some=_RETENTION), **_ALWAYS}
+SPARED: Final[_Responses] = {200: _answer(SparedList, "What ran all the same.", some=_SPARED), **_ALWAYS}
+MONTY: Final[_Responses] = {200: _answer(MontyLaneView, "The switch.", off=_MONTY), **_ALWAYS}
 METRICS: Final[_Responses] = {
     200: {"description": "The metrics.", "content": {METRICS_TEXT: {"schema": {"type": "string"}}}},
     **_ALWAYS,

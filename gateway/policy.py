@@ -7,20 +7,23 @@ Must not know YAML, files, the clock or the environment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, limits_for, raised_limits
+from gateway.policy_flaws import Flaw, Path, mail_flaws, review_flaws
 from gateway.policy_shape import (
     CacheScope,
     Ceilings,
+    CheckMode,
     Checks,
     Engine,
     Imports,
     IsolationMode,
     Key,
+    Mail,
     PolicyDocument,
     Profile,
     ProfileEntry,
@@ -35,12 +38,14 @@ __all__ = [
     "DEFAULT_PROFILE",
     "CacheScope",
     "Ceilings",
+    "CheckMode",
     "Checks",
     "Engine",
     "Flaw",
     "Imports",
     "Key",
     "LimitsRequest",
+    "Mail",
     "Policy",
     "PolicyDocument",
     "Profile",
@@ -55,21 +60,11 @@ __all__ = [
     "resolve",
 ]
 
-Path: TypeAlias = tuple[str | int, ...]
 Layer: TypeAlias = tuple[Path, Mapping[str, object]]
 Order: TypeAlias = tuple[Path, float, Path, float, Callable[[float], str]]
 
 DEFAULT_PROFILE: Final = "default"
 """The profile of callers to whom no key gives another. It always exists: without an entry it is `defaults`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """A contradiction between sound values; `path` is the value to change, as keys and indices from the root."""
-
-    path: Path
-    message: str
-    suggestion: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +77,16 @@ class Policy:
     profiles: Mapping[str, Profile]
     keys: tuple[Key, ...]
     webhooks: tuple[Webhook, ...]
+    mail: Mail | None = None
+    public_url: str | None = None
+    layers: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """By profile: what it, each of its ancestors and `defaults` say themselves and where, nearest first."""
+    places: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where the file says what, as `file:line`; what is not in it is built in."""
+
+    def said_at(self, profile_name: str, path: Path) -> Path | None:
+        """Where the value at `path` of that profile is said, as keys from the root; None where it is built in."""
+        return next((where + path for where, said in self.layers.get(profile_name, ()) if _says(said, path)), None)
 
     def resolve(self, profile_name: str) -> Profile:
         """Return the profile of that name; KeyError when there is none. Every key's profile exists."""
@@ -92,6 +97,7 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
     """Resolve all profiles and check that everything agrees; `name` is the policy's where the document has none."""
     entries = {DEFAULT_PROFILE: ProfileEntry()} | document.profiles
     profiles: dict[str, Profile] = {}
+    said: dict[str, tuple[Layer, ...]] = {}
     flaws: dict[Flaw, None] = {}  # several profiles may inherit one flaw: told once, in order
     for profile_name in entries:
         line = _lineage(profile_name, entries)
@@ -99,11 +105,16 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
             flaws[line] = None
             continue
         layers = _layers(line, entries, document)
-        profile = _resolved(profile_name, layers, document.ceilings)
+        profile = _resolved(profile_name, document.name or name, layers, document.ceilings)
         flaws |= dict.fromkeys(_profile_flaws(profile, layers))
-        profiles[profile_name] = profile
+        flaws |= dict.fromkeys(
+            Flaw(_said_at(layers, one.path), one.message, one.suggestion)
+            for one in review_flaws(profile.review, document)
+        )
+        profiles[profile_name], said[profile_name] = profile, tuple(layers)
     flaws |= dict.fromkeys(_key_flaws(document.keys, entries))
     flaws |= dict.fromkeys(_webhook_flaws(document.webhooks))
+    flaws |= dict.fromkeys(mail_flaws(document.mail))
     if flaws:
         return tuple(flaws)
     return Policy(
@@ -113,6 +124,9 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
         profiles=MappingProxyType(profiles),
         keys=document.keys,
         webhooks=document.webhooks,
+        layers=MappingProxyType(said),
+        mail=document.mail,
+        public_url=document.public_url,
     )
 
 
@@ -143,11 +157,11 @@ def _layers(line: tuple[str, ...], entries: Mapping[str, ProfileEntry], document
     return [*said, (("defaults",), document.defaults.model_dump(exclude_unset=True))]
 
 
-def _resolved(name: str, layers: list[Layer], ceilings: Ceilings) -> Profile:
+def _resolved(name: str, policy: str, layers: list[Layer], ceilings: Ceilings) -> Profile:
     merged: dict[str, object] = {}
     for _, said in reversed(layers):
         merged = _merged(merged, said)
-    return Profile.model_validate({**merged, "name": name, "ceilings": ceilings})
+    return Profile.model_validate({**merged, "name": name, "policy": policy, "ceilings": ceilings})
 
 
 def _merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
@@ -197,6 +211,8 @@ def _said_at(layers: list[Layer], *paths: Path) -> Path:
 
 def _says(said: object, path: Path) -> bool:
     for key in path:
+        if isinstance(said, tuple):
+            said = dict(enumerate(said))
         if not isinstance(said, Mapping) or key not in said:
             return False
         said = said[key]

@@ -29,7 +29,7 @@ from gateway.events import RulingKind
 from gateway.policy import LimitsRequest
 from gateway.quantities import Seconds
 
-NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within"})
+NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within", "confidence"})
 """The fields of a request on which nothing that the program does depends."""
 TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
@@ -187,6 +187,13 @@ class ExecutionRequest(Wire):
     start_within: Seconds | None = Field(
         default=None, description="Do not run it any more if it has not started by then; its status is `expired`."
     )
+    confidence: float | None = Field(
+        default=None,
+        strict=True,
+        ge=0,
+        le=1,
+        description="How sure its author is that it does what it should. The policy may have a person look at the rest.",
+    )
     force: bool = Field(
         default=False, strict=True, description="Run it although a check is certain that a name does not exist."
     )
@@ -222,6 +229,12 @@ class ExecutionRequest(Wire):
         return files
 
 
+class EditRequest(Wire):
+    """A reviewer's version of the reviewed program, to be judged and not to be run."""
+
+    code: Text = Field(min_length=1)
+
+
 class RulingRequest(Wire):
     """A reviewer's decision. `token` is the one that the review showed."""
 
@@ -249,3 +262,11 @@ class RulingRequest(Wire):
         if self.ruling is RulingKind.REJECT and not self.message.strip():
             raise ValueError("the ruling `reject` needs a `message`: the agent reads it")
         return self
+
+
+class ExplainRequest(Wire):
+    """Whose request it would be, and what it would be."""
+
+    key: str | None = Field(default=None, max_length=64, description="The name that the policy has for a key.")
+    profile: str | None = Field(default=None, max_length=64, description="A profile, instead of the key's.")
+    request: ExecutionRequest | None = Field(default=None, description="What would be sent to `POST /v1/executions`.")

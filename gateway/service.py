@@ -6,19 +6,24 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
-from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import Position
 from gateway.wire import (
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ReadyView,
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -86,6 +91,10 @@ class Service(Protocol):
         """Decide a review."""
         ...
 
+    async def check_edit(self, caller: Caller, review: str, edit: EditRequest) -> ChecksView:
+        """What the checks would say of a reviewer's version."""
+        ...
+
     async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
         """Letters to webhooks that nobody took, of all tenants, oldest first."""
         ...
@@ -100,6 +109,30 @@ class Service(Protocol):
 
     async def policy(self, caller: Caller) -> PolicyView:
         """The profile that binds the caller's programs."""
+        ...
+
+    async def spared(self, days: int) -> SparedList:
+        """What ran in the last days although the checks would have refused it."""
+        ...
+
+    def monty_lane(self) -> MontyLaneView:
+        """Where the switch of the Monty lane stands, and why."""
+        ...
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """Switch the Monty lane on again."""
+        ...
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """The profile that decided an execution of the caller's tenant, as it was then."""
+        ...
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """A resolved profile that decided something once."""
+        ...
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """What the policy decides about a request, and which line of it each time."""
         ...
 
     async def isolation(self) -> IsolationView:

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.breaker import BreakerState
 from gateway.causes import Cause
-from gateway.events import EscalationReason, RulingKind, Status
+from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.lifecycle import TaskState, Turn
 from gateway.policy_shape import NoticeKind
 from gateway.requests import Expect, Wire
+from sandbox.bundles import MimeType
 from sandbox.job import Lane
 from sandbox.outcome import Ending, LimitName
 
@@ -83,6 +84,28 @@ class FileOut(Wire):
     href: str
 
 
+class ShownRows(Wire):
+    """How many of a table's rows are shown, and how many there are."""
+
+    shown: int
+    total: int
+
+
+class BundleMetadata(Wire):
+    """What belongs to a bundle: the output file with a figure's PNG, and what of it was left out for its size."""
+
+    file: str | None = Field(default=None, description="A path in `files`.")
+    rows: ShownRows | None = Field(default=None, description="null: all rows are there.")
+    omitted: list[MimeType] = Field(default_factory=list, description="Forms for which there was no room.")
+
+
+class BundleOut(Wire):
+    """What a notebook would show of one thing, by MIME type: texts, base64 of images, a JSON value. The program's words."""
+
+    data: dict[MimeType, JsonValue]
+    metadata: BundleMetadata = BundleMetadata()
+
+
 class SkippedFile(Wire):
     """A match of `outputs` that was not brought back."""
 
@@ -148,6 +171,10 @@ class Answer(Wire):
     result_form: Literal["json", "repr"] | None = Field(
         default=None, description="null: the program ended without a value."
     )
+    results: list[BundleOut] = Field(
+        default_factory=list,
+        description="What a notebook would show of the last value and of open figures. HTML in it is not safe to render as it is.",
+    )
     error: Error | None = None
     cause: Cause | None = Field(default=None, description="Why there is no result; docs/failures.md has them all.")
     exit_code: int | None = None
@@ -198,6 +225,8 @@ class ExecutionView(Answer, _Named):
     )
     deleted_at: _Bodies = Field(default_factory=dict, description="When retention deleted what is not there any more.")
     policy: str = Field(description="Digest of the resolved policy that decided.")
+    policy_name: str = Field(default="", description="What its operators call it; empty where that was not recorded.")
+    profile: str = Field(default="", description="The policy's profile that decided.")
     task: TaskInfo
     next_actions: list[NextAction]
 
@@ -233,9 +262,27 @@ class ReviewSummary(Wire):
     decided_by: str | None = None
     decided_at: datetime | None = None
     message: str | None = None
+    level: int = Field(default=0, description="How often it was passed on.")
+    escalates_at: datetime | None = Field(default=None, description="When it is passed on next. null: nobody is above.")
 
 
 DIFFED_LINES: Final = 1000
+
+
+class BreachView(Wire):
+    """A rule that a program broke."""
+
+    rule: str
+    subject: str = Field(default="", description="The module, of an import that is denied.")
+    line: int | None = None
+
+
+class SparedView(Wire):
+    """A program that ran although it broke rules, since `checks.mode` did not refuse it."""
+
+    mode: Literal["warn", "audit"]
+    verdict: Verdict = Field(description="What `enforce` would have said.")
+    breaches: list[BreachView]
 
 
 class TryView(Wire):
@@ -247,6 +294,27 @@ class TryView(Wire):
     diff: str = Field(
         description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
     )
+    spared: SparedView | None = Field(default=None, description="What the checks would have refused it for.")
+
+
+class Proposal(Wire):
+    """A ruling that still needs others: whoever agrees sends the same; another one begins anew."""
+
+    ruling: RulingKind
+    code: str | None = None
+    limits: dict[str, JsonValue] | None = Field(default=None, description="Cores, bytes and seconds.")
+    failures: int | None = None
+    result: JsonValue = None
+    approved_by: list[str] = Field(description="Its author first.")
+    needed: int = Field(description="People in all.")
+
+
+class ChecksView(Wire):
+    """What the checks say of a reviewer's version, which was not run."""
+
+    admitted: bool
+    lane: Lane | None = Field(description="Where it would begin. null: nowhere.")
+    findings: list[Finding]
 
 
 class ReviewView(ReviewSummary):
@@ -257,7 +325,11 @@ class ReviewView(ReviewSummary):
     ceilings: LimitsInfo
     grants_left: int
     tries: list[TryView]
-    rulings: list[RulingKind] = Field(description="The rulings that can be taken now.")
+    rulings: list[RulingKind] = Field(description="The rulings that whoever asks can take now.")
+    people_needed: dict[RulingKind, int] = Field(
+        default_factory=dict, description="How many people have to agree, the author of an edit included."
+    )
+    proposal: Proposal | None = Field(default=None, description="What some have approved, and others have to.")
     ruled_execution: str | None = Field(default=None, description="The execution that the ruling made.")
 
 
@@ -357,6 +429,42 @@ class ReadyView(Wire):
     version: str
 
 
+class MontyLaneView(Wire):
+    """The Monty lane's switch, and what its shadow runs came to since the start."""
+
+    on: bool
+    moved_at: datetime | None = Field(description="null: it was never moved.")
+    execution: str | None = Field(description="The one that came to something else in a container.")
+    differs: list[str] = Field(description="In what it did.")
+    by: str | None = Field(description="Who switched it on again.")
+    shadow_runs: dict[str, int] = Field(description="By what they showed; docs/operations.md says what that means.")
+    shadow_waiting: int
+
+
+class SparedCount(Wire):
+    """How often programs of a profile broke a rule with the same module, and when first and last."""
+
+    profile: str
+    mode: Literal["warn", "audit"]
+    verdict: Verdict
+    rule: str
+    subject: str = Field(description="The module, of an import that is denied; else empty.")
+    executions: int
+    tenants: list[str]
+    first_at: datetime
+    last_at: datetime
+    example: str = Field(description="The newest of them.")
+
+
+class SparedList(Wire):
+    """What ran although the checks would have refused it, most often first."""
+
+    since: datetime
+    executions: int
+    whole: bool = Field(description="false: there are more executions than are looked at; the newest count.")
+    findings: list[SparedCount]
+
+
 class BodyCounts(Wire):
     """How many executions, by what of them."""
 
@@ -387,12 +495,58 @@ class RetentionView(Wire):
     ended_at: datetime | None = Field(description="When the latest pass was over; null before the first.")
 
 
+class UseToday(Wire):
+    """What a key used of its share of this day of UTC; what is left is null where there is no bound."""
+
+    executions: int
+    executions_left: int | None
+    cpu_seconds: float = Field(description="Of the programs that ended.")
+    cpu_seconds_left: float | None
+    resets_at: datetime
+
+
 class PolicyView(Wire):
     """The profile that binds the caller's programs, with nothing left open."""
 
     name: str = Field(description="The policy's name.")
     profile: str
     digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
+    document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
+    today: UseToday | None = Field(
+        default=None, description="What the key used of its `quotas`; null where it has none, and of past policies."
+    )
+
+
+class Made(Wire):
+    """What took part in a decision: a value, and where it stands."""
+
+    key: str = Field(description="The key of the policy, or of the request, that has the value.")
+    value: str
+    place: str = Field(description="`file:line`, `built in`, `the request` or a line of the program.")
+
+
+class Decision(Wire):
+    """One thing that the policy decides."""
+
+    decision: str
+    value: str
+    why: str
+    made: list[Made]
+
+
+class ExplanationView(Wire):
+    """What the policy decides about a request, or about any of a caller's."""
+
+    policy: str = Field(description="The policy's name.")
+    profile: str
+    digest: str = Field(description="Of the resolved profile, as answers have it.")
+    decisions: list[Decision]
+
+
+class KeptPolicyView(Wire):
+    """A resolved profile that decided something once, whole."""
+
+    digest: str
     document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
 
 

@@ -11,6 +11,7 @@ from gateway.auth import Authenticator
 from gateway.callers import Caller, KnownKey, Role
 from gateway.limiter import Limiter
 from gateway.policy_file import read_policy
+from gateway.quotas import Quotas
 from gateway.settings import Settings
 from tests.service.fake_service import FakeService
 
@@ -38,7 +39,7 @@ KEYLESS = Authenticator(
 )
 
 
-LIMITER = Limiter(read_policy(Settings().policy))
+LIMITER = Limiter(read_policy(Settings().policy), Quotas())
 
 
 def client(
