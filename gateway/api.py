@@ -32,9 +32,11 @@ from gateway.events import Status
 from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
-from gateway.requests import TASK_ID, ExecutionRequest, RulingRequest
+from gateway.policy_schema import schema_text
+from gateway.requests import TASK_ID, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
+from gateway.tracing import Tracer
 from gateway.wire import ExecutionView
 
 
@@ -144,6 +146,12 @@ async def get_file(service: Port, caller: Anyone, execution: ExecutionId, path: 
     return Response(await service.file(caller, execution, path), headers=headers, media_type=openapi.BYTES)
 
 
+@router.get("/executions/{execution}/policy", responses=openapi.DECIDED_BY, summary="Read what decided it")
+async def get_execution_policy(service: Port, caller: Anyone, execution: ExecutionId) -> Response:
+    """Answer with the profile that bound it, as it was when it was submitted."""
+    return _json(await service.policy_of(caller, execution))
+
+
 @router.delete("/executions/{execution}", responses=openapi.EXECUTION, summary="Cancel an execution")
 async def cancel_execution(service: Port, caller: Agent, execution: ExecutionId) -> Response:
     """End an execution. One that is answered already stays as it is."""
@@ -220,6 +228,38 @@ async def get_policy(service: Port, caller: Anyone) -> Response:
     return _json(await service.policy(caller))
 
 
+@router.get("/policy/schema", responses=openapi.POLICY_SCHEMA, summary="Read the schema of policy files")
+async def get_policy_schema(caller: Anyone) -> Response:  # noqa: ARG001  # any key may know
+    """Answer with the JSON Schema that editors complete and check a policy file by."""
+    return Response(schema_text(), media_type=openapi.SCHEMA)
+
+
+@router.get("/policy/findings", responses=openapi.SPARED, summary="What the checks would have refused")
+async def list_spared(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # counts tell of every tenant
+    days: Annotated[int, Query(ge=1, le=365, description="How far back.")] = 7,
+) -> Response:
+    """Answer with what ran although it broke rules, since `checks.mode` is `warn` or `audit`, counted by rule and module."""
+    return _json(await service.spared(days))
+
+
+@router.post("/policy/explain", responses=openapi.EXPLAIN, summary="Explain what the policy decides")
+async def explain_policy(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # it tells of every key's profile
+    asked: Annotated[ExplainRequest, Body(openapi_examples=openapi.QUESTIONS)],
+) -> Response:
+    """Answer with every decision about such a request, and the line of the policy's file that made it. Runs nothing."""
+    return _json(await service.explain(asked))
+
+
+@router.get("/policies/{digest}", responses=openapi.KEPT_POLICY, summary="Read a policy that decided once")
+async def get_kept_policy(service: Port, caller: Operator, digest: Digest) -> Response:  # noqa: ARG001  # of any tenant
+    """Answer with the resolved profile that answers carry as `policy`, whole, also after the file changed."""
+    return _json(await service.kept_policy(digest))
+
+
 @router.get("/isolation", responses=openapi.ISOLATION, summary="Look at what isolates programs")
 async def get_isolation(service: Port, caller: Anyone) -> Response:  # noqa: ARG001  # any key may know
     """Answer with the latest self-test of each profile's kind of box."""
@@ -250,13 +290,25 @@ async def begin_retention_pass(service: Port, caller: Operator) -> Response:  # 
     return _json(await service.prune())
 
 
+@router.get("/lanes/monty", responses=openapi.MONTY, summary="Look at the Monty lane's switch")
+async def get_monty_lane(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # it may name any tenant's execution
+    """Answer with whether programs may run in Monty, why not, and what shadow runs came to."""
+    return _json(service.monty_lane())
+
+
+@router.post("/lanes/monty/restorations", responses=openapi.MONTY, summary="Switch the Monty lane on again")
+async def restore_monty_lane(service: Port, caller: Operator) -> Response:
+    """Trust it again, but not the results that it left for others. What is on already stays on."""
+    return _json(await service.restore_monty(caller))
+
+
 telemetry = APIRouter(route_class=GuardedRoute, dependencies=_KEYED)
 
 
 @telemetry.get("/metrics", responses=openapi.METRICS, summary="What Prometheus reads", response_class=PlainTextResponse)
 async def metrics(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # counts tell of every tenant
     """Answer with the metrics in Prometheus' text format."""
-    return Response(service.metrics(), media_type=openapi.METRICS_TEXT)
+    return Response(await service.metrics(), media_type=openapi.METRICS_TEXT)
 
 
 health = APIRouter(route_class=StrictRoute)
@@ -282,9 +334,13 @@ def create_app(
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    tracer: Callable[[], Tracer | None] = lambda: None,
     console: Callable[[], ASGIApp] | None = None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does, `console` makes its pages."""
+    """The gateway's HTTP side, behind its ingress.
+
+    `running` lasts as long as the server does, `tracer` draws requests, `console` makes the pages.
+    """
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -309,7 +365,7 @@ def create_app(
     app.include_router(telemetry)
     app.include_router(health)
     routes = Express(app, submit_execution)
-    return Ingress(routes if console is None else Door(routes, console))
+    return Ingress(routes if console is None else Door(routes, console), tracer=tracer)
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 import typer
 from pydantic import JsonValue
 
-from gateway import __version__, arguments
+from gateway import __version__, arguments, cli_explain
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
 from gateway.cli_console import console_command
+from gateway.cli_monty import add_monty
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
 from gateway.wire import ExecutionView
@@ -400,5 +401,7 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
         return error.execution
 
 
+add_monty(app, lambda: _gateway(reviewer=True))
+cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")
 app.command("console")(console_command(lambda: _gateway(reviewer=True)))

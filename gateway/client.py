@@ -21,6 +21,8 @@ from gateway.wire import (
     DeadLetterList,
     ExecutionView,
     IsolationView,
+    MontyLaneView,
+    PolicyView,
     Problem,
     ReadyView,
     RetentionView,
@@ -150,6 +152,10 @@ class Client:
         """Decide a review."""
         return self._view(ReviewView, "POST", f"/v1/reviews/{quote(review, safe='')}/rulings", body=dict(ruling))
 
+    def policy_of(self, execution: str) -> PolicyView:
+        """What decided an execution."""
+        return self._view(PolicyView, "GET", f"/v1/executions/{quote(execution, safe='')}/policy")
+
     def isolation(self) -> IsolationView:
         """What isolates programs."""
         return self._view(IsolationView, "GET", "/v1/isolation")
@@ -157,6 +163,14 @@ class Client:
     def prove_isolation(self) -> IsolationView:
         """Run the self-test, and wait for it."""
         return self._view(IsolationView, "POST", "/v1/isolation/proofs")
+
+    def monty_lane(self) -> MontyLaneView:
+        """Whether programs may run in Monty."""
+        return self._view(MontyLaneView, "GET", "/v1/lanes/monty")
+
+    def restore_monty(self) -> MontyLaneView:
+        """Switch the Monty lane on again."""
+        return self._view(MontyLaneView, "POST", "/v1/lanes/monty/restorations")
 
     def retention(self) -> RetentionView:
         """What retention would delete now."""

@@ -14,22 +14,26 @@ from pydantic import TypeAdapter
 from gateway import archive_statements, statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
-from gateway.events import Event, chain, decode, encode
+from gateway.events import Event, Spared, chain, decode, encode
 from gateway.lifecycle import Task, apply
+from gateway.news import ExecutionEnded, News, ReviewEnded, ReviewOpened
 from gateway.notices import Subscription, notices
 from gateway.records import (
     ExecutionHead,
     Keeping,
     LoggedEvent,
+    OpenReviews,
     StoredExecution,
     StoredLetter,
     StoredPosture,
     StoredReview,
     StoredSize,
+    StoredSpared,
     StoredTask,
 )
 from gateway.session import Session, Value
 from gateway.times import new_id, stamp
+from gateway.tracing import TraceContext
 
 T = TypeVar("T")
 _TASK = TypeAdapter(Task)
@@ -66,6 +70,14 @@ class Reader:
         return self._session.one(
             statements.EXECUTION_KEYED, StoredExecution, tenant=tenant, caller=caller, idempotency_key=key
         )
+
+    def trace(self, execution: str) -> TraceContext | None:
+        """Where an execution belongs in its caller's trace, or in ours."""
+        return self._session.one(statements.TRACE, TraceContext, execution=execution)
+
+    def trace_of_review(self, review: str) -> TraceContext | None:
+        """That of the execution that a review is about."""
+        return self._session.one(statements.TRACE_OF_REVIEW, TraceContext, id=review)
 
     def result(self, key: str) -> StoredExecution | None:
         """The execution whose record answers all of its kind."""
@@ -118,6 +130,10 @@ class Reader:
         """Open reviews whose time is over."""
         return self._session.every(statements.REVIEWS_DUE, StoredReview, at=stamp(at))
 
+    def open_reviews_by_profile(self) -> list[OpenReviews]:
+        """How many reviews are open, by the profile of what they are about and by how far they were escalated."""
+        return self._session.every(statements.OPEN_REVIEWS_BY, OpenReviews)
+
     def open_reviews(self) -> int:
         """How many reviews wait for a person."""
         return self._session.one(statements.OPEN_REVIEWS, int) or 0
@@ -163,6 +179,14 @@ class Reader:
         """Executions that were asked for, newest first, without their bodies."""
         return self._session.every(archive_statements.EXECUTIONS_FOUND, make, limit=limit, **asked)
 
+    def spared_in(self, task: str) -> list[Spared]:
+        """What of a task ran although it broke rules, in order."""
+        return self._session.every(statements.SPARED_IN, _spared, task=task)
+
+    def spared(self, since: datetime, limit: int) -> list[StoredSpared]:
+        """What ran since then although it broke rules, of all tenants, newest first."""
+        return self._session.every(statements.SPARED, _stored_spared, since=stamp(since), limit=limit)
+
     def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""
         return self._session.every(statements.LOG, _logged, task=task)
@@ -181,6 +205,7 @@ class Writer(Reader):
         super().__init__(session)
         self._subscriptions = subscriptions
         self.changed: list[StoredTask] = []
+        self.news: list[News] = []
         self._left = left
 
     def task(self, task: str) -> StoredTask | None:
@@ -261,10 +286,20 @@ class Writer(Reader):
     def add_execution(self, execution: StoredExecution) -> None:
         """Keep a submitted program, with its answer if it has one already."""
         self._session.change(statements.ADD_EXECUTION, execution.row())
+        if execution.status is not None:
+            self.news.append(ExecutionEnded(execution.profile, execution.status))
 
     def answer_execution(self, execution: StoredExecution) -> None:
         """Keep the answer of a program that was added without one."""
-        self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+        answered = self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+        if answered and execution.status is not None:
+            self.news.append(ExecutionEnded(execution.profile, execution.status))
+
+    def keep_trace(self, execution: str, trace: TraceContext) -> None:
+        """Keep where an execution belongs."""
+        self._session.change(
+            statements.ADD_TRACE, {"execution": execution, "parent": trace.parent, "state": trace.state}
+        )
 
     def release_key(self, execution: str) -> None:
         """Let the idempotency key of an execution stand for another one."""
@@ -282,6 +317,10 @@ class Writer(Reader):
         """Delete what was found too long ago to be believed."""
         self._session.change(statements.DELETE_SIZES, {"since": stamp(before)})
 
+    def forget_results(self) -> None:
+        """Answer nothing from the record of what ran before now."""
+        self._session.change(statements.FORGET_RESULTS, {})
+
     def keep_result(self, key: str, execution: str) -> None:
         """From now on this execution's record answers all of its kind."""
         if not self._session.change(statements.MOVE_RESULT, {"execution": execution, "this": key}):
@@ -292,9 +331,11 @@ class Writer(Reader):
 
         SQLite would leave a row that became small alone on the page of the large one; put in anew it shares one.
         """
+        if execution.code_deleted_at is not None:
+            self._session.change(statements.DELETE_TRACE, {"this": execution.id})
         if self._session.defer_references():
             self._session.change(statements.DELETE_EXECUTION, {"this": execution.id})
-            self.add_execution(execution)
+            self._session.change(statements.ADD_EXECUTION, execution.row())
         else:
             self._session.change(statements.DELETE_BODIES, {**execution.row(), "this": execution.id})
 
@@ -322,10 +363,13 @@ class Writer(Reader):
     def add_review(self, review: StoredReview) -> None:
         """Keep a review that was opened."""
         self._session.change(statements.ADD_REVIEW, review.row())
+        profile = self._session.one(statements.EXECUTION_PROFILE, str, id=review.execution) or ""
+        self.news.append(ReviewOpened(review, profile))
 
     def end_review(self, review: StoredReview) -> None:
         """Keep how a review ended."""
         self._session.change(statements.END_REVIEW, {**review.row(), "this": review.id})
+        self.news.append(ReviewEnded(review, self.trace(review.execution)))
 
     def keep_policy(self, digest: str, document: str, at: datetime) -> None:
         """Keep a resolved policy that decided something; the second time is free."""
@@ -352,6 +396,16 @@ def _task(task: str, head: str, body: str) -> StoredTask:
 
 def _logged(seq: int, at: str, name: str, data: str, previous: str, digest: str) -> LoggedEvent:  # noqa: PLR0913, PLR0917  # a row
     return LoggedEvent(seq, at, decode(name, data), previous, digest)
+
+
+def _spared(data: str) -> Spared:
+    event = decode(Spared.__name__, data)
+    assert isinstance(event, Spared)  # noqa: S101  # the statement asked for no others
+    return event
+
+
+def _stored_spared(at: str, tenant: str, data: str) -> StoredSpared:
+    return StoredSpared(at, tenant, _spared(data))
 
 
 def _text_or_nothing(text: str | None) -> str | None:

@@ -12,21 +12,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.callers import Caller
+from gateway.circumstances import submits
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.deliveries import Deliveries
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
 from gateway.events import Status, Submitted
 from gateway.expectations import Expectations
+from gateway.explaining import explanation
 from gateway.isolation import Isolation
 from gateway.lifecycle import Task, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
+from gateway.oversight import Oversight
 from gateway.policy import Policy, Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
-from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.resources import limits_of, memory_max_bytes
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
@@ -42,13 +45,17 @@ from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ReadyView,
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 from gateway.work import Work, Written, written
@@ -88,6 +95,7 @@ class Desk:
         watching: Watching,
         pruner: Pruner,
         deliveries: Deliveries,
+        oversight: Oversight,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -102,6 +110,7 @@ class Desk:
         self._watching = watching
         self._pruner = pruner
         self._deliveries = deliveries
+        self._oversight = oversight
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -187,6 +196,7 @@ class Desk:
             fresh=asked.fresh,
         )
         work.happened(event)
+        submits(work)
         self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
         self._conductor.start(work)
         return work
@@ -336,6 +346,39 @@ class Desk:
             name=self._policy.name, profile=profile.name, digest=profile.digest, document=json.loads(profile.document)
         )
 
+    async def spared(self, days: int) -> SparedList:
+        """See `service.Service.spared`."""
+        return await self._oversight.spared(days)
+
+    def monty_lane(self) -> MontyLaneView:
+        """See `service.Service.monty_lane`."""
+        return self._oversight.monty_lane()
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """See `service.Service.restore_monty`."""
+        return await self._oversight.restore_monty(caller.name)
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """See `service.Service.policy_of`."""
+        row, _ = await self._store.read(lambda reader: _owned(reader, caller, execution))
+        kept = await self.kept_policy(row.policy)
+        return PolicyView(name=row.policy_name, profile=row.profile, digest=row.policy, document=kept.document)
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """See `service.Service.kept_policy`."""
+        document = await self._store.read(lambda reader: reader.policy_document(digest))
+        if document is None:
+            raise NotFound("Nothing was ever decided by such a policy.")
+        return KeptPolicyView(digest=digest, document=json.loads(document))
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """See `service.Service.explain`."""
+        try:
+            return explanation(self._policy, asked)
+        except KeyError as error:
+            field = "key" if asked.key is not None and asked.profile is None else "profile"
+            raise InvalidRequest(fields=((field, error.args[0]),)) from None
+
     async def isolation(self) -> IsolationView:
         """See `service.Service.isolation`."""
         return self._isolation.view()
@@ -352,9 +395,9 @@ class Desk:
         """See `service.Service.prune`."""
         return await self._pruner.prune_now()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """See `service.Service.metrics`."""
-        return self._metrics.text()
+        return await self._metrics.text()
 
     async def posture(self, digest: str) -> PostureView:
         """See `service.Service.posture`."""

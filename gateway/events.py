@@ -108,6 +108,29 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Breach:
+    """A rule that a program broke; `subject` is what it broke it with: the module, else nothing."""
+
+    rule: str
+    subject: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """The checks would have refused it, and `checks.mode` had it run. `verdict` is what `enforce` would have said.
+
+    `profile` is whose rules these are; `breaches` has each module once.
+    """
+
+    execution: str
+    mode: Literal["warn", "audit"]
+    verdict: Verdict
+    profile: str
+    breaches: tuple[Breach, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted:
     """It may run, in this lane, within these limits."""
 
@@ -195,11 +218,13 @@ class Closed:
     message: str = ""
 
 
-Event: TypeAlias = Opened | Submitted | Checked | Admitted | Started | Finished | Answered | Escalated | Ruled | Closed
+Event: TypeAlias = (
+    Opened | Submitted | Checked | Spared | Admitted | Started | Finished | Answered | Escalated | Ruled | Closed
+)
 
 _ADAPTERS: dict[str, TypeAdapter[Event]] = {
     kind.__name__: TypeAdapter(kind)
-    for kind in (Opened, Submitted, Checked, Admitted, Started, Finished, Answered, Escalated, Ruled, Closed)
+    for kind in (Opened, Submitted, Checked, Spared, Admitted, Started, Finished, Answered, Escalated, Ruled, Closed)
 }
 
 

@@ -32,6 +32,9 @@ from gateway.gauges import Gauges
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
+from gateway.monty_switch import MontySwitch, SwitchedLane
+from gateway.observer import Observer
+from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
@@ -43,7 +46,8 @@ from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
-from gateway.settings import Settings, StartError
+from gateway.settings import Settings, StartError, Telemetry, telemetry_wanted
+from gateway.shadow import Shadow
 from gateway.sizes import BELIEVED, Sizes
 from gateway.sizes import MOST as MOST_SIZES
 from gateway.source import ignore_warnings
@@ -73,6 +77,7 @@ class Gateway:
     """All parts of one gateway."""
 
     settings: Settings
+    telemetry: Telemetry
     policy: Policy
     authenticator: Authenticator
     store: Store
@@ -80,6 +85,7 @@ class Gateway:
     lanes: dict[Lane, Driver]
     queue: Queue
     sizes: Sizes
+    shadow: Shadow
     conductor: Conductor
     reviews: Reviews
     readiness: Readiness
@@ -89,6 +95,7 @@ class Gateway:
     watching: Watching
     pruner: Pruner
     deliveries: Deliveries
+    observer: Observer
     desk: Desk
     console: ConsoleRoom
 
@@ -98,6 +105,7 @@ class Gateway:
         for name, profile in self.policy.profiles.items():
             log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
+        self._trace()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
@@ -115,6 +123,7 @@ class Gateway:
             for keeper in keepers:
                 keeper.cancel()
             await self.pruner.close()
+            await self.shadow.close()
             await self.conductor.close(_GRACE_SECONDS)
             await self.queue.close()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -122,6 +131,15 @@ class Gateway:
             await self.monty.close()
             await self.expectations.close()
             await self.store.close()
+            if self.observer.tracer is not None:
+                await self.observer.tracer.close()
+
+    def _trace(self) -> None:
+        """Draw spans from here on, where somebody wants them: the SDK has a thread, which no fork survives."""
+        if self.telemetry.traces:
+            from gateway.otlp import OtlpTracer  # noqa: PLC0415  # megabytes, and only who sends traces needs them
+
+            self.observer.tracer = OtlpTracer()
 
     async def _prove(self) -> None:
         """Let every kind of box prove itself before the first program wants one."""
@@ -136,7 +154,12 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
         return create_app(
-            self.desk, self.authenticator, self.limiter, running=self.running, console=self.console.make
+            self.desk,
+            self.authenticator,
+            self.limiter,
+            running=self.running,
+            tracer=lambda: self.observer.tracer,
+            console=self.console.make,
         )
 
     def let_go(self) -> None:
@@ -183,10 +206,15 @@ def compose(settings: Settings) -> Gateway:
     )
     proofs, kinds = Proofs(store), targets(policy)
     proven = ProvenDriver(container, kinds, addresses=[(settings.listen.host, settings.listen.port)], keep=proofs.keep)
-    lanes: dict[Lane, Driver] = {Lane.MONTY: MontyDriver(monty), Lane.CONTAINER: proven}
-    checker = Checker(monty, container.python)
+    switch = MontySwitch(settings.data / "monty-lane.jsonl")
+    lanes: dict[Lane, Driver] = {Lane.MONTY: SwitchedLane(MontyDriver(monty), switch), Lane.CONTAINER: proven}
+    checker = Checker(monty, container.python, lambda: switch.off)
     expectations = Expectations(Schemas())
     queue, sizes = _queue(policy, container), Sizes()
+    shadow = Shadow(proven, queue, switch)
+    telemetry = telemetry_wanted()
+    observer = Observer(gen_ai=telemetry.gen_ai)
+    store.on_news = observer.told
     conductor = Conductor(
         store=store,
         checker=checker,
@@ -196,6 +224,8 @@ def compose(settings: Settings) -> Gateway:
         queue=queue,
         sizes=sizes,
         expectations=expectations,
+        shadow=shadow,
+        observer=observer,
     )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
@@ -211,6 +241,9 @@ def compose(settings: Settings) -> Gateway:
         pruner=pruner,
         store=store,
         deliveries=deliveries,
+        shadow=shadow,
+        counts=observer.counts,
+        lane=readiness.lane,
     )
     desk = Desk(
         policy=policy,
@@ -226,9 +259,11 @@ def compose(settings: Settings) -> Gateway:
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        oversight=Oversight(store=store, shadow=shadow),
     )
     return Gateway(
         settings=settings,
+        telemetry=telemetry,
         policy=policy,
         authenticator=authentication,
         store=store,
@@ -236,6 +271,7 @@ def compose(settings: Settings) -> Gateway:
         lanes=lanes,
         queue=queue,
         sizes=sizes,
+        shadow=shadow,
         conductor=conductor,
         reviews=reviews,
         readiness=readiness,
@@ -245,6 +281,7 @@ def compose(settings: Settings) -> Gateway:
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        observer=observer,
         desk=desk,
         console=ConsoleRoom(
             service=desk,

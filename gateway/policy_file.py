@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
+from types import MappingProxyType
 from typing import Final, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -85,10 +86,23 @@ def parse_policy(text: str, *, file: str) -> Policy:
     if document and not problems:
         policy = resolve(document, name=FilePath(file).stem)
         if isinstance(policy, Policy):
-            return policy
+            return replace(policy, places=MappingProxyType(dict(_places(file, root))))
         problems += [_flaw_problem(file, root, flaw) for flaw in policy]
     # Not as the cause: a ValidationError holds the values that it refused, a key perhaps among them.
     raise PolicyError(tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))) from None
+
+
+def _places(file: str, root: Node, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield every key's place, and every list's items'."""
+    inside = root.value
+    if isinstance(inside, tuple):
+        for index, node in enumerate(inside):
+            yield (*path, index), f"{file}:{node.mark.line}"
+            yield from _places(file, node, (*path, index))
+    elif isinstance(inside, Mapping):
+        for key, entry in inside.items():
+            yield (*path, key), f"{file}:{entry.mark.line}"
+            yield from _places(file, entry.node, (*path, key))
 
 
 def _refused(file: str, mark: Mark, message: str) -> PolicyError:

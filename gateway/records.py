@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from gateway.events import Event
+from gateway.events import Event, Spared
 from gateway.lifecycle import Task
 
 
@@ -76,10 +76,20 @@ class StoredExecution:
     code_deleted_at: str | None = None
     output_deleted_at: str | None = None
     files_deleted_at: str | None = None
+    policy_name: str = ""
 
     def row(self) -> dict[str, str | int | None]:
         """The columns."""
         return {name: getattr(self, name) for name in EXECUTION_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpared:
+    """A program of a tenant's that ran although it broke rules, and when."""
+
+    at: str
+    tenant: str
+    event: Spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,16 @@ class StoredReview:
     def row(self) -> dict[str, str | None]:
         """The columns."""
         return {name: getattr(self, name) for name in REVIEW_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReviews:
+    """How many reviews of a profile and level are open, and since when the oldest one is."""
+
+    profile: str
+    level: str | int
+    count: int
+    oldest: str
 
 
 @dataclass(frozen=True, slots=True)

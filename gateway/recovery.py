@@ -73,6 +73,7 @@ def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | None:
         of=row.of,
         task=row.task,
         recorded=True,
+        trace=reader.trace(row.id),
         fresh=True,  # whether it had to be run is not recorded
     )
 
@@ -84,4 +85,4 @@ def _profile(reader: Reader, row: StoredExecution, policy: Policy) -> Profile:
         return profile_named(policy, row.profile)
     data = json.loads(document)
     del data["version"]
-    return Profile.model_validate({**data, "name": row.profile})
+    return Profile.model_validate({**data, "name": row.profile, "policy": row.policy_name})

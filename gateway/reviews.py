@@ -107,7 +107,10 @@ class Reviews:
         def find(reader: Reader) -> ReviewView:
             case = self._case(reader, caller, review)
             rows = _shown_tries(reader, case)
-            return review_view(case.row, case.stored.task, rows, case.rules, token=case.token, profile=case.profile)
+            spared = reader.spared_in(case.stored.id)
+            return review_view(
+                case.row, case.stored.task, rows, case.rules, token=case.token, profile=case.profile, spared=spared
+            )
 
         return await self._store.read(find)
 
@@ -133,6 +136,8 @@ class Reviews:
             raise InvalidRequest(fields=(("failures", message),))
         at = now()
         work = _work(case, caller, ruling, _limits(case, ruling), at) if ruling.ruling in _MAKES_EXECUTION else None
+        if work is not None:
+            work.trace = writer.trace(case.reviewed.id)
         ruled = Ruled(
             review, ruling.ruling, caller.name, ruling.message, ruling.failures or 0, work.id if work else None
         )

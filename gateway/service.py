@@ -6,19 +6,23 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
-from gateway.requests import ExecutionRequest, RulingRequest
+from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import Position
 from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ReadyView,
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -102,6 +106,30 @@ class Service(Protocol):
         """The profile that binds the caller's programs."""
         ...
 
+    async def spared(self, days: int) -> SparedList:
+        """What ran in the last days although the checks would have refused it."""
+        ...
+
+    def monty_lane(self) -> MontyLaneView:
+        """Where the switch of the Monty lane stands, and why."""
+        ...
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """Switch the Monty lane on again."""
+        ...
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """The profile that decided an execution of the caller's tenant, as it was then."""
+        ...
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """A resolved profile that decided something once."""
+        ...
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """What the policy decides about a request, and which line of it each time."""
+        ...
+
     async def isolation(self) -> IsolationView:
         """What isolates programs, with the latest proof."""
         ...
@@ -118,7 +146,7 @@ class Service(Protocol):
         """Delete now what is due, and wait a while for it."""
         ...
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """What Prometheus reads, in its text format."""
         ...
 

@@ -26,6 +26,7 @@ from gateway.wire import (
     Finding,
     IsolationView,
     LimitsInfo,
+    MontyLaneView,
     ProofView,
     ReadyView,
     RetentionView,
@@ -201,6 +202,17 @@ def show_retention(console: Console, view: RetentionView) -> None:
     console.print(_line("deleted", f"{_counts_words(view.deleted)}; {view.freed_bytes} bytes since the start{when}"))
     if view.running:
         console.print(_line("running", "a pass is under way"))
+
+
+def show_monty(console: Console, view: MontyLaneView) -> None:
+    """Where the switch of the Monty lane stands, and what shadow runs came to."""
+    console.print(_line("monty", "on" if view.on else "OFF: a program came to something else in a container"))
+    if view.moved_at is not None:
+        console.print(_line("moved", f"{view.moved_at:%F %T} UTC{f' by {view.by}' if view.by else ''}"))
+    if view.execution is not None or view.differs:
+        console.print(_line("because", f"{view.execution or ''} differs in {', '.join(view.differs)}"))
+    runs = ", ".join(f"{count} {shown}" for shown, count in view.shadow_runs.items() if count) or "none"
+    console.print(_line("shadow", f"{runs}; {view.shadow_waiting} waiting"))
 
 
 def _counts_words(counts: BodyCounts) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.breaker import BreakerState
 from gateway.causes import Cause
-from gateway.events import EscalationReason, RulingKind, Status
+from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.lifecycle import TaskState, Turn
 from gateway.policy_shape import NoticeKind
 from gateway.requests import Expect, Wire
@@ -198,6 +198,8 @@ class ExecutionView(Answer, _Named):
     )
     deleted_at: _Bodies = Field(default_factory=dict, description="When retention deleted what is not there any more.")
     policy: str = Field(description="Digest of the resolved policy that decided.")
+    policy_name: str = Field(default="", description="What its operators call it; empty where that was not recorded.")
+    profile: str = Field(default="", description="The policy's profile that decided.")
     task: TaskInfo
     next_actions: list[NextAction]
 
@@ -238,6 +240,22 @@ class ReviewSummary(Wire):
 DIFFED_LINES: Final = 1000
 
 
+class BreachView(Wire):
+    """A rule that a program broke."""
+
+    rule: str
+    subject: str = Field(default="", description="The module, of an import that is denied.")
+    line: int | None = None
+
+
+class SparedView(Wire):
+    """A program that ran although it broke rules, since `checks.mode` did not refuse it."""
+
+    mode: Literal["warn", "audit"]
+    verdict: Verdict = Field(description="What `enforce` would have said.")
+    breaches: list[BreachView]
+
+
 class TryView(Wire):
     """One execution of the reviewed task, as a reviewer sees it. All of it is an agent's words."""
 
@@ -247,6 +265,7 @@ class TryView(Wire):
     diff: str = Field(
         description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
     )
+    spared: SparedView | None = Field(default=None, description="What the checks would have refused it for.")
 
 
 class ReviewView(ReviewSummary):
@@ -357,6 +376,42 @@ class ReadyView(Wire):
     version: str
 
 
+class MontyLaneView(Wire):
+    """The Monty lane's switch, and what its shadow runs came to since the start."""
+
+    on: bool
+    moved_at: datetime | None = Field(description="null: it was never moved.")
+    execution: str | None = Field(description="The one that came to something else in a container.")
+    differs: list[str] = Field(description="In what it did.")
+    by: str | None = Field(description="Who switched it on again.")
+    shadow_runs: dict[str, int] = Field(description="By what they showed; docs/operations.md says what that means.")
+    shadow_waiting: int
+
+
+class SparedCount(Wire):
+    """How often programs of a profile broke a rule with the same module, and when first and last."""
+
+    profile: str
+    mode: Literal["warn", "audit"]
+    verdict: Verdict
+    rule: str
+    subject: str = Field(description="The module, of an import that is denied; else empty.")
+    executions: int
+    tenants: list[str]
+    first_at: datetime
+    last_at: datetime
+    example: str = Field(description="The newest of them.")
+
+
+class SparedList(Wire):
+    """What ran although the checks would have refused it, most often first."""
+
+    since: datetime
+    executions: int
+    whole: bool = Field(description="false: there are more executions than are looked at; the newest count.")
+    findings: list[SparedCount]
+
+
 class BodyCounts(Wire):
     """How many executions, by what of them."""
 
@@ -393,6 +448,39 @@ class PolicyView(Wire):
     name: str = Field(description="The policy's name.")
     profile: str
     digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
+    document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
+
+
+class Made(Wire):
+    """What took part in a decision: a value, and where it stands."""
+
+    key: str = Field(description="The key of the policy, or of the request, that has the value.")
+    value: str
+    place: str = Field(description="`file:line`, `built in`, `the request` or a line of the program.")
+
+
+class Decision(Wire):
+    """One thing that the policy decides."""
+
+    decision: str
+    value: str
+    why: str
+    made: list[Made]
+
+
+class ExplanationView(Wire):
+    """What the policy decides about a request, or about any of a caller's."""
+
+    policy: str = Field(description="The policy's name.")
+    profile: str
+    digest: str = Field(description="Of the resolved profile, as answers have it.")
+    decisions: list[Decision]
+
+
+class KeptPolicyView(Wire):
+    """A resolved profile that decided something once, whole."""
+
+    digest: str
     document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
 
 

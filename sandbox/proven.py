@@ -96,15 +96,18 @@ class ProvenDriver:
         self._proofs: dict[str, Proof] = {}  # by the digest of the posture
         self._proving: dict[str, asyncio.Task[Proof]] = {}
 
-    async def run(self, job: Job) -> Outcome:
-        """Run a job in a kind of box that holds; see `Driver.run`. In another one it is LOST, and never started."""
+    async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
+        """Run a job in a kind of box that holds; see `Driver.run`. In another one it is LOST, and never started.
+
+        `fresh`: in a box that was made for this job.
+        """
         try:
             proof = await self._proven(Target(job.image, job.runtime, job.limits, job.cell))
         except UnfitError as error:
             return _lost(str(error), error.loss)
         if proof.findings:
             return _lost(f"the self-test found: {'; '.join(proof.findings)}")
-        outcome = await self._driver.run(job)
+        outcome = await self._driver.run(job, fresh=fresh)
         if outcome.posture is not None and outcome.posture != proof.posture.digest:
             return replace(_lost("what is in force changed under the run"), timings=outcome.timings)
         return outcome

@@ -85,6 +85,7 @@ CHANGED = {
     "ceilings.output": "17Mi",
     "ceilings.grants_per_task": "3",
     "ceilings.failures": "13",
+    "checks.mode": "audit",
     "checks.imports.allow": "[json]",
     "checks.imports.deny": "[os]",
     "checks.type_check": "skip",
@@ -92,6 +93,7 @@ CHANGED = {
     "checks.nesting": "11",
     "lanes.monty": "false",
     "lanes.monty_time": "2s",
+    "lanes.shadow": "0.5",
     "isolation.mode": "cell",
     "isolation.preload": "[json]\n    mode: cell",  # it is for cells
     "isolation.image": "python:3.13",
@@ -131,6 +133,8 @@ CHANGED = {
     "retention.output": "31d",
     "retention.files": "1h",
     "retention.keys": "8d",
+    "telemetry.content": "true",
+    "telemetry.content_size": "5Ki",
 }
 
 

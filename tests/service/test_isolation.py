@@ -16,11 +16,14 @@ from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.expectations import Expectations
+from gateway.monty_switch import MontySwitch
+from gateway.observer import Observer
 from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
 from gateway.schemas import Schemas
 from gateway.settings import Settings
+from gateway.shadow import Shadow
 from gateway.sizes import Sizes
 from gateway.store import Store, migrate
 from sandbox.driver import Readiness as LaneReadiness
@@ -116,6 +119,8 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         queue=queue,
         sizes=Sizes(),
         expectations=Expectations(Schemas()),
+        shadow=Shadow(ScriptedDriver(), queue, MontySwitch(tmp_path / "monty-lane.jsonl")),
+        observer=Observer(),
     )
     policy = read_policy(settings.policy)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
