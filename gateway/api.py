@@ -328,7 +328,7 @@ async def readyz(service: Port) -> Response:
     return _json(view, _health(view.ready))
 
 
-def create_app(
+def create_app(  # noqa: PLR0913  # the parts of a gateway that HTTP has to do with
     service: Service,
     authenticator: Authenticator,
     limiter: Limiter,

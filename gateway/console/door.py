@@ -1,6 +1,4 @@
-"""The door of the console: the room behind it is entered when somebody first asks for it, since most gateways start
-for agents alone.
-"""
+"""The door of the console. The room behind it is entered when somebody first asks: many gateways serve agents alone."""
 
 from __future__ import annotations
 

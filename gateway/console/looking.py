@@ -15,8 +15,8 @@ from gateway.archive import FoundExecution
 from gateway.console import words
 from gateway.console.guarding import READERS, roles_of
 from gateway.console.reviewing import plain
-from gateway.console.tries import bars_of, result_of
 from gateway.console.text import code_lines, tail
+from gateway.console.tries import bars_of, result_of
 from gateway.console.visits import Parts, Visit, to
 from gateway.errors import NotFound
 from gateway.requests import TASK_ID

@@ -24,7 +24,7 @@ from gateway.requests import ExecutionRequest
 from gateway.wire import ExecutionView
 
 _WAIT_SECONDS: Final = 50.0
-_EXAMPLE: Final = "import statistics\n\nvalues = [3, 5, 10]\nprint(f\"n = {len(values)}\")\nstatistics.mean(values)\n"
+_EXAMPLE: Final = 'import statistics\n\nvalues = [3, 5, 10]\nprint(f"n = {len(values)}")\nstatistics.mean(values)\n'
 
 
 async def playground(parts: Parts, visit: Visit) -> Response:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,7 +88,7 @@ def plots(looks: Sequence[Look]) -> list[Plot]:
 
 
 def _values(looks: Sequence[Look], name: str) -> list[float]:
-    return [look.values.get((name, ()), 0.0) for look in looks]
+    return [sum(value for (sample, _), value in look.values.items() if sample == name) for look in looks]
 
 
 def _rates(looks: Sequence[Look], name: str, label: str) -> dict[str, list[float]]:
@@ -111,7 +112,7 @@ def _derived(looks: Sequence[Look], values: Sequence[float]) -> list[float]:
     return [0.0, *rates]
 
 
-def _share(looks: Sequence[Look], name: str, label: str, good: Set[str]) -> list[float]:
+def _share(looks: Sequence[Look], name: str, label: str, good: AbstractSet[str]) -> list[float]:
     """How much of all counted so far has one of the good values, in percent."""
     shares = []
     for look in looks:
