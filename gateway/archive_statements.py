@@ -41,9 +41,7 @@ OPEN_FOUND: Final[_Query] = (
     .limit(bindparam("limit"))
 )
 OPEN_COUNT: Final = (
-    select(func.count())
-    .select_from(reviews)
-    .where(reviews.c.tenant == bindparam("tenant"), reviews.c.state == "open")
+    select(func.count()).select_from(reviews).where(reviews.c.tenant == bindparam("tenant"), reviews.c.state == "open")
 )
 NEWEST_REVIEW: Final = select(func.max(reviews.c.id)).where(reviews.c.tenant == bindparam("tenant"))
 EXECUTIONS_FOUND: Final[_Query] = (

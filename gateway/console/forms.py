@@ -82,9 +82,7 @@ def _value(text: str) -> JsonValue:
     try:
         value: JsonValue = json.loads(text)
     except ValueError:
-        raise InvalidRequest(
-            fields=(("result", 'must be JSON: a text stands in quotes, "like this"'),)
-        ) from None
+        raise InvalidRequest(fields=(("result", 'must be JSON: a text stands in quotes, "like this"'),)) from None
     return value
 
 

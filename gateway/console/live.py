@@ -41,9 +41,7 @@ class Live:
             raise RateLimited("Too many pages of yours are open.", retry_after_seconds=5)
         return self._follow(name, caller, review)
 
-    async def _follow(
-        self, name: tuple[str, str], caller: Caller, review: str | None
-    ) -> AsyncGenerator[bytes, None]:
+    async def _follow(self, name: tuple[str, str], caller: Caller, review: str | None) -> AsyncGenerator[bytes, None]:
         self._listeners[name] += 1
         try:
             told: tuple[Queue | None, str | None] = (None, None)

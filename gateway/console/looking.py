@@ -87,9 +87,7 @@ async def task(parts: Parts, visit: Visit) -> Response:
     view = await parts.service.task(visit.caller, visit.found["task"], wait_seconds=0)
     log = await parts.archive.log(visit.caller, view.id)
     reviews = await parts.archive.reviews(visit.caller, task=view.id)
-    return await parts.pages.show(
-        "task.html", visit.session, task=view, moments=words.timeline(log), reviews=reviews
-    )
+    return await parts.pages.show("task.html", visit.session, task=view, moments=words.timeline(log), reviews=reviews)
 
 
 async def execution(parts: Parts, visit: Visit) -> Response:

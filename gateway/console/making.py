@@ -57,5 +57,3 @@ class ConsoleRoom:
         """Let open pages go."""
         if self._live is not None:
             self._live.stop()
-
-

@@ -77,7 +77,13 @@ class Pages:
         self._environment.globals |= {"root": ROOT, "version": __version__}
 
     async def show(
-        self, name: str, session: Session | None, *, status: int = 200, headers: Mapping[str, str] | None = None, **shown: object
+        self,
+        name: str,
+        session: Session | None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **shown: object,
     ) -> Response:
         """A page, made in a thread: it may be long, and others are served meanwhile."""
         content = await asyncio.to_thread(self.render, name, session, **shown)

@@ -108,7 +108,9 @@ def _by_label(look: Look, name: str, label: str) -> dict[str, float]:
 
 def _derived(looks: Sequence[Look], values: Sequence[float]) -> list[float]:
     steps = zip(looks, looks[1:], values, values[1:], strict=False)
-    rates = [max(0.0, late - early) / max(after.at - before.at, SECONDS / 2) * 60 for before, after, early, late in steps]
+    rates = [
+        max(0.0, late - early) / max(after.at - before.at, SECONDS / 2) * 60 for before, after, early, late in steps
+    ]
     return [0.0, *rates]
 
 
@@ -144,7 +146,9 @@ def _points(values: Sequence[float], top: float) -> str:
     if not values:
         return ""
     across = WIDTH / max(1, len(values) - 1)
-    return " ".join(f"{place * across:.1f},{HEIGHT - min(value / top, 1) * HEIGHT:.1f}" for place, value in enumerate(values))
+    return " ".join(
+        f"{place * across:.1f},{HEIGHT - min(value / top, 1) * HEIGHT:.1f}" for place, value in enumerate(values)
+    )
 
 
 def _round_up(value: float) -> float:

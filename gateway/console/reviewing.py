@@ -41,7 +41,9 @@ async def rule(parts: Parts, visit: Visit) -> Response:
         if isinstance(error, NotFound):
             raise
         return await _show(parts, visit, error=error)
-    visit.session.flash = f"{words.verdict(kind).title}: done." if decided.state != "open" else "Your ruling is recorded."
+    visit.session.flash = (
+        f"{words.verdict(kind).title}: done." if decided.state != "open" else "Your ruling is recorded."
+    )
     return to(f"/reviews/{visit.found['review']}")
 
 

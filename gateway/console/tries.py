@@ -171,9 +171,16 @@ def bars_of(view: ExecutionView) -> list[Bar]:
         _bar("time", usage.wall_seconds if usage else None, limits.wall_seconds, format_seconds),
         _bar("memory", usage.peak_memory_bytes if usage else None, limits.memory_bytes, size),
         _bar("output", written, limits.output_bytes, size),
-        Bar("processor", f"{usage.cpu_seconds:.2g} s" if usage and usage.cpu_seconds else "?", f"{limits.cpu_cores:g} cores", None),
+        Bar(
+            "processor",
+            f"{usage.cpu_seconds:.2g} s" if usage and usage.cpu_seconds else "?",
+            f"{limits.cpu_cores:g} cores",
+            None,
+        ),
         Bar("processes", "reached" if "pids" in reached else "", str(limits.pids), 1.0 if "pids" in reached else None),
-        Bar("disk", "reached" if "disk" in reached else "", size(limits.disk_bytes), 1.0 if "disk" in reached else None),
+        Bar(
+            "disk", "reached" if "disk" in reached else "", size(limits.disk_bytes), 1.0 if "disk" in reached else None
+        ),
     ]
 
 

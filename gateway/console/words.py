@@ -120,9 +120,13 @@ def decisions(view: ExecutionView) -> list[str]:
         told.append(f"The import rules refused {len(denied)} line{'s' if len(denied) > 1 else ''}.")
     lanes = [one.lane for one in view.attempts]
     if len(set(lanes)) > 1:
-        told.append("Monty could not tell the truth about it after all, so it ran again in a container, at nobody's cost.")
+        told.append(
+            "Monty could not tell the truth about it after all, so it ran again in a container, at nobody's cost."
+        )
     if (more := len(lanes) - len(set(lanes))) > 0:
-        told.append(f"The platform tried it {more} time{'s' if more > 1 else ''} more, at nobody's cost; the last try counts.")
+        told.append(
+            f"The platform tried it {more} time{'s' if more > 1 else ''} more, at nobody's cost; the last try counts."
+        )
     told.append(f"Decided by the policy {view.policy[:12]}.")
     return told
 
@@ -212,7 +216,9 @@ def _ruled(data: _Fields) -> str:
 _TOLD: Final[Mapping[str, Callable[[_Fields], str]]] = MappingProxyType(
     {
         "Opened": lambda _: "the task began",
-        "Submitted": lambda data: f"a program arrived from {'a reviewer' if data.get('source') == 'reviewer' else 'the agent'}",
+        "Submitted": lambda data: (
+            f"a program arrived from {'a reviewer' if data.get('source') == 'reviewer' else 'the agent'}"
+        ),
         "Checked": lambda data: f"the checks said: {data['verdict']}",
         "Admitted": lambda data: f"admitted to the {data['lane']} lane",
         "Started": lambda data: f"attempt {data['attempt']} began in the {data['lane']} lane",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, sync_playwright
 
 from tests.conftest import Server
 from tests.service.gateways import policy
@@ -28,12 +29,21 @@ class Watched:
     def watch(self) -> None:
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
-        self.page.on("dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.on("dialog", self._asked)
+
+    def _asked(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def _heard(self, message: ConsoleMessage) -> None:
         # a page that was refused with words is an answer like any other
         if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
             self.complaints.append(f"{message.type}: {message.text}")
+
+    def queue(self) -> Page:
+        """The page that a reviewer begins with."""
+        assert self.go("queue") == 200
+        return self.page
 
     def go(self, path: str) -> int:
         answer = self.page.goto(f"{self.server.url}/console/{path}")
@@ -44,7 +54,7 @@ class Watched:
         self.go("login")
         self.page.get_by_label("Your API key").fill(key or self.server.reviewer_key)
         self.page.keyboard.press("Enter")
-        self.page.wait_for_url("**/console/*")
+        self.page.wait_for_url(re.compile("/console/(queue|overview)$"))
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +77,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def session(gateway: Server) -> str:
+    """The cookie of a reviewer who logged in: pages take a key through their form ten times a minute at most."""
+    with httpx.Client(base_url=gateway.url, headers={"Origin": gateway.url}) as client:
+        assert client.post("/console/login", data={"key": gateway.reviewer_key}).status_code == 303
+        return str(client.cookies["airlock_console"])
+
+
 @pytest.fixture
 def agent_of(gateway: Server) -> Iterator[httpx.Client]:
     with gateway.client() as client:
@@ -74,20 +92,20 @@ def agent_of(gateway: Server) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def open_window(chromium: Browser, gateway: Server) -> Iterator[Callable[..., Watched]]:
+def open_window(chromium: Browser, gateway: Server, session: str) -> Iterator[Callable[..., Watched]]:
     """Windows of people who are logged in; nothing on any of their pages may have complained in the end."""
     contexts: list[BrowserContext] = []
     windows: list[Watched] = []
 
-    def open_(server: Server = gateway, *, logged_in: bool = True, **options: object) -> Watched:
+    def open_(*, logged_in: bool = True, **options: object) -> Watched:
         context = chromium.new_context(**options)  # type: ignore[arg-type]  # as Playwright has them
         context.set_default_timeout(SECONDS)
         contexts.append(context)
-        window = Watched(context.new_page(), server)
+        if logged_in:
+            context.add_cookies([{"name": "airlock_console", "value": session, "url": f"{gateway.url}/console"}])
+        window = Watched(context.new_page(), gateway)
         window.watch()
         windows.append(window)
-        if logged_in:
-            window.log_in()
         return window
 
     yield open_

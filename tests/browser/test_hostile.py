@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +53,10 @@ def usable(window: Watched) -> None:
     page = window.page
     assert page.evaluate("window.owned") is None
     assert page.title().endswith("Airlock")
-    assert page.locator("main script, main iframe, main style, main base, main img, main [onerror], main [onload]").count() == 0
+    assert (
+        page.locator("main script, main iframe, main style, main base, main img, main [onerror], main [onload]").count()
+        == 0
+    )
     expect(page.get_by_role("link", name="Queue", exact=False).first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), "nothing pushes the page wider"
 
@@ -61,7 +65,6 @@ def test_nothing_of_an_agents_text_is_executed_on_any_page(
     hostile_review: str, open_window: Callable[..., Watched]
 ) -> None:
     window = open_window(viewport={"width": 1280, "height": 900})
-    window.page.evaluate("addEventListener('securitypolicyviolation', () => {})")
     review = window.page.request.get  # the same session as the window's
     assert window.go(f"reviews/{hostile_review}") == 200
     usable(window)
@@ -103,9 +106,7 @@ def test_pages_stay_small_and_quick_whatever_an_agent_wrote(
     assert took < 100 * max(floor, 0.02)
 
 
-def test_a_reviewers_message_comes_back_as_text(
-    hostile_review: str, open_window: Callable[..., Watched]
-) -> None:
+def test_a_reviewers_message_comes_back_as_text(hostile_review: str, open_window: Callable[..., Watched]) -> None:
     window = open_window()
     window.go(f"reviews/{hostile_review}")
     page = window.page
@@ -125,4 +126,4 @@ def test_no_template_has_a_script_or_a_style_of_its_own() -> None:
         assert " style=" not in text, path.name
         assert "|safe" not in text.replace(" ", ""), path.name
         assert all(piece.startswith((" src=", ' type="module" src=')) for piece in text.split("<script")[1:]), path.name
-        assert " on" not in " ".join(piece.split(">")[0] for piece in text.split("<")[1:]).replace(" on ", " "), path.name
+        assert not re.search(r"\son[a-z]+\s*=", text), path.name

@@ -27,7 +27,7 @@ def waiting(server: Server, task: str) -> str:
 def test_a_review_appears_by_itself_is_edited_refused_once_sent_and_reaches_the_agent(
     gateway: Server, agent_of: httpx.Client, open_window: Callable[..., Watched]
 ) -> None:
-    page = open_window().page
+    page = open_window().queue()
     expect(page.locator("[data-live-dot].on")).to_be_visible()
     spend_the_budget(agent_of, "live-1")
     row = page.get_by_role("link", name="live-1")
@@ -55,7 +55,7 @@ def test_the_same_goes_by_keyboard_alone(
 ) -> None:
     review = spend_the_budget(agent_of, "keys-1")
     window = open_window()
-    page, keys = window.page, window.page.keyboard
+    page, keys = window.queue(), window.page.keyboard
     expect(page.get_by_role("link", name="keys-1")).to_be_visible()
     for _ in range(60):
         keys.press("j")

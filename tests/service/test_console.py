@@ -110,7 +110,12 @@ def test_every_answer_keeps_browsers_from_running_or_framing_anything_else(keyed
 def test_a_form_counts_only_from_a_page_of_the_console_and_with_the_sessions_token(keyed: Server) -> None:
     with in_(keyed, "ann") as client:
         token = form_token(client)
-        for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):
+        for headers in (
+            {"Origin": "http://evil.example"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ):
             assert client.post("/console/logout", data={"csrf": token}, headers=headers).status_code == 403, headers
         with httpx.Client(base_url=keyed.url, cookies=client.cookies) as silent:
             assert silent.post("/console/logout", data={"csrf": token}).status_code == 403
@@ -239,7 +244,9 @@ def _fill(server: Server, review: str, count: int) -> None:
     """As many open reviews, copied from one that is real."""
     with sqlite3.connect(server.data / "airlock.db", timeout=60) as database:
         columns = [row[1] for row in database.execute("PRAGMA table_info(reviews)")]
-        row = dict(zip(columns, database.execute("SELECT * FROM reviews WHERE id = ?", (review,)).fetchone(), strict=True))
+        row = dict(
+            zip(columns, database.execute("SELECT * FROM reviews WHERE id = ?", (review,)).fetchone(), strict=True)
+        )
         places = ",".join("?" * len(columns))
         rows = [tuple({**row, "id": f"{review[:-5]}{n:05d}"}.values()) for n in range(count)]
         database.executemany(f"INSERT OR IGNORE INTO reviews VALUES ({places})", rows)
