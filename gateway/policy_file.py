@@ -168,7 +168,8 @@ def _known_keys(path: Path) -> list[str]:
             shape = shape.model_fields[str(part)].annotation
         else:  # dict[str, Model] or tuple[Model, ...]
             shape = next(kind for kind in get_args(shape) if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return list(shape.model_fields) if isinstance(shape, type) and issubclass(shape, BaseModel) else []
+    models = [kind for kind in (shape, *get_args(shape)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [field.alias or name for name, field in models[0].model_fields.items()] if models else []
 
 
 def _find(root: Node, path: Path) -> Entry | None:
