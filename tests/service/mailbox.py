@@ -25,15 +25,14 @@ class Mailbox:
 
     @property
     def mails(self) -> list[EmailMessage]:
-        found = [message_from_bytes(one, policy=policy.default) for one in self.raw]
-        return [one for one in found if isinstance(one, EmailMessage)]
+        return [message_from_bytes(one, policy=policy.default) for one in self.raw]
 
     def server(self, **more: str) -> str:
         """The policy's section."""
         also = "".join(f", {name}: {value}" for name, value in more.items())
         return f"mail: {{host: 127.0.0.1, port: {self.port}, tls: none, from: airlock@gateway.example, base: 100ms{also}}}\n"
 
-    async def handle_RCPT(
+    async def handle_RCPT(  # noqa: N802  # aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         self.tries += 1
@@ -41,7 +40,7 @@ class Mailbox:
             envelope.rcpt_tos.append(address)
         return self.answer
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802  # as above
         assert isinstance(envelope.content, bytes)
         self.raw.append(envelope.content)
         self.to += envelope.rcpt_tos

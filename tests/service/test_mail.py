@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -10,7 +13,7 @@ import pytest
 
 from gateway.mails import MailTarget, mail_of
 from gateway.policy_shape import NoticeKind, Tls
-from tests.conftest import Server
+from tests.conftest import ROOT, Server
 from tests.service.gateways import eventually, policy
 from tests.service.mailbox import Mailbox
 from tests.service.receiver import SECRET, Receiver
@@ -95,11 +98,16 @@ def test_an_address_that_is_refused_is_a_dead_letter_beside_those_of_webhooks(
         eventually(lambda: len(mailbox.raw) == 1)
         [other] = dead(server)
         assert (other["webhook"], other["mail"]) == ("alerts", None)
-        assert (
-            server.airlock("webhooks", "list", key="key-of-olga").returncode == 0
-            if hasattr(server, "airlock")
-            else True
-        )
+        told = subprocess.run(
+            [sys.executable, *server.program, "webhooks", "list"],
+            env={"PATH": "/usr/bin:/bin", "AIRLOCK_URL": server.url, "AIRLOCK_KEY": "key-of-olga", "COLUMNS": "200"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert other["id"] in told
+        assert "alerts" in told
 
 
 def test_nothing_is_sent_in_the_clear_where_the_policy_wants_it_encrypted(make_server: Callable[..., Server]) -> None:
@@ -130,8 +138,6 @@ def test_a_level_tells_its_own_people_and_webhooks_hear_of_it_once(make_server: 
 
 @pytest.mark.parametrize("task", ["x\r\nBcc: all@team.example", "\u202eevil", "a\0b", "=?utf-8?q?x?=", "x" * 4000])
 def test_whatever_a_task_is_called_a_mail_has_the_headers_that_we_wrote(task: str) -> None:
-    import json  # noqa: PLC0415  # only here
-
     target = MailTarget(
         name="ann@team.example", host="h", port=25, tls=Tls.NONE, user=None, password=None, sender="a@b.example",
         public_url="https://airlock.example/", attempts=1, base=1, cap=1, timeout=1,
