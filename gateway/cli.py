@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from gateway import __version__, arguments
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
+from gateway.cli_audit import audit_app
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
 from gateway.wire import ExecutionView
@@ -296,6 +297,9 @@ def verify(
     heads: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Compare with it; write it where it is not.")
     ] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An export instead of a store; needs nothing else.")
+    ] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Write FILE anew where all is well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
@@ -303,8 +307,11 @@ def verify(
     from gateway import output, verifying  # a client needs none of it
 
     try:
-        url = database or read(Settings).database
-        report = verifying.run(url, heads, renew=renew, console=output.console(sys.stderr))
+        if export is not None:
+            report = verifying.run_export(export)
+        else:
+            url = database or read(Settings).database
+            report = verifying.run(url, heads, renew=renew, console=output.console(sys.stderr))
     except (StartError, verifying.VerifyError) as error:
         _fail(str(error), _USAGE)
     if as_json:
@@ -401,3 +408,4 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
 
 
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")
+app.add_typer(audit_app(_fail), name="audit")
