@@ -227,5 +227,17 @@ def _line(said: Said) -> Line:
 
 def _bound(said: Said) -> StoredExecution:
     """As much of a row as its record binds."""
-    names = {name: str(said[name]) for name in _BOUND}
-    return StoredExecution(**names, task="", tenant="", caller="", source="", of=None, idempotency_key=None, request="")
+    return StoredExecution(
+        id=str(said["id"]),
+        profile=str(said["profile"]),
+        policy=str(said["policy"]),
+        request_digest=str(said["request_digest"]),
+        submitted_at=str(said["submitted_at"]),
+        task="",
+        tenant="",
+        caller="",
+        source="",
+        of=None,
+        idempotency_key=None,
+        request="",
+    )

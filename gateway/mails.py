@@ -49,7 +49,7 @@ def mail_of(target: MailTarget, letter: str, kind: NoticeKind, body: str, at: da
     review = str(data["review"])
     message = EmailMessage()
     message["From"], message["To"] = target.sender, target.name
-    message["Subject"] = f"[airlock] {_SUBJECTS[kind]} ({review})"
+    message["Subject"] = f"[airlock] {_SUBJECTS[kind]}"
     message["Date"] = format_datetime(at)
     message["Message-ID"] = f"<{letter}@{target.sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
