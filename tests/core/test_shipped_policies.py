@@ -161,7 +161,7 @@ CHANGED = {
 
 def test_every_key_reaches_the_resolved_policy() -> None:
     numbers = [key for key in [*leaves(PolicyDocument), *leaves(ProfileBody)] if "." in key and "[]" not in key]
-    assert list(CHANGED) == numbers
+    assert set(CHANGED) == set(numbers)
     outcomes = [_with(key, value) for key, value in CHANGED.items()]
     assert all(one != other for one, other in combinations([_with("version", "1"), *outcomes], 2))
 
