@@ -307,7 +307,7 @@ class Program:
     def show(self) -> None:
         """Report what a notebook would show of a program that ended well; most have nothing of the kind."""
         if os.getpid() == self.process:
-            if "matplotlib.pyplot" in self.modules:
+            if _has_figures(self.modules):
                 self._display(lambda display: display.show_figures())
             if self.display is not None:
                 for name in self.display.figures:
@@ -380,6 +380,14 @@ class Program:
                 write_all(self.report, HEADER.pack(kind, len(part)) + part)
         except OSError:
             return  # closed by the program: then it reports nothing
+
+
+def _has_figures(modules: Mapping[str, ModuleType]) -> bool:
+    """Whether pyplot has any open, as far as what has its name says."""
+    try:
+        return bool(modules["matplotlib._pylab_helpers"].Gcf.figs)
+    except BaseException:  # noqa: BLE001 - it may be the program's, and most programs have none
+        return False
 
 
 def _is_rich(value: object) -> bool:
