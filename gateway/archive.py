@@ -17,7 +17,8 @@ from gateway.checks import Checker, Report
 from gateway.connection import Reader
 from gateway.errors import Conflict, NotFound
 from gateway.events import encode
-from gateway.policy import Policy, Profile
+from gateway.in_force import InForce
+from gateway.policy import Profile
 from gateway.records import REVIEW_COLUMNS, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.rules import profile_named
@@ -66,7 +67,7 @@ class Queue:
 class Archive:
     """One gateway's archive."""
 
-    def __init__(self, *, policy: Policy, store: Store, checker: Checker) -> None:
+    def __init__(self, *, policy: InForce, store: Store, checker: Checker) -> None:
         self._policy = policy
         self._store = store
         self._checker = checker
@@ -157,7 +158,7 @@ class Archive:
         if row is None or row.tenant != caller.tenant:
             raise NotFound("There is no such execution.")
         request = ExecutionRequest.model_validate_json(row.request) if row.request else None
-        return request, profile_named(self._policy, row.profile)
+        return request, profile_named(self._policy.current, row.profile)
 
 
 def _fields(data: str) -> dict[str, JsonValue]:

@@ -51,6 +51,7 @@ class Verdict(StrEnum):
     GRANT = "grant"
     REJECT = "reject"
     ANSWER = "answer"
+    ESCALATE = "escalate"
 
 
 class ReviewState(StrEnum):

@@ -1,4 +1,7 @@
-"""The door of the console. The room behind it is entered when somebody first asks: many gateways serve agents alone."""
+"""The door of the console.
+
+The room behind it is entered when somebody first asks for it, since most gateways start for agents alone.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "budget_exhausted": "the retry budget is spent",
         "stuck": "the same failure again and again",
-        "above_default_limits": "it asks for more than the usual limits",
+        "above_default": "it asks for more than the usual limits",
         "low_confidence": "the agent is not sure of its program",
         "policy_denied": "the policy refused it",
     }
