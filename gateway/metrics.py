@@ -24,24 +24,31 @@ from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.bodies import Body
+from gateway.causes import KINDS
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.counts import Counts, Histogram
 from gateway.deliveries import Deliveries
 from gateway.errors import Unavailable
-from gateway.events import RulingKind
-from gateway.policy import DEFAULT_PROFILE, Policy
+from gateway.events import EscalationReason, RulingKind, Status, Verdict
+from gateway.in_force import InForce
+from gateway.policy import DEFAULT_PROFILE
+from gateway.policy_shape import CheckMode
 from gateway.queue import Queue
 from gateway.records import OpenReviews
+from gateway.reloading import Reloader
 from gateway.retention import Pruner
 from gateway.shadow import Shadow
 from gateway.store import Store
 from gateway.times import now, parse
 from sandbox.driver import Readiness
 from sandbox.job import Lane
+from sandbox.outcome import Fault
 from sandbox.pool import Tally
 from sandbox.supply import Supply
 
+_LIVE: Final = frozenset({Status.QUEUED, Status.RUNNING})
+_SPARED: Final = (Verdict.DENIED, Verdict.FIX_FIRST, Verdict.TOO_COMPLEX)
 _BREAKER: Final = MappingProxyType({"closed": 0, "half_open": 1, "open": 2})
 
 
@@ -60,7 +67,7 @@ class Metrics(Collector):
     def __init__(  # noqa: PLR0913  # the parts that it asks
         self,
         *,
-        policy: Policy,
+        policy: InForce,
         supply: Supply,
         checker: Checker,
         conductor: Conductor,
@@ -68,6 +75,7 @@ class Metrics(Collector):
         pruner: Pruner,
         store: Store,
         deliveries: Deliveries,
+        reloader: Reloader,
         shadow: Shadow,
         counts: Counts,
         lane: Callable[[Lane], Awaitable[Readiness]],
@@ -80,6 +88,7 @@ class Metrics(Collector):
         self._pruner = pruner
         self._store = store
         self._deliveries = deliveries
+        self._reloader = reloader
         self._shadow = shadow
         self._counts = counts
         self._lane = lane
@@ -103,12 +112,13 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client`."""
-        digest = self._policy.resolve(DEFAULT_PROFILE).digest
+        digest = self._policy.current.resolve(DEFAULT_PROFILE).digest
         yield InfoMetricFamily(
             "airlock",
             "This gateway, and the digest of its default profile.",
-            {"version": __version__, "policy": self._policy.name, "profile": digest},
+            {"version": __version__, "policy": self._policy.current.name, "profile": digest},
         )
+        yield from self._reloads()
         yield from self._policies()
         yield from self._executions()
         yield from self._reviews()
@@ -148,8 +158,9 @@ class Metrics(Collector):
             "Programs that ran although they broke a rule, by mode and by what they would have been refused with.",
             labels=("mode", "verdict"),
         )
-        for (mode, verdict), count in self._conductor.spared.items():
-            spared.add_metric((mode, verdict.value), count)
+        for mode in (CheckMode.WARN, CheckMode.AUDIT):
+            for verdict in _SPARED:
+                spared.add_metric((mode.value, verdict.value), self._conductor.spared[mode.value, verdict])
         yield spared
         shown = {one.value: count for one, count in self._shadow.counts.items()}
         yield _counter(
@@ -162,14 +173,9 @@ class Metrics(Collector):
         )
 
     def _policies(self) -> Iterator[Metric]:
-        profiles = [((one.name, one.digest), 1) for one in self._policy.profiles.values()]
+        profiles = [((one.name, one.digest), 1) for one in self._policy.current.profiles.values()]
         yield _gauge(
             "airlock_policy_info", "1 for each profile in force, with its digest.", ("profile", "hash"), profiles
-        )
-        yield CounterMetricFamily(
-            "airlock_policy_reload_failures",
-            "Policy files that were refused while another one was in force.",
-            self._counts.reload_failures,
         )
         lanes = [((lane.value,), int(available)) for lane, available in self._asked.lanes.items()]
         yield _gauge("airlock_lane_available", "1 where the lane can run programs now.", ("lane",), lanes)
@@ -179,11 +185,14 @@ class Metrics(Collector):
         family = CounterMetricFamily(
             "airlock_executions", "Executions that have their answer.", labels=("profile", "outcome")
         )
-        for labels, count in counts.executions.items():
+        outcomes = [status.value for status in Status if status not in _LIVE]
+        for labels, count in {**self._by_profile(outcomes), **counts.executions}.items():
             family.add_metric(labels, count)
         yield family
+        again = [cause.value for cause, kind in KINDS.items() if kind.again == "gateway"]
+        reasons = dict.fromkeys(["first", *again], 0)
         about = "Attempts, by why they were made: `first`, or the cause of the attempt before."
-        yield _counter("airlock_attempts", about, "reason", {"first": 0, **counts.attempts})
+        yield _counter("airlock_attempts", about, "reason", {**reasons, **counts.attempts})
         yield GaugeMetricFamily(
             "airlock_retry_ratio",
             "Share of the newest 1000 attempts that the platform made again.",
@@ -218,9 +227,29 @@ class Metrics(Collector):
         family = CounterMetricFamily(
             "airlock_budget_exhausted", "Reviews opened, by why a person is asked.", labels=("profile", "trigger")
         )
-        for labels, count in counts.budget_exhausted.items():
+        reasons = [reason.value for reason in EscalationReason]
+        for labels, count in {**self._by_profile(reasons), **counts.budget_exhausted}.items():
             family.add_metric(labels, count)
         yield family
+
+    def _by_profile(self, words: Sequence[str]) -> dict[tuple[str, str], int]:
+        """Nothing yet, for what could be counted: a series that begins with its first event hides it from `increase`."""
+        return {(profile, word): 0 for profile in self._policy.current.profiles for word in words}
+
+    def _reloads(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "airlock_policy_file",
+            "The policy in force, and the SHA-256 of its file.",
+            {"name": self._policy.current.name, "hash": self._policy.digest},
+        )
+        yield CounterMetricFamily(
+            "airlock_policy_reloads", "Policy files that a reload put in force.", self._reloader.loads
+        )
+        yield CounterMetricFamily(
+            "airlock_policy_reload_failures",
+            "Policy files that were refused while another one was in force.",
+            self._reloader.failures,
+        )
 
     def _troubles(self) -> Iterator[Metric]:
         conductor, queue = self._conductor, self._queue
@@ -236,11 +265,13 @@ class Metrics(Collector):
             [(("engine",), _BREAKER[queue.breaker.state])],
         )
         yield CounterMetricFamily("airlock_breaker_opened", "How often it opened.", queue.breaker.opened)
-        causes = {cause.value: count for cause, count in conductor.causes.items()}
+        causes = {cause.value: conductor.causes[cause] for cause in KINDS}
         yield _counter(
             "airlock_attempts_failed", "Attempts without a result, by cause (docs/failures.md).", "cause", causes
         )
-        errors = {cause.value: count for cause, count in conductor.platform_errors.items()}
+        errors = {
+            cause.value: conductor.platform_errors[cause] for cause in KINDS if KINDS[cause].fault is Fault.PLATFORM
+        }
         yield _counter(
             "airlock_platform_errors", "Executions that the platform gave up, by the last cause.", "cause", errors
         )

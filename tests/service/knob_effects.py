@@ -16,6 +16,7 @@ from gateway.auth import authenticator, require
 from gateway.bodies import BIT, Body
 from gateway.cache import key_of
 from gateway.callers import Caller, Role
+from gateway.cases import require_grantable
 from gateway.causes import Cause
 from gateway.checks import Checker, Report
 from gateway.connection import Reader, Writer
@@ -54,7 +55,6 @@ from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.resources import memory_max_bytes, wrong_with_declaration
 from gateway.retention import _cutoffs
 from gateway.retries import backoff_seconds
-from gateway.reviews import require_grantable
 from gateway.rules import anonymous_task_id, rules_of
 from gateway.settings import Settings
 from gateway.shadow import Shadow
