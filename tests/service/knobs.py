@@ -14,12 +14,14 @@ from gateway.bodies import Body
 from gateway.policy import Policy
 from tests.service.knob_effects import (
     ADA,
+    AT,
     KEY,
     Bench,
     Json,
     Seen,
     admitted,
     called,
+    charged,
     declaring,
     delivered,
     denied,
@@ -135,8 +137,10 @@ KNOBS: Final[dict[str, Knob]] = {
     "rates.burst": Knob(
         admitted(lambda limiter, _: limiter.admit(ADA)), 1, 10, {"defaults": {"rates": {"requests": 60}}}
     ),
-    "rates.executions": Knob(admitted(lambda limiter, live: limiter.admit_execution(ADA, live)), 3, 5),
+    "rates.executions": Knob(admitted(lambda limiter, live: limiter.admit_execution(ADA, live, AT)), 3, 5),
     "rates.streams": Knob(admitted(lambda limiter, live: limiter.admit_stream(ADA, live)), 3, 5),
+    "quotas.executions": Knob(admitted(lambda limiter, _: limiter.admit_execution(ADA, 0, AT)), 3, 5),
+    "quotas.cpu": Knob(charged, "1m", "2m"),
     "cache.scope": Knob(remembered, "tenant", "shared"),
     "retention.code": Knob(due(Body.CODE), "1d", "forever"),
     "retention.output": Knob(due(Body.OUTPUT), "1d", "2d"),
