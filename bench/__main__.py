@@ -42,6 +42,7 @@ def main() -> int:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     docs = options.docs or (None if options.quick or options.only else DOCS)
     if docs is not None:
+        docs.mkdir(parents=True, exist_ok=True)
         (docs / "benchmark.md").write_text(page(results, judged), encoding="utf-8")
         (docs / "benchmark.svg").write_text(chart(_marks(results)), encoding="utf-8")
     sys.stdout.write(bars_table(judged) + "".join(f"{name}: {why}\n" for name, why in results.missing.items()))

@@ -25,15 +25,18 @@ from starlette.types import ASGIApp
 from gateway import __version__, openapi, prefer, problems, stream
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
+from gateway.console.door import Door
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.event_stream import EventStream
 from gateway.events import Status
-from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute
+from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute, cut_off
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
-from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, RulingRequest
+from gateway.policy_schema import schema_text
+from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
+from gateway.tracing import Tracer
 from gateway.wire import ExecutionView
 
 
@@ -119,6 +122,7 @@ async def get_execution(service: Port, caller: Anyone, execution: ExecutionId, w
     "/executions/{execution}/events", responses=openapi.EVENTS, summary="Follow an execution", response_class=Response
 )
 async def get_events(
+    request: Request,
     service: Port,
     caller: Anyone,
     execution: ExecutionId,
@@ -128,7 +132,9 @@ async def get_events(
 ) -> Response:
     """Answer with what happens as it happens (`text/event-stream`), from the beginning or after an event, to the end."""
     pieces = await service.events(caller, execution, stream.position_of(last_event_id) if last_event_id else None)
-    return Response(status_code=HTTPStatus.NO_CONTENT) if pieces is None else EventStream(pieces)
+    if pieces is None:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return EventStream(cut_off(pieces, request.scope, request.app))
 
 
 @router.get(
@@ -141,6 +147,12 @@ async def get_file(service: Port, caller: Anyone, execution: ExecutionId, path: 
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
     return Response(await service.file(caller, execution, path), headers=headers, media_type=openapi.BYTES)
+
+
+@router.get("/executions/{execution}/policy", responses=openapi.DECIDED_BY, summary="Read what decided it")
+async def get_execution_policy(service: Port, caller: Anyone, execution: ExecutionId) -> Response:
+    """Answer with the profile that bound it, as it was when it was submitted."""
+    return _json(await service.policy_of(caller, execution))
 
 
 @router.delete("/executions/{execution}", responses=openapi.EXECUTION, summary="Cancel an execution")
@@ -230,6 +242,44 @@ async def get_policy(service: Port, caller: Anyone) -> Response:
     return _json(await service.policy(caller))
 
 
+@router.post("/policy/reload", responses=openapi.RELOAD, summary="Read the policy file again")
+async def reload_policy(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # an operator's key is what counts
+    """Put the policy file in force as it is now, or say what is wrong with it and go on with the one before."""
+    return _json(await service.reload_policy())
+
+
+@router.get("/policy/schema", responses=openapi.POLICY_SCHEMA, summary="Read the schema of policy files")
+async def get_policy_schema(caller: Anyone) -> Response:  # noqa: ARG001  # any key may know
+    """Answer with the JSON Schema that editors complete and check a policy file by."""
+    return Response(schema_text(), media_type=openapi.SCHEMA)
+
+
+@router.get("/policy/findings", responses=openapi.SPARED, summary="What the checks would have refused")
+async def list_spared(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # counts tell of every tenant
+    days: Annotated[int, Query(ge=1, le=365, description="How far back.")] = 7,
+) -> Response:
+    """Answer with what ran although it broke rules, since `checks.mode` is `warn` or `audit`, counted by rule and module."""
+    return _json(await service.spared(days))
+
+
+@router.post("/policy/explain", responses=openapi.EXPLAIN, summary="Explain what the policy decides")
+async def explain_policy(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # it tells of every key's profile
+    asked: Annotated[ExplainRequest, Body(openapi_examples=openapi.QUESTIONS)],
+) -> Response:
+    """Answer with every decision about such a request, and the line of the policy's file that made it. Runs nothing."""
+    return _json(await service.explain(asked))
+
+
+@router.get("/policies/{digest}", responses=openapi.KEPT_POLICY, summary="Read a policy that decided once")
+async def get_kept_policy(service: Port, caller: Operator, digest: Digest) -> Response:  # noqa: ARG001  # of any tenant
+    """Answer with the resolved profile that answers carry as `policy`, whole, also after the file changed."""
+    return _json(await service.kept_policy(digest))
+
+
 @router.get("/isolation", responses=openapi.ISOLATION, summary="Look at what isolates programs")
 async def get_isolation(service: Port, caller: Anyone) -> Response:  # noqa: ARG001  # any key may know
     """Answer with the latest self-test of each profile's kind of box."""
@@ -260,13 +310,25 @@ async def begin_retention_pass(service: Port, caller: Operator) -> Response:  # 
     return _json(await service.prune())
 
 
+@router.get("/lanes/monty", responses=openapi.MONTY, summary="Look at the Monty lane's switch")
+async def get_monty_lane(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # it may name any tenant's execution
+    """Answer with whether programs may run in Monty, why not, and what shadow runs came to."""
+    return _json(service.monty_lane())
+
+
+@router.post("/lanes/monty/restorations", responses=openapi.MONTY, summary="Switch the Monty lane on again")
+async def restore_monty_lane(service: Port, caller: Operator) -> Response:
+    """Trust it again, but not the results that it left for others. What is on already stays on."""
+    return _json(await service.restore_monty(caller))
+
+
 telemetry = APIRouter(route_class=GuardedRoute, dependencies=_KEYED)
 
 
 @telemetry.get("/metrics", responses=openapi.METRICS, summary="What Prometheus reads", response_class=PlainTextResponse)
 async def metrics(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # counts tell of every tenant
     """Answer with the metrics in Prometheus' text format."""
-    return Response(service.metrics(), media_type=openapi.METRICS_TEXT)
+    return Response(await service.metrics(), media_type=openapi.METRICS_TEXT)
 
 
 health = APIRouter(route_class=StrictRoute)
@@ -286,14 +348,19 @@ async def readyz(service: Port) -> Response:
     return _json(view, _health(view.ready))
 
 
-def create_app(
+def create_app(  # noqa: PLR0913  # the parts of a gateway's HTTP side
     service: Service,
     authenticator: Authenticator,
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    tracer: Callable[[], Tracer | None] = lambda: None,
+    console: Callable[[], ASGIApp] | None = None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does."""
+    """The gateway's HTTP side, behind its ingress.
+
+    `running` lasts as long as the server does, `tracer` draws requests, `console` makes its pages.
+    """
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -317,7 +384,8 @@ def create_app(
     app.include_router(router)
     app.include_router(telemetry)
     app.include_router(health)
-    return Ingress(Express(app, submit_execution))
+    routes = Express(app, submit_execution)
+    return Ingress(routes if console is None else Door(routes, console), tracer=tracer)
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

@@ -111,8 +111,13 @@ def require_allowed(case: Case, caller: Caller, ruling: RulingRequest) -> None:
     if refused is not None:
         kind, message = _REFUSALS[refused]
         raise kind(message, extra={"review": case.row.id, "state": case.row.state, "refusal": refused.value})
-    if ruling.failures is not None and ruling.failures > case.profile.ceilings.failures:
-        message = f"{ruling.failures} is above the policy's ceiling of {case.profile.ceilings.failures}"
+    require_grantable(case.profile, ruling)
+
+
+def require_grantable(profile: Profile, ruling: RulingRequest) -> None:
+    """Refuse to give an agent more failures than the ceiling has; raises `InvalidRequest`."""
+    if ruling.failures is not None and ruling.failures > profile.ceilings.failures:
+        message = f"{ruling.failures} is above the policy's ceiling of {profile.ceilings.failures}"
         raise InvalidRequest(fields=(("failures", message),))
 
 

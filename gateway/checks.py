@@ -13,14 +13,15 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeAlias, TypeVar
 
 from pydantic import JsonValue
 
-from gateway.events import EscalationReason, Verdict
+from gateway.events import Breach, EscalationReason, Verdict
 from gateway.holding import held
+from gateway.modes import Leniency, Sparing
 from gateway.policy import CacheScope, Imports, LimitsRequest, Profile, TypeCheck
 from gateway.requests import ExecutionRequest
 from gateway.resources import lane_of, wrong_with_declaration
@@ -34,7 +35,7 @@ from sandbox.job import Lane
 from sandbox.monty import Gate, GateVerdict
 
 T = TypeVar("T")
-_Key: TypeAlias = tuple[bytes, str, str, bool, bool, bool, frozenset[str], LimitsRequest | None, bool]
+_Key: TypeAlias = tuple[bytes, str, str, bool, bool, bool, frozenset[str], LimitsRequest | None, bool, str | None]
 
 _REMEMBERED = 2_000  # reports, of some hundred bytes each
 
@@ -66,16 +67,26 @@ class Report:
     lane: Lane
     findings: tuple[Finding, ...]
     imports: str | None = None
-    deterministic: bool = False  # where the policy has a cache: whether it comes to the same each time
+    deterministic: bool = False  # where the policy has a cache or a shadow: whether it comes to the same each time
+    sparing: Sparing | None = None  # what an admitted program broke, where the policy's mode refuses for nothing
     reason: EscalationReason | None = None
 
 
 class Checker:
-    """Runs the checks. `guest_python` tells the version of the container's Python ("3.13"), None while unknown."""
+    """Runs the checks. `guest_python` tells the version of the container's Python ("3.13"), None while unknown.
 
-    def __init__(self, monty: Inspector, guest_python: Callable[[], Awaitable[str | None]]) -> None:
+    `monty_is_off` says why nothing runs in Monty now; None where it may.
+    """
+
+    def __init__(
+        self,
+        monty: Inspector,
+        guest_python: Callable[[], Awaitable[str | None]],
+        monty_is_off: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._monty = monty
         self._guest_python = guest_python
+        self._monty_is_off = monty_is_off
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checks")
         self._reports: OrderedDict[_Key, Report] = OrderedDict()
         self.remembered = self.judged = 0  # how many programs, each way
@@ -94,14 +105,15 @@ class Checker:
     async def _report(self, request: ExecutionRequest, profile: Profile, *, ruled: bool) -> Report:
         if (lane := lane_of(request)) != request.lane:
             request = request.model_copy(update={"lane": lane})
-        key = _key(request, profile, ruled=ruled)
+        off = self._monty_is_off()
+        key = _key(request, profile, ruled=ruled, off=off)
         known = self._reports.get(key)
         if known is not None:
             self._reports.move_to_end(key)
             self.remembered += 1
             return known
         self.judged += 1
-        report, lasting = await self._judge(request, profile)
+        report, lasting = await self._judge(request, profile, off)
         if report.verdict in {Verdict.ADMIT, Verdict.FIX_FIRST}:
             report, certain = await self._resources(request, profile, report, ruled=ruled)
             lasting &= certain
@@ -111,27 +123,37 @@ class Checker:
                 self._reports.popitem(last=False)
         return report
 
-    async def _judge(self, request: ExecutionRequest, profile: Profile) -> tuple[Report, bool]:
+    async def _judge(self, request: ExecutionRequest, profile: Profile, off: str | None) -> tuple[Report, bool]:
         """The report, and whether another try must say the same."""
         code = request.code.removeprefix("\ufeff")
         if finding := _text(code, profile):
             return _refused(Verdict.INVALID, finding), True
+        leniency = Leniency(profile.checks.mode)
+        report, lasting = await self._judge_code(request, code, profile, leniency, off)
+        if report.verdict is Verdict.ADMIT:
+            report = replace(report, findings=(*leniency.told, *report.findings), sparing=leniency.sparing)
+        return report, lasting
+
+    async def _judge_code(  # all that it depends on
+        self, request: ExecutionRequest, code: str, profile: Profile, leniency: Leniency, off: str | None
+    ) -> tuple[Report, bool]:
         gate = await self._monty.compile_gate(code)
         if gate.gate is Gate.TOO_COMPLEX:
-            return _refused(
-                Verdict.TOO_COMPLEX, _error("complexity.watchdog", gate.message, hint=_SIMPLER)
-            ), gate.lasting
-        read = await self._read(code, partial(_read, code, profile))
+            finding = _error("complexity.watchdog", gate.message, hint=_SIMPLER)
+            if not leniency.spares(Verdict.TOO_COMPLEX, [finding]):
+                return _refused(Verdict.TOO_COMPLEX, finding), gate.lasting
+        read = await self._read(code, partial(_read, code, profile, leniency))
         if isinstance(read, Unreadable):
             guest = await self._guest_python()
-            return self._unreadable(read, gate, guest, profile), gate.lasting and guest is not None
+            return self._unreadable(read, gate, guest, profile, leniency), gate.lasting and guest is not None
         if isinstance(read, Report):
             return read, True
-        checked = await self._types(request, code, profile)
+        checked = await self._types(request, code, profile) if gate.gate is not Gate.TOO_COMPLEX else None
         types, lasting = checked or (), gate.lasting and checked is not None
-        if not request.force and (wrong := [one for one in types if one.severity == "error"]):
+        wrong = [] if request.force else [one for one in types if one.severity == "error"]
+        if wrong and not leniency.spares(Verdict.FIX_FIRST, wrong):
             return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *_warnings(types))), lasting
-        return await self._read(code, partial(_admitted, request, profile, gate, read, types)), lasting
+        return await self._read(code, partial(_admitted, request, profile, gate, read, types, off)), lasting
 
     async def _resources(
         self, request: ExecutionRequest, profile: Profile, report: Report, *, ruled: bool
@@ -153,10 +175,13 @@ class Checker:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     @staticmethod
-    def _unreadable(problem: Unreadable, gate: GateVerdict, guest: str | None, profile: Profile) -> Report:
+    def _unreadable(
+        problem: Unreadable, gate: GateVerdict, guest: str | None, profile: Profile, leniency: Leniency
+    ) -> Report:
         """This Python cannot compile it. That is certain only if it is the guest's Python, or Monty agrees."""
         if not problem.certain:
-            return _refused(Verdict.TOO_COMPLEX, _error("complexity.nesting", problem.message, hint=_SIMPLER))
+            finding = _error("complexity.nesting", problem.message, hint=_SIMPLER)
+            return _spared_or_refused(leniency, finding)
         if guest == HOST_PYTHON or gate.gate is Gate.SYNTAX:
             return _refused(Verdict.INVALID, _syntax(problem))
         if profile.checks.imports != Imports():
@@ -164,7 +189,7 @@ class Checker:
             finding = _error(
                 "import.unreadable", message, line=problem.line, hint=f"Write it for Python {HOST_PYTHON}."
             )
-            return _refused(Verdict.TOO_COMPLEX, finding)
+            return _spared_or_refused(leniency, finding)
         return Report(Verdict.ADMIT, Lane.CONTAINER, ())
 
     async def _types(self, request: ExecutionRequest, code: str, profile: Profile) -> tuple[Finding, ...] | None:
@@ -178,7 +203,14 @@ class Checker:
         return tuple(_findings(known))
 
 
-def _key(request: ExecutionRequest, profile: Profile, *, ruled: bool) -> _Key:
+def _spared_or_refused(leniency: Leniency, finding: Finding) -> Report:
+    """What becomes of a program whose tree nobody here can see: at most the box may have it."""
+    if leniency.spares(Verdict.TOO_COMPLEX, [finding]):
+        return Report(Verdict.ADMIT, Lane.CONTAINER, ())
+    return _refused(Verdict.TOO_COMPLEX, finding)
+
+
+def _key(request: ExecutionRequest, profile: Profile, *, ruled: bool, off: str | None) -> _Key:
     """All of a request that its report depends on, besides the policy."""
     asks = may_declare(request.code)
     return (
@@ -191,6 +223,7 @@ def _key(request: ExecutionRequest, profile: Profile, *, ruled: bool) -> _Key:
         frozenset(request.inputs),
         request.limits if asks else None,
         ruled and asks,
+        off,
     )
 
 
@@ -209,16 +242,18 @@ def _text(code: str, profile: Profile) -> Finding | None:
     return None
 
 
-def _read(code: str, profile: Profile) -> ast.Module | Unreadable | Report:
+def _read(code: str, profile: Profile, leniency: Leniency) -> ast.Module | Unreadable | Report:
     """The program's tree, or why there is none, or why the policy will not have it."""
     tree = parse(code)
-    return tree if isinstance(tree, Unreadable) else _judge_tree(tree, profile) or tree
+    return tree if isinstance(tree, Unreadable) else _judge_tree(tree, profile, leniency) or tree
 
 
-def _judge_tree(tree: ast.Module, profile: Profile) -> Report | None:
+def _judge_tree(tree: ast.Module, profile: Profile, leniency: Leniency) -> Report | None:
     if (depth := nesting(tree)) > profile.checks.nesting:
         message = f"functions are nested {depth} deep; the policy allows {profile.checks.nesting}"
-        return _refused(Verdict.TOO_COMPLEX, _error("complexity.nesting", message, hint=_SIMPLER))
+        finding = _error("complexity.nesting", message, hint=_SIMPLER)
+        if not leniency.spares(Verdict.TOO_COMPLEX, [finding]):
+            return _refused(Verdict.TOO_COMPLEX, finding)
     rules = profile.checks.imports
     denied = [one for one in imports(tree) if not rules.admits(one.module)]
     if not denied:
@@ -228,17 +263,26 @@ def _judge_tree(tree: ast.Module, profile: Profile) -> Report | None:
         _error("import.denied", f"the policy denies importing `{one.module}`", line=one.line, hint=hint)
         for one in denied[:_SHOWN]
     ]
+    modules = {one.module: one.line for one in reversed(denied)}  # each where it comes first
+    breaches = [Breach("import.denied", module, line) for module, line in sorted(modules.items())]
+    if leniency.spares(Verdict.DENIED, findings, breaches):
+        return None
     return Report(Verdict.DENIED, Lane.CONTAINER, tuple(findings))
 
 
-def _admitted(
-    request: ExecutionRequest, profile: Profile, gate: GateVerdict, tree: ast.Module, types: Sequence[Finding]
+def _admitted(  # noqa: PLR0913, PLR0917  # all that the lane depends on
+    request: ExecutionRequest,
+    profile: Profile,
+    gate: GateVerdict,
+    tree: ast.Module,
+    types: Sequence[Finding],
+    off: str | None,
 ) -> Report:
-    reasons = list(_why_not_monty(request, profile, gate, tree, types))
+    reasons = [*([(off, None)] if off else []), *_why_not_monty(request, profile, gate, tree, types)]
     kept = tuple(one for one in types if one.severity == "warning" or request.force)
     if not reasons:
-        caches = profile.cache.scope is not CacheScope.NONE
-        return Report(Verdict.ADMIT, Lane.MONTY, kept, _imported(tree), caches and deterministic(tree))
+        asks = profile.cache.scope is not CacheScope.NONE or profile.lanes.shadow > 0
+        return Report(Verdict.ADMIT, Lane.MONTY, kept, _imported(tree), asks and deterministic(tree))
     notes = tuple(
         Finding(rule="lane.container", severity="info", message=text, line=line) for text, line in reasons[:_SHOWN]
     )

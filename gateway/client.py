@@ -14,12 +14,15 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from gateway.console.link import Link
 from gateway.following import Heard, heard
 from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
     IsolationView,
+    MontyLaneView,
+    PolicyView,
     Problem,
     ReadyView,
     RetentionView,
@@ -149,6 +152,10 @@ class Client:
         """Decide a review."""
         return self._view(ReviewView, "POST", f"/v1/reviews/{quote(review, safe='')}/rulings", body=dict(ruling))
 
+    def policy_of(self, execution: str) -> PolicyView:
+        """What decided an execution."""
+        return self._view(PolicyView, "GET", f"/v1/executions/{quote(execution, safe='')}/policy")
+
     def isolation(self) -> IsolationView:
         """What isolates programs."""
         return self._view(IsolationView, "GET", "/v1/isolation")
@@ -156,6 +163,14 @@ class Client:
     def prove_isolation(self) -> IsolationView:
         """Run the self-test, and wait for it."""
         return self._view(IsolationView, "POST", "/v1/isolation/proofs")
+
+    def monty_lane(self) -> MontyLaneView:
+        """Whether programs may run in Monty."""
+        return self._view(MontyLaneView, "GET", "/v1/lanes/monty")
+
+    def restore_monty(self) -> MontyLaneView:
+        """Switch the Monty lane on again."""
+        return self._view(MontyLaneView, "POST", "/v1/lanes/monty/restorations")
 
     def retention(self) -> RetentionView:
         """What retention would delete now."""
@@ -189,6 +204,11 @@ class Client:
     def drop_letter(self, letter: str) -> DeadLetter:
         """Forget a dead letter."""
         return self._view(DeadLetter, "DELETE", f"/v1/webhooks/dead-letters/{quote(letter, safe='')}")
+
+    def console_link(self) -> tuple[Link, str]:
+        """A way into the console that works once, and its whole address."""
+        link = self._view(Link, "POST", "/console/links", body={})
+        return link, str(self._http.base_url.join(link.path))
 
     def readiness(self) -> ReadyView:
         """What the gateway can do now, also where that is nothing."""

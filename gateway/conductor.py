@@ -22,18 +22,22 @@ from gateway.cache import key_of, recalled
 from gateway.causes import KINDS, Cause, cause_of
 from gateway.changes import Changes
 from gateway.checks import Checker, error_of
+from gateway.circumstances import WORK
 from gateway.connection import Reader
 from gateway.errors import GatewayError, Unavailable
-from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status
+from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status, Verdict
 from gateway.expectations import Expectations
 from gateway.failures import fingerprint
 from gateway.lifecycle import Execution, IllegalEvent, State
+from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
+from gateway.quotas import Quotas, cpu_seconds
 from gateway.recording import record_work
 from gateway.records import Recorded
 from gateway.remembering import Memory, note
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
+from gateway.shadow import Shadow
 from gateway.sizes import Sizes
 from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_started
 from gateway.store import Store
@@ -65,6 +69,9 @@ class Conductor:
         queue: Queue,
         sizes: Sizes,
         expectations: Expectations,
+        shadow: Shadow,
+        observer: Observer,
+        quotas: Quotas,
         memory: Memory,
     ) -> None:
         self._store = store
@@ -75,9 +82,13 @@ class Conductor:
         self._queue = queue
         self._sizes = sizes
         self._expectations = expectations
+        self._shadow = shadow
+        self._observer = observer
+        self._quotas = quotas
         self._memory = memory
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
+        self.spared: Counter[tuple[str, Verdict]] = Counter()  # by mode, what the checks would have refused with
         self.late_results = 0  # of attempts that were not current any more; nothing of them counts
         self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
         self._live: Counter[tuple[str, str]] = Counter()  # of them, by tenant and caller
@@ -88,6 +99,7 @@ class Conductor:
         """Begin to drive an execution; the task ends when its answer is on disk, or with why it was not taken."""
         waited_before = max(0.0, (now() - work.submitted_at).total_seconds())
         work.began = time.monotonic() - waited_before
+        self._observer.started(work)
         runner = asyncio.create_task(self._drive(work), name=work.id)
         self._running[work.id] = (work, runner)
         self._live[work.tenant, work.caller] += 1
@@ -99,6 +111,8 @@ class Conductor:
         self._live[work.tenant, work.caller] -= 1
         if not self._live[work.tenant, work.caller]:
             del self._live[work.tenant, work.caller]
+        self._observer.ended(work)
+        self._quotas.ended(work)
         self._changes.notify(work.id)
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
@@ -141,6 +155,7 @@ class Conductor:
             if work.answered and (found := work.memory_found) is not None:
                 self._sizes.found(work.tenant, *found)
             del work.pending[: len(events)]
+        self._observer.recorded(work, events)
         self._changes.notify(recorded.task.id)
         self._changes.notify(work.id)
 
@@ -179,13 +194,14 @@ class Conductor:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _drive(self, work: Work) -> None:
+        WORK.set(work)
         try:
             await self._advance_or_cancel(work)
         except GatewayError:
             raise
         except Exception as error:
             if isinstance(error, IllegalEvent) and await self._superseded(work):
-                self.late_results += 1
+                self.late_results += work.cancelled_by is None
                 return
             log.exception("%s: a step failed", work.id)
             await self._give_up(work)
@@ -216,6 +232,7 @@ class Conductor:
         while (step := next_step(work.execution, work.failures, work.rules)) is not None:
             await self._do(work, step)
         await self.record(work)
+        self._shadow.saw(work)
 
     async def _do(self, work: Work, step: Step) -> None:
         match step:
@@ -239,6 +256,11 @@ class Conductor:
         if approval is not None:
             work.findings = (note(approval), *(one for one in report.findings if one.severity != "error"))
         work.happened(Checked(work.id, report.verdict, report.lane, found, report.reason, approval))
+        if (sparing := report.sparing) is not None and report.verdict is Verdict.ADMIT:
+            work.happened(sparing.event(work.id, work.profile))
+            self.spared[sparing.mode, sparing.verdict] += 1
+        work.deterministic = report.deterministic
+        self._observer.checked(work, work.timings["checks"])
         work.cache_key = key_of(work, report)
         if work.cache_key is not None and not work.fresh:
             await self._recall(work, work.cache_key)
@@ -250,6 +272,7 @@ class Conductor:
         except Unavailable:
             return
         answer = recalled(known) if known else None
+        self._observer.counts.cache["miss" if answer is None else "hit"] += 1
         if known is None or answer is None:
             return
         work.answer = self._complete(work, answer)
@@ -269,15 +292,25 @@ class Conductor:
         ticket = Ticket(work.id, work.tenant, work.request.priority, step.limits.memory_bytes, time.monotonic())
         ran: Outcome | None = None
         try:
-            if not self._queue.enter(ticket, must=work.recorded):
-                work.placed.set()
-                await self.record(work)
-                await self._queue.turn(ticket, self._patience(work))
+            await self._wait(work, ticket)
             ran = await self._attempt(work, step)
         except TooLong:
             await self._not_started(work)
         finally:
             self._queue.leave(ticket, ran=ran is not None, loss=ran.evidence.loss if ran else None)
+
+    async def _wait(self, work: Work, ticket: Ticket) -> None:
+        """Return when it is the turn of who drew the ticket; raises `TooLong`, and `QueueFull` at once."""
+        began = time.perf_counter()
+        if not self._queue.enter(ticket, must=work.recorded):
+            work.placed.set()
+            await self.record(work)
+            try:
+                await self._queue.turn(ticket, self._patience(work))
+            finally:
+                self._observer.waited(work, time.perf_counter() - began)
+        else:
+            self._observer.waited(work, 0.0)
 
     async def _pause(self, work: Work) -> None:
         """Wait before another try of what the platform lost: by chance, by what all retries may add, by what was asked for."""
@@ -301,16 +334,26 @@ class Conductor:
         work.happened(ruling)
 
     async def _attempt(self, work: Work, step: Run) -> Outcome:
-        work.happened(Started(work.id, step.attempt, step.lane))
+        started = Started(work.id, step.attempt, step.lane)
+        work.happened(started)
+        self._observer.attempting(work, started)
         work.placed.set()
         if step.lane is Lane.CONTAINER:
             await self.record(work)
             work.live = Live(step.attempt, partial(self._changes.notify, work.id))
-        outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+        began = time.monotonic()
+        try:
+            outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+        except asyncio.CancelledError:
+            work.cpu_seconds = min(time.monotonic() - began, step.limits.wall_seconds) * step.limits.cpu_cores
+            raise
+        work.cpu_seconds = cpu_seconds(outcome, step.limits)
         work.outcome = outcome = await self._expectations.judged(work.tenant, work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
-        work.happened(self._finished(work, step, outcome))
+        finished = self._finished(work, step, outcome)
+        self._observer.attempted(work, outcome, finished.cause)
+        work.happened(finished)
         return outcome
 
     def _finished(self, work: Work, step: Run, outcome: Outcome) -> Finished:

@@ -5,34 +5,44 @@ Nothing is decided here; statements are `statements.py`'s, transactions the stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from gateway import statements
+from gateway import archive_statements, statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
-from gateway.events import Event, chain, decode, encode
+from gateway.events import Answered, Event, Spared, chain, decode, encode
 from gateway.lifecycle import Task, apply
+from gateway.news import ExecutionEnded, News, ReviewEnded, ReviewOpened
 from gateway.notices import Subscription, notices
 from gateway.records import (
     ExecutionHead,
     Keeping,
     LoggedEvent,
+    OpenReviews,
     StoredApproval,
+    StoredAsked,
     StoredExecution,
     StoredLetter,
     StoredPosture,
     StoredReview,
     StoredSighting,
     StoredSize,
+    StoredSpared,
     StoredTask,
+    StoredUse,
 )
 from gateway.session import Session, Value
 from gateway.times import new_id, stamp
+from gateway.tracing import TraceContext
 
+T = TypeVar("T")
 _TASK = TypeAdapter(Task)
+_USES_DAYS = 90  # that what keys used is kept, for who wants to look
 
 
 class Reader:
@@ -67,6 +77,14 @@ class Reader:
             statements.EXECUTION_KEYED, StoredExecution, tenant=tenant, caller=caller, idempotency_key=key
         )
 
+    def trace(self, execution: str) -> TraceContext | None:
+        """Where an execution belongs in its caller's trace, or in ours."""
+        return self._session.one(statements.TRACE, TraceContext, execution=execution)
+
+    def trace_of_review(self, review: str) -> TraceContext | None:
+        """That of the execution that a review is about."""
+        return self._session.one(statements.TRACE_OF_REVIEW, TraceContext, id=review)
+
     def result(self, key: str) -> StoredExecution | None:
         """The execution whose record answers all of its kind."""
         return self._session.one(statements.RESULT, StoredExecution, key=key)
@@ -87,6 +105,10 @@ class Reader:
     def memory_sizes(self, since: datetime, limit: int) -> list[StoredSize]:
         """What programs were found to need since then, newest first."""
         return self._session.every(statements.SIZES, StoredSize, since=stamp(since), limit=limit)
+
+    def uses(self, day: str) -> list[StoredUse]:
+        """What each key used of its share on a day."""
+        return self._session.every(statements.USES, StoredUse, day=day)
 
     def keeping(self, profile: str, upto: Mapping[int, str], after: tuple[str, str], limit: int) -> list[Keeping]:
         """Answered executions of which a body is due, oldest answer first, those after `after` (its time, its id).
@@ -117,6 +139,10 @@ class Reader:
     def reviews_due(self, at: datetime) -> list[StoredReview]:
         """Open reviews whose time is over."""
         return self._session.every(statements.REVIEWS_DUE, StoredReview, at=stamp(at))
+
+    def open_reviews_by_profile(self) -> list[OpenReviews]:
+        """How many reviews are open, by the profile of what they are about and by how far they were escalated."""
+        return self._session.every(statements.OPEN_REVIEWS_BY, OpenReviews)
 
     def reviews_to_pass_on(self, at: datetime) -> list[StoredReview]:
         """Open reviews that are due for the next level."""
@@ -162,6 +188,39 @@ class Reader:
         """How many there are."""
         return self._session.one(statements.DEAD_LETTER_COUNT, int) or 0
 
+    def spared_in(self, task: str) -> list[Spared]:
+        """What of a task ran although it broke rules, in order."""
+        return self._session.every(statements.SPARED_IN, _spared, task=task)
+
+    def spared(self, since: datetime, limit: int) -> list[StoredSpared]:
+        """What ran since then although it broke rules, of all tenants, newest first."""
+        return self._session.every(statements.SPARED, _stored_spared, since=stamp(since), limit=limit)
+
+    def queue_of(self, tenant: str) -> tuple[int, str]:
+        """How many reviews of a tenant are open, and the newest id of any."""
+        count = self._session.one(archive_statements.OPEN_COUNT, int, tenant=tenant)
+        return count or 0, self._session.one(archive_statements.NEWEST_REVIEW, _id_or_nothing, tenant=tenant) or ""
+
+    def open_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Open reviews that were asked for, oldest first, each with its task's name."""
+        return self._session.every(archive_statements.OPEN_FOUND, make, limit=limit, **asked)
+
+    def reviews_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Reviews that were asked for, newest first, each with its task's name."""
+        return self._session.every(archive_statements.REVIEWS_FOUND, make, limit=limit, **asked)
+
+    def executions_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Executions that were asked for, newest first, without their bodies."""
+        return self._session.every(archive_statements.EXECUTIONS_FOUND, make, limit=limit, **asked)
+
+    def asked(self, since: datetime, after: str, limit: int) -> list[StoredAsked]:
+        """What was asked since then, oldest first, those after the id `after`."""
+        return self._session.every(statements.ASKED, StoredAsked, since=stamp(since), after=after, limit=limit)
+
+    def answered(self, since: datetime) -> list[tuple[str, Answered]]:
+        """The answers since then with their tasks, task by task, each task's in order."""
+        return self._session.every(statements.ANSWERED, _answered, since=stamp(since))
+
     def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""
         return self._session.every(statements.LOG, _logged, task=task)
@@ -180,6 +239,7 @@ class Writer(Reader):
         super().__init__(session)
         self._subscriptions = subscriptions
         self.changed: list[StoredTask] = []
+        self.news: list[News] = []
         self._left = left
 
     def task(self, task: str) -> StoredTask | None:
@@ -263,14 +323,36 @@ class Writer(Reader):
     def add_execution(self, execution: StoredExecution) -> None:
         """Keep a submitted program, with its answer if it has one already."""
         self._session.change(statements.ADD_EXECUTION, execution.row())
+        if execution.status is not None:
+            self.news.append(ExecutionEnded(execution.profile, execution.status))
 
     def answer_execution(self, execution: StoredExecution) -> None:
         """Keep the answer of a program that was added without one."""
-        self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+        answered = self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+        if answered and execution.status is not None:
+            self.news.append(ExecutionEnded(execution.profile, execution.status))
+
+    def keep_trace(self, execution: str, trace: TraceContext) -> None:
+        """Keep where an execution belongs."""
+        self._session.change(
+            statements.ADD_TRACE, {"execution": execution, "parent": trace.parent, "state": trace.state}
+        )
 
     def release_key(self, execution: str) -> None:
         """Let the idempotency key of an execution stand for another one."""
         self._session.change(statements.RELEASE_KEY, {"this": execution, "bits": ~BIT[Body.KEYS]})
+
+    def add_use(self, use: StoredUse) -> None:
+        """Add to what a key used on a day. With the first of a day what is long over goes."""
+        whose: dict[str, Value] = {"this_tenant": use.tenant, "this_caller": use.caller, "this_day": use.day}
+        more: dict[str, Value] = {
+            "more_executions": use.executions,
+            "more_cpu_milliseconds": use.cpu_milliseconds,
+        }
+        if not self._session.change(statements.ADD_TO_USE, {**whose, **more}):
+            self._session.change(statements.ADD_USE, asdict(use))
+            before = date.fromisoformat(use.day) - timedelta(days=_USES_DAYS)
+            self._session.change(statements.DELETE_USES, {"before": before.isoformat()})
 
     def keep_size(self, size: StoredSize) -> None:
         """Keep what a program was found to need, in place of what was found before."""
@@ -284,6 +366,10 @@ class Writer(Reader):
         """Delete what was found too long ago to be believed."""
         self._session.change(statements.DELETE_SIZES, {"since": stamp(before)})
 
+    def forget_results(self) -> None:
+        """Answer nothing from the record of what ran before now."""
+        self._session.change(statements.FORGET_RESULTS, {})
+
     def keep_result(self, key: str, execution: str) -> None:
         """From now on this execution's record answers all of its kind."""
         if not self._session.change(statements.MOVE_RESULT, {"execution": execution, "this": key}):
@@ -294,9 +380,11 @@ class Writer(Reader):
 
         SQLite would leave a row that became small alone on the page of the large one; put in anew it shares one.
         """
+        if execution.code_deleted_at is not None:
+            self._session.change(statements.DELETE_TRACE, {"this": execution.id})
         if self._session.defer_references():
             self._session.change(statements.DELETE_EXECUTION, {"this": execution.id})
-            self.add_execution(execution)
+            self._session.change(statements.ADD_EXECUTION, execution.row())
         else:
             self._session.change(statements.DELETE_BODIES, {**execution.row(), "this": execution.id})
 
@@ -324,10 +412,14 @@ class Writer(Reader):
     def add_review(self, review: StoredReview) -> None:
         """Keep a review that was opened."""
         self._session.change(statements.ADD_REVIEW, review.row())
+        profile = self._session.one(statements.EXECUTION_PROFILE, str, id=review.execution) or ""
+        self.news.append(ReviewOpened(review, profile))
 
     def change_review(self, review: StoredReview) -> None:
         """Keep what became of a review."""
         self._session.change(statements.CHANGE_REVIEW, {**review.row(), "this": review.id})
+        if review.state != "open":
+            self.news.append(ReviewEnded(review, self.trace(review.execution)))
 
     def keep_approval(self, approval: StoredApproval, at: datetime) -> None:
         """Remember what a person said yes to, in place of what was said before; forget what holds no more."""
@@ -365,6 +457,23 @@ def _task(task: str, head: str, body: str) -> StoredTask:
 
 def _logged(seq: int, at: str, name: str, data: str, previous: str, digest: str) -> LoggedEvent:  # noqa: PLR0913, PLR0917  # a row
     return LoggedEvent(seq, at, decode(name, data), previous, digest)
+
+
+def _spared(data: str) -> Spared:
+    event = decode(Spared.__name__, data)
+    assert isinstance(event, Spared)  # noqa: S101  # the statement asked for no others
+    return event
+
+
+def _answered(task: str, data: str) -> tuple[str, Answered]:
+    event = decode("Answered", data)
+    if not isinstance(event, Answered):
+        raise TypeError("an answer that is none")
+    return task, event
+
+
+def _stored_spared(at: str, tenant: str, data: str) -> StoredSpared:
+    return StoredSpared(at, tenant, _spared(data))
 
 
 def _text_or_nothing(text: str | None) -> str | None:

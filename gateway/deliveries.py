@@ -26,6 +26,7 @@ from gateway.policy_shape import NoticeKind
 from gateway.records import StoredLetter
 from gateway.store import Store
 from gateway.times import now, parse, stamp
+from gateway.tracing import TraceContext
 from gateway.wire import DeadLetter, DeadLetterList
 
 if TYPE_CHECKING:
@@ -44,20 +45,39 @@ class Deliveries:
 
     def __init__(self, store: Store, targets: Sequence[Target | MailTarget], chance: Callable[[], float]) -> None:
         self._store = store
-        self._targets: Mapping[str, Target | MailTarget] = {target.name: target for target in targets}
+        self._targets: Mapping[str, Target | MailTarget] = {}
         self._chance = chance
-        self._fresh = {name: asyncio.Event() for name in self._targets}
+        self._fresh: Mapping[str, asyncio.Event] = {}
+        self._changed = asyncio.Event()
         self.delivered = 0
         self.refused = 0
         self.dead = 0
         """Letters that nobody tries to deliver any more."""
+        self.retarget(targets)
+
+    def retarget(self, targets: Sequence[Target | MailTarget]) -> None:
+        """Deliver to these from now on; what is waiting for others becomes dead letters."""
+        self._targets = {target.name: target for target in targets}
+        self._fresh = {name: asyncio.Event() for name in self._targets}
+        self._changed.set()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
+        self._store.on_commit = self._wake
+        while True:
+            self._changed.clear()
+            serving = asyncio.create_task(self._serve_all(), name="letters")
+            try:
+                await self._changed.wait()
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+
+    async def _serve_all(self) -> None:
+        """Deliver to the targets of now. What is on its way when they change may be sent twice, never less than once."""
         await _until_done(self._take_up)
         if not self._targets:
             return
-        self._store.on_commit = self._wake
         client = await asyncio.to_thread(_client)
         async with client, asyncio.TaskGroup() as group:
             for target in self._targets.values():
@@ -85,7 +105,10 @@ class Deliveries:
 
     async def _round(self, client: httpx.AsyncClient, target: Target | MailTarget) -> None:
         """Send what is due; where there is nothing, wait until there may be."""
-        fresh = self._fresh[target.name]
+        fresh = self._fresh.get(target.name)
+        if fresh is None:  # the policy has it no more, and this is about to end
+            await asyncio.sleep(_LOOK_SECONDS)
+            return
         fresh.clear()
         due = await self._store.read(lambda reader: reader.letters_due(target.name, now(), _AT_ONCE))
         if due:
@@ -102,7 +125,8 @@ class Deliveries:
         if isinstance(target, MailTarget):
             refusal = await send_mail(target, letter)
         else:
-            refusal = await _send(client, target, letter)
+            trace = await self._store.read(lambda reader: _trace(reader, letter))
+            refusal = await _send(client, target, letter, trace)
         if refusal is None:
             await self._store.write(lambda writer: writer.remove_letter(letter.id))
             self.delivered += 1
@@ -181,12 +205,24 @@ def _client() -> httpx.AsyncClient:
     return httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=None)  # noqa: S113  # there is one for the whole
 
 
-async def _send(client: httpx.AsyncClient, target: Target, letter: StoredLetter) -> Refused | None:
+def _trace(reader: Reader, letter: StoredLetter) -> TraceContext | None:
+    """Where what a letter tells of belongs; None for what is in nobody's trace."""
+    data = json.loads(letter.body)["data"]
+    review = data.get("review") or data.get("withdrawn_review")
+    if isinstance(review, str):
+        return reader.trace_of_review(review)
+    return reader.trace(data["execution"]) if isinstance(data.get("execution"), str) else None
+
+
+async def _send(
+    client: httpx.AsyncClient, target: Target, letter: StoredLetter, trace: TraceContext | None
+) -> Refused | None:
     """Send a letter; None if it was taken. Of the answer nothing is read but its head."""
     import httpx  # noqa: PLC0415  # as above
 
     body = letter.body.encode()
     signed = headers(target, letter.id, body, int(time.time()))
+    signed |= trace.headers() if trace is not None else {}
     try:
         async with (
             asyncio.timeout(target.timeout),

@@ -136,6 +136,29 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Breach:
+    """A rule that a program broke; `subject` is what it broke it with: the module, else nothing."""
+
+    rule: str
+    subject: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """The checks would have refused it, and `checks.mode` had it run. `verdict` is what `enforce` would have said.
+
+    `profile` is whose rules these are; `breaches` has each module once.
+    """
+
+    execution: str
+    mode: Literal["warn", "audit"]
+    verdict: Verdict
+    profile: str
+    breaches: tuple[Breach, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted:
     """It may run, in this lane, within these limits. `review` is where a person said so, of whom it is remembered."""
 
@@ -252,6 +275,7 @@ Event: TypeAlias = (
     Opened
     | Submitted
     | Checked
+    | Spared
     | Admitted
     | Started
     | Finished

@@ -30,6 +30,7 @@ from gateway.events import (
     PassedOn,
     Ruled,
     RulingKind,
+    Spared,
     Started,
     Status,
     Submitted,
@@ -64,7 +65,7 @@ Turn: TypeAlias = Literal["agent", "gateway", "reviewer", "nobody"]
 EXECUTION_TRANSITIONS: Mapping[State, Mapping[type[Event], State]] = MappingProxyType(
     {
         State.RECEIVED: {Checked: State.CHECKED, Answered: State.ANSWERED},
-        State.CHECKED: {Admitted: State.QUEUED, Answered: State.ANSWERED},
+        State.CHECKED: {Spared: State.CHECKED, Admitted: State.QUEUED, Answered: State.ANSWERED},
         State.QUEUED: {Started: State.RUNNING, Answered: State.ANSWERED},
         State.RUNNING: {Finished: State.FINISHED, Answered: State.ANSWERED},
         State.FINISHED: {Admitted: State.QUEUED, Answered: State.ANSWERED},
@@ -269,7 +270,7 @@ def apply(task: Task, event: Event) -> Task:
     return _with(task, changes, seq=task.seq + 1)
 
 
-_OF_EXECUTION = (Checked, Admitted, Started, Finished, Answered)
+_OF_EXECUTION = (Checked, Spared, Admitted, Started, Finished, Answered)
 
 
 class _Changes(TypedDict, total=False):
@@ -374,7 +375,7 @@ def _allow(task: Task, failures: int) -> _Changes:
     }
 
 
-def _on_execution(task: Task, event: Checked | Admitted | Started | Finished | Answered) -> _Changes:
+def _on_execution(task: Task, event: Checked | Spared | Admitted | Started | Finished | Answered) -> _Changes:
     execution = task.executions.get(event.execution)
     if execution is None:
         raise IllegalEvent(f"{type(event).__name__} for {event.execution}, which is not live")

@@ -19,14 +19,19 @@ from gateway.wire import (
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     Problem,
     ReadyView,
+    ReloadView,
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -35,6 +40,7 @@ _Responses: TypeAlias = dict[int | str, dict[str, object]]
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
+SCHEMA: Final = "application/schema+json"
 METRICS_TEXT: Final = "text/plain; version=1.0.0; charset=utf-8"
 KEYS: Final = "A key of the policy. On a loopback address without any keys, agents need none."
 PREFER: Final = (
@@ -93,6 +99,8 @@ _SUCCEEDED: Final[_Object] = {
     "source": "program",
     **_AT,
     "policy": _DIGEST,
+    "policy_name": "default",
+    "profile": "default",
     "task": _OPEN,
     "next_actions": ["continue"],
 }
@@ -120,6 +128,8 @@ _QUEUED: Final[_Object] = {
     "status": "queued",
     "submitted_at": "2025-11-21T09:30:00.120Z",
     "policy": _DIGEST,
+    "policy_name": "default",
+    "profile": "default",
     "task": _OPEN,
     "next_actions": ["wait"],
 }
@@ -172,6 +182,15 @@ _POLICY: Final[_Object] = {
     "digest": _DIGEST,
     "document": {"limits": {"memory": {"default": 268435456, "max": 1073741824}}},
 }
+_RELOAD: Final[_Object] = {
+    "at": "2025-11-21T09:30:00.127Z",
+    "why": "request",
+    "loaded": True,
+    "name": "default",
+    "sha256": _DIGEST,
+    "problems": [],
+    "restart_needed": ["engine.boxes"],
+}
 _LETTER: Final[_Object] = {
     "id": "msg_019aa3f6d1048e2a5b7c9d0e1f2a3b4",
     "webhook": "alerts",
@@ -216,6 +235,34 @@ _POSTURE: Final[_Object] = {
     "trials": [_TRIAL],
 }
 _NONE: Final[_Object] = {"code": 0, "output": 0, "files": 0, "keys": 0}
+_SPARED: Final[_Object] = {
+    "since": "2026-01-01T00:00:00Z",
+    "executions": 3,
+    "whole": True,
+    "findings": [
+        {
+            "profile": "default",
+            "mode": "audit",
+            "verdict": "denied",
+            "rule": "import.denied",
+            "subject": "socket",
+            "executions": 3,
+            "tenants": ["team-a"],
+            "first_at": "2026-01-02T00:00:00Z",
+            "last_at": "2026-01-03T00:00:00Z",
+            "example": _EXECUTION,
+        }
+    ],
+}
+_MONTY: Final[_Object] = {
+    "on": False,
+    "moved_at": "2026-01-02T00:00:00Z",
+    "execution": _EXECUTION,
+    "differs": ["stdout"],
+    "by": None,
+    "shadow_runs": {"same": 812, "different": 1},
+    "shadow_waiting": 0,
+}
 _RETENTION: Final[_Object] = {
     "profiles": {"default": {"code": 2592000.0, "output": 2592000.0, "files": 604800.0, "keys": None}},
     "due": {**_NONE, "files": 12},
@@ -240,6 +287,29 @@ _READY: Final[_Object] = {
     "version": "0.1.0",
 }
 
+_EXPLANATION: Final[_Object] = {
+    "policy": "default",
+    "profile": "default",
+    "digest": _DIGEST,
+    "decisions": [
+        {
+            "decision": "limits.memory",
+            "value": "512Mi",
+            "why": "the request asks for it",
+            "made": [
+                {"key": "request.limits.memory", "value": "512Mi", "place": "the request"},
+                {"key": "defaults.limits.memory.max", "value": "1Gi", "place": "policy.yaml:48"},
+                {"key": "ceilings.memory", "value": "4Gi", "place": "built in"},
+            ],
+        }
+    ],
+}
+QUESTIONS: Final[dict[str, Example]] = {
+    "request": {
+        "summary": "What a request would come to",
+        "value": {"profile": "default", "request": {"code": "import os", "limits": {"memory": "512Mi"}}},
+    },
+}
 PROGRAMS: Final[dict[str, Example]] = {
     "inputs": {
         "summary": "A program with inputs; its last expression comes back as `result`",
@@ -327,6 +397,14 @@ SUBMIT: Final[_Responses] = {
     **_ALWAYS,
     **_BODY,
     **_problem(409, "not-your-turn", "The task waits for a reviewer.", turn="reviewer", review=_REVIEW),
+    **_problem(
+        429,
+        "quota-spent",
+        "This key has used up its share of the day: wait for the next one.",
+        limit="quotas.executions",
+        limits=["quotas.executions"],
+        resets_at="2026-02-01T00:00:00+00:00",
+    ),
     **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
 }
 EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}
@@ -402,12 +480,38 @@ LETTER: Final[_Responses] = {
     **_problem(409, "conflict", "The policy has no webhook or address 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
+DECIDED_BY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_FOUND}
+KEPT_POLICY: Final[_Responses] = {
+    200: _answer(KeptPolicyView, "The profile.", kept={"digest": _DIGEST, "document": _POLICY["document"]}),
+    **_FOUND,
+}
+EXPLAIN: Final[_Responses] = {
+    200: _answer(ExplanationView, "The decisions.", some=_EXPLANATION),
+    **_ALWAYS,
+    **_BODY,
+}
+RELOAD: Final[_Responses] = {
+    200: _answer(ReloadView, "What is in force now.", default=_RELOAD),
+    **_ALWAYS,
+    **_problem(
+        422,
+        "policy-refused",
+        "The policy file cannot be used; the policy before stays in force.",
+        errors=[{"field": "policy.yaml:4:3", "message": "defaults.limts: unknown key"}],
+    ),
+}
+POLICY_SCHEMA: Final[_Responses] = {
+    200: {"description": "The schema (draft 2020-12).", "content": {SCHEMA: {"schema": {"type": "object"}}}},
+    **_ALWAYS,
+}
 ISOLATION: Final[_Responses] = {
     200: _answer(IsolationView, "The latest proofs.", broken=_ISOLATION),
     **_ALWAYS,
 }
 POSTURE: Final[_Responses] = {200: _answer(PostureView, "The posture.", box=_POSTURE), **_FOUND}
 RETENTION: Final[_Responses] = {200: _answer(RetentionView, "What it did.", some=_RETENTION), **_ALWAYS}
+SPARED: Final[_Responses] = {200: _answer(SparedList, "What ran all the same.", some=_SPARED), **_ALWAYS}
+MONTY: Final[_Responses] = {200: _answer(MontyLaneView, "The switch.", off=_MONTY), **_ALWAYS}
 METRICS: Final[_Responses] = {
     200: {"description": "The metrics.", "content": {METRICS_TEXT: {"schema": {"type": "string"}}}},
     **_ALWAYS,

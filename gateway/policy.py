@@ -7,7 +7,7 @@ Must not know YAML, files, the clock or the environment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -17,6 +17,7 @@ from gateway.policy_flaws import Flaw, Path, mail_flaws, review_flaws
 from gateway.policy_shape import (
     CacheScope,
     Ceilings,
+    CheckMode,
     Checks,
     Engine,
     Imports,
@@ -37,6 +38,7 @@ __all__ = [
     "DEFAULT_PROFILE",
     "CacheScope",
     "Ceilings",
+    "CheckMode",
     "Checks",
     "Engine",
     "Flaw",
@@ -77,6 +79,14 @@ class Policy:
     webhooks: tuple[Webhook, ...]
     mail: Mail | None = None
     public_url: str | None = None
+    layers: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """By profile: what it, each of its ancestors and `defaults` say themselves and where, nearest first."""
+    places: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where the file says what, as `file:line`; what is not in it is built in."""
+
+    def said_at(self, profile_name: str, path: Path) -> Path | None:
+        """Where the value at `path` of that profile is said, as keys from the root; None where it is built in."""
+        return next((where + path for where, said in self.layers.get(profile_name, ()) if _says(said, path)), None)
 
     def resolve(self, profile_name: str) -> Profile:
         """Return the profile of that name; KeyError when there is none. Every key's profile exists."""
@@ -87,6 +97,7 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
     """Resolve all profiles and check that everything agrees; `name` is the policy's where the document has none."""
     entries = {DEFAULT_PROFILE: ProfileEntry()} | document.profiles
     profiles: dict[str, Profile] = {}
+    said: dict[str, tuple[Layer, ...]] = {}
     flaws: dict[Flaw, None] = {}  # several profiles may inherit one flaw: told once, in order
     for profile_name in entries:
         line = _lineage(profile_name, entries)
@@ -94,13 +105,13 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
             flaws[line] = None
             continue
         layers = _layers(line, entries, document)
-        profile = _resolved(profile_name, layers, document.ceilings)
+        profile = _resolved(profile_name, document.name or name, layers, document.ceilings)
         flaws |= dict.fromkeys(_profile_flaws(profile, layers))
         flaws |= dict.fromkeys(
             Flaw(_said_at(layers, one.path), one.message, one.suggestion)
             for one in review_flaws(profile.review, document)
         )
-        profiles[profile_name] = profile
+        profiles[profile_name], said[profile_name] = profile, tuple(layers)
     flaws |= dict.fromkeys(_key_flaws(document.keys, entries))
     flaws |= dict.fromkeys(_webhook_flaws(document.webhooks))
     flaws |= dict.fromkeys(mail_flaws(document.mail))
@@ -113,6 +124,7 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
         profiles=MappingProxyType(profiles),
         keys=document.keys,
         webhooks=document.webhooks,
+        layers=MappingProxyType(said),
         mail=document.mail,
         public_url=document.public_url,
     )
@@ -145,11 +157,11 @@ def _layers(line: tuple[str, ...], entries: Mapping[str, ProfileEntry], document
     return [*said, (("defaults",), document.defaults.model_dump(exclude_unset=True))]
 
 
-def _resolved(name: str, layers: list[Layer], ceilings: Ceilings) -> Profile:
+def _resolved(name: str, policy: str, layers: list[Layer], ceilings: Ceilings) -> Profile:
     merged: dict[str, object] = {}
     for _, said in reversed(layers):
         merged = _merged(merged, said)
-    return Profile.model_validate({**merged, "name": name, "ceilings": ceilings})
+    return Profile.model_validate({**merged, "name": name, "policy": policy, "ceilings": ceilings})
 
 
 def _merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Final, get_args
+from types import MappingProxyType
+from typing import Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from gateway.policy import Flaw, Policy, PolicyDocument, closest, resolve
 from gateway.quantities import shown
 from gateway.yaml_tree import Entry, Fault, Mark, Node, Path, plain, read_tree
+
+M = TypeVar("M", bound=BaseModel)
 
 MOST_BYTES: Final = 1 << 20
 """The largest policy file, in bytes."""
@@ -53,16 +57,26 @@ class PolicyError(Exception):
 
 def read_policy(path: FilePath) -> Policy:
     """Read the policy file at `path`; raises `PolicyError`, also for a file that cannot be read."""
+    return parse_policy(decoded(read_bytes(path), file=str(path)), file=str(path))
+
+
+def read_bytes(path: FilePath) -> bytes:
+    """What stands in a file, up to a byte more than is read of one; raises `PolicyError` where it cannot be read."""
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        return parse_policy(data.decode(), file=str(path))
+            return file.read(MOST_BYTES + 1)
     except OSError as error:
         raise _refused(str(path), Mark(1, 1), f"cannot be read: {error.strerror}") from None
+
+
+def decoded(data: bytes, *, file: str) -> str:
+    """The text of `file`; raises `PolicyError` for what is none, with its place."""
+    try:
+        return data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start]
         mark = Mark(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        raise _refused(str(path), mark, "not UTF-8 text") from None
+        raise _refused(file, mark, "not UTF-8 text") from None
 
 
 def parse_policy(text: str, *, file: str) -> Policy:
@@ -71,6 +85,15 @@ def parse_policy(text: str, *, file: str) -> Policy:
     Raises `PolicyError` with every problem of form, key and value; contradictions between values are looked for
     once each value is sound, since a typo would make them up.
     """
+    document, root = parse_document(text, PolicyDocument, file=file)
+    policy = resolve(document, name=FilePath(file).stem)
+    if isinstance(policy, Policy):
+        return replace(policy, places=MappingProxyType(dict(_places(file, root))))
+    raise _all([_flaw_problem(file, root, flaw) for flaw in policy])
+
+
+def parse_document(text: str, shape: type[M], *, file: str) -> tuple[M, Node]:
+    """Turn the text of `file` into a document of that shape, and its tree; raises `PolicyError`."""
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise _refused(file, Mark(1, 1), f"larger than {MOST_BYTES} bytes")
     root, faults = read_tree(text)
@@ -78,17 +101,36 @@ def parse_policy(text: str, *, file: str) -> Policy:
     if root is None:
         raise PolicyError(tuple(problems)) if problems else _refused(file, Mark(1, 1), "is empty (write version: 1)")
     try:
-        document = PolicyDocument.model_validate(plain(root))
+        document = shape.model_validate(plain(root))
     except ValidationError as error:
-        problems += _shape_problems(file, root, error)
-        document = None
-    if document and not problems:
-        policy = resolve(document, name=FilePath(file).stem)
-        if isinstance(policy, Policy):
-            return policy
-        problems += [_flaw_problem(file, root, flaw) for flaw in policy]
+        problems += _shape_problems(file, root, error, shape)
+    else:
+        if not problems:
+            return document, root
     # Not as the cause: a ValidationError holds the values that it refused, a key perhaps among them.
-    raise PolicyError(tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))) from None
+    raise _all(problems) from None
+
+
+def _all(problems: list[Problem]) -> PolicyError:
+    return PolicyError(tuple(sorted(problems, key=lambda problem: (problem.line, problem.column))))
+
+
+def problem_at(file: str, root: Node, path: Path, message: str, suggestion: str | None = None) -> Problem:
+    """What is wrong with the value at `path` of a document, or with the nearest thing around it that is there."""
+    return _problem(file, Fault(_mark(root, path), path, message), suggestion=suggestion)
+
+
+def _places(file: str, root: Node, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield every key's place, and every list's items'."""
+    inside = root.value
+    if isinstance(inside, tuple):
+        for index, node in enumerate(inside):
+            yield (*path, index), f"{file}:{node.mark.line}"
+            yield from _places(file, node, (*path, index))
+    elif isinstance(inside, Mapping):
+        for key, entry in inside.items():
+            yield (*path, key), f"{file}:{entry.mark.line}"
+            yield from _places(file, entry.node, (*path, key))
 
 
 def _refused(file: str, mark: Mark, message: str) -> PolicyError:
@@ -115,14 +157,14 @@ def _dotted(path: Path) -> str:
     return "".join(words).removeprefix(".")
 
 
-def _shape_problems(file: str, root: Node, error: ValidationError) -> Iterator[Problem]:
+def _shape_problems(file: str, root: Node, error: ValidationError, shape: type[BaseModel]) -> Iterator[Problem]:
     for detail in error.errors(include_url=False):
         path = tuple(part for part in detail["loc"] if part != "[key]")
         entry, unknown = _find(root, path), detail["type"] == "extra_forbidden"
         if entry is None:  # something is missing: point to what it is missing from
             yield _problem(file, Fault(_mark(root, path), path, _words(detail)))
         elif unknown or path != detail["loc"]:
-            message, suggestion = _unknown_key(path) if unknown else (_words(detail), None)
+            message, suggestion = _unknown_key(path, shape) if unknown else (_words(detail), None)
             yield _problem(file, Fault(entry.mark, path, message), suggestion=suggestion)
         elif entry.node.value is not None:  # of those without a value the tree has told
             yield _problem(file, Fault(entry.node.mark, path, _words(detail)), value=shown(detail["input"]))
@@ -154,22 +196,35 @@ def _words(detail: ErrorDetails) -> str:
     }.get(detail["type"], detail["msg"])
 
 
-def _unknown_key(path: Path) -> tuple[str, str | None]:
-    known = _known_keys(path[:-1])
+def _unknown_key(path: Path, root: type[BaseModel]) -> tuple[str, str | None]:
+    known = _known_keys(path[:-1], root)
     suggestion = closest(str(path[-1]), known)
     return "unknown key" if suggestion else f"unknown key (known here: {', '.join(known)})", suggestion
 
 
-def _known_keys(path: Path) -> list[str]:
+def _known_keys(path: Path, root: type[BaseModel]) -> list[str]:
     """Return the keys that the map at `path` may have, by walking the models."""
-    shape: object = PolicyDocument
+    shape: type[BaseModel] | None = root
     for part in path:
-        if isinstance(shape, type) and issubclass(shape, BaseModel):
-            shape = shape.model_fields[str(part)].annotation
-        else:  # dict[str, Model] or tuple[Model, ...]
-            shape = next(kind for kind in get_args(shape) if isinstance(kind, type) and issubclass(kind, BaseModel))
-    models = [kind for kind in (shape, *get_args(shape)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return [field.alias or name for name, field in models[0].model_fields.items()] if models else []
+        if shape is None:
+            return []
+        fields = _fields(shape)
+        if (
+            part in fields
+        ):  # else it is a key or an index of dict[str, Model] or tuple[Model, ...], which is walked already
+            shape = _model_in(fields[str(part)].annotation)
+    return list(_fields(shape)) if shape is not None else []
+
+
+def _fields(shape: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in shape.model_fields.items()}
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model of a value, of the items of a list or map, or of what may be left out."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for kind in get_args(annotation) if (found := _model_in(kind))), None)
 
 
 def _find(root: Node, path: Path) -> Entry | None:

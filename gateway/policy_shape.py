@@ -9,12 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.callers import Role, digest_of
 from gateway.events import EscalationReason, RulingKind
@@ -24,18 +37,26 @@ from sandbox.job import Cell
 LANGUAGE_VERSION: Final = 1
 
 
-def _matching(pattern: str, says: str, *, secret: bool = False) -> AfterValidator:
-    """Accept text that matches `pattern` as a whole; refuse the rest with what it should be."""
-    whole = re.compile(pattern, re.ASCII)
+@dataclass(frozen=True, slots=True)
+class _Matching:
+    """Accepts text that matches `pattern` as a whole; refuses the rest with what it should be."""
 
-    def check(text: str) -> str:
-        if whole.fullmatch(text):
+    pattern: str
+    says: str
+    secret: bool = False
+
+    def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(core), "pattern": f"^(?:{self.pattern})$"}
+
+    def _check(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text, re.ASCII):
             return text
         raise PydanticCustomError(
-            "text", "{problem}", {"problem": f"{'this' if secret else shown(text)} is not {says}"}
+            "text", "{problem}", {"problem": f"{'this' if self.secret else shown(text)} is not {self.says}"}
         )
-
-    return AfterValidator(check)
 
 
 def _sorted(items: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,49 +106,49 @@ def _one_side(roles: frozenset[Role]) -> frozenset[Role]:
 
 
 Name = Annotated[
-    StrictStr, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "a name (64 letters, digits, - and _ at most)")
+    StrictStr, _Matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "a name (64 letters, digits, - and _ at most)")
 ]
 """What operators call a policy, a profile, a key or a tenant."""
-_Module = Annotated[StrictStr, _matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", "a module's name (write os or os.path)")]
+_Module = Annotated[StrictStr, _Matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", "a module's name (write os or os.path)")]
 _Runtime = Annotated[
-    StrictStr, _matching(r"[A-Za-z0-9][\w.-]{0,63}", "a runtime's name (as the engine has it: runc, runsc)")
+    StrictStr, _Matching(r"[A-Za-z0-9][\w.-]{0,63}", "a runtime's name (as the engine has it: runc, runsc)")
 ]
-_Image = Annotated[StrictStr, _matching(r"[A-Za-z0-9][\w.:/@-]{0,254}", "an image (write name:tag or name@sha256:...)")]
+_Image = Annotated[StrictStr, _Matching(r"[A-Za-z0-9][\w.:/@-]{0,254}", "an image (write name:tag or name@sha256:...)")]
 # A value that is not a digest may be the API key itself, so no message repeats it.
 _Sha256 = Annotated[
     StrictStr,
-    _matching("[0-9a-f]{64}", "the SHA-256 of a key (64 hexadecimal digits, lower case)", secret=True),
+    _Matching("[0-9a-f]{64}", "the SHA-256 of a key (64 hexadecimal digits, lower case)", secret=True),
     AfterValidator(_of_something),
 ]
 _Package = Annotated[
     StrictStr,
-    _matching(r"[A-Za-z0-9]([\w.-]{0,62}[A-Za-z0-9])?(==[\w.!+-]{1,64})?", "a package (write numpy or numpy==2.1.0)"),
+    _Matching(r"[A-Za-z0-9]([\w.-]{0,62}[A-Za-z0-9])?(==[\w.!+-]{1,64})?", "a package (write numpy or numpy==2.1.0)"),
 ]
 _Packages = Annotated[tuple[_Package, ...], AfterValidator(_sorted)]
 # A token may stand in an address, and in a path of a secret's nothing but the path: no message repeats the first.
 _Url = Annotated[
     StrictStr,
-    _matching(
+    _Matching(
         r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?",
         "an address (write https://host/path, without a user and without #)",
         secret=True,
     ),
 ]
-_Variable = Annotated[StrictStr, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")]
-_File = Annotated[StrictStr, _matching(r"/[^\0]{1,4095}", "the absolute path of a file")]
+_Variable = Annotated[StrictStr, _Matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")]
+_File = Annotated[StrictStr, _Matching(r"/[^\x00]{1,4095}", "the absolute path of a file")]
 Recipient = Annotated[
     StrictStr,
-    _matching(
+    _Matching(
         r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}|[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}",
         "the name of a webhook, or a mail address (write ann@example.org)",
     ),
 ]
 """Who is told: a webhook of the policy, by its name, or a mail address."""
 _Recipients = Annotated[tuple[Recipient, ...], AfterValidator(_sorted)]
-_Host = Annotated[StrictStr, _matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}", "a host")]
+_Host = Annotated[StrictStr, _Matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}", "a host")]
 _Address = Annotated[
     StrictStr,
-    _matching(
+    _Matching(
         r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}",
         "a mail address (write ann@example.org)",
     ),
@@ -192,12 +213,22 @@ class TypeCheck(StrEnum):
     SKIP = "skip"
 
 
+class CheckMode(StrEnum):
+    """What becomes of a program that breaks a rule of the checks, and that could run in a box all the same."""
+
+    ENFORCE = "enforce"  # it is refused
+    WARN = "warn"  # it runs, and its caller is told
+    AUDIT = "audit"  # it runs, and only the record and the reviewers are told
+
+
 class Checks(_Closed):
     """What happens before anything runs. A guardrail: the container is the boundary.
 
+    `mode` says what becomes of findings of the rules that bind text alone; what no Python could run is always refused.
     Monty's compile time grows about 2.8 times with every nested function: 0.2 s at 14, more than 8 s at 18.
     """
 
+    mode: CheckMode = CheckMode.ENFORCE
     imports: Imports = Imports()
     type_check: TypeCheck = TypeCheck.WARN
     source_size: Size = 256 * KIB
@@ -205,10 +236,14 @@ class Checks(_Closed):
 
 
 class Lanes(_Closed):
-    """Where programs may run besides the container."""
+    """Where programs may run besides the container.
+
+    `shadow` is the share of the runs in Monty that are made again in a container, and compared.
+    """
 
     monty: StrictBool = True
     monty_time: Seconds = 1.0
+    shadow: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
 
 
 class IsolationMode(StrEnum):
@@ -364,6 +399,13 @@ class Rates(_Closed):
     streams: Count = 256
 
 
+class Quotas(_Closed):
+    """What one key may have in a day of UTC: programs, and seconds of CPU time; None is as much as there is."""
+
+    executions: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] | None = None
+    cpu: Seconds | None = None
+
+
 class CacheScope(StrEnum):
     """Whose earlier result may answer a program that comes to the same each time."""
 
@@ -393,6 +435,13 @@ class Retention(_Closed):
     keys: Keeping = 7 * _DAY
 
 
+class Telemetry(_Closed):
+    """What traces tell. `content`: the task's name, code, inputs and output too, of each the first `content_size` bytes."""
+
+    content: StrictBool = False
+    content_size: Size = 4 * KIB
+
+
 class ProfileBody(_Closed):
     """The sections of a profile. In the file every one of them, and every key in them, may be left out."""
 
@@ -405,8 +454,10 @@ class ProfileBody(_Closed):
     costs: Costs = Costs()
     review: ReviewRules = ReviewRules()
     rates: Rates = Rates()
+    quotas: Quotas = Quotas()
     cache: Cache = Cache()
     retention: Retention = Retention()
+    telemetry: Telemetry = Telemetry()
 
 
 class ProfileEntry(ProfileBody):
@@ -471,7 +522,7 @@ class Mail(_Closed):
     host: _Host
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 587
     tls: Tls = Tls.STARTTLS
-    user: Annotated[StrictStr, _matching(r"[!-~]{1,254}", "a user (no blanks, ASCII)")] | None = None
+    user: Annotated[StrictStr, _Matching(r"[!-~]{1,254}", "a user (no blanks, ASCII)")] | None = None
     password_env: _Variable | None = None
     password_file: _File | None = None
     sender: _Address = Field(alias="from")
@@ -484,7 +535,7 @@ class Mail(_Closed):
 class PolicyDocument(_Closed):
     """The file as a whole, not yet resolved: each value is sound, together they may still contradict."""
 
-    version: Annotated[StrictInt, AfterValidator(_known)]
+    version: Annotated[StrictInt, AfterValidator(_known), WithJsonSchema({"const": LANGUAGE_VERSION})]
     name: Name | None = None
     engine: Engine = Engine()
     ceilings: Ceilings = Ceilings()
@@ -500,12 +551,13 @@ class Profile(ProfileBody):
     """A profile with nothing left open: what binds one caller's programs, and the ceilings above it."""
 
     name: Name
+    policy: str = ""  # its policy's name; empty in what was recorded before names were
     ceilings: Ceilings
 
     @cached_property
     def document(self) -> str:
-        """Canonical JSON of all that decides (bytes, seconds, cores); not the name and who is told, which decide nothing."""
-        decides = {"version": LANGUAGE_VERSION, **self.model_dump(mode="json", exclude={"name"})}
+        """Canonical JSON of all that decides (bytes, seconds, cores); not the names and who is told, which decide nothing."""
+        decides = {"version": LANGUAGE_VERSION, **self.model_dump(mode="json", exclude={"name", "policy"})}
         for part in (decides["review"], *decides["review"]["escalate"]):
             del part["notify"]
         return json.dumps(decides, sort_keys=True, separators=(",", ":"))

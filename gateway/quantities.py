@@ -187,11 +187,11 @@ def format_seconds(seconds: float) -> str:
     return f"{thousandths}ms" if thousandths / 1000 == seconds else f"{seconds!r}s"
 
 
-def _schema(kind: _Kind, number: str) -> WithJsonSchema:
+def _schema(kind: _Kind, number: str, *words: str) -> WithJsonSchema:
+    """What a quantity may look like, for editors and clients; besides, one of `words`."""
     text = {"type": "string", "pattern": kind.pattern, "maxLength": _LONGEST_TEXT}
-    return WithJsonSchema(
-        {"anyOf": [text, {"type": number, "exclusiveMinimum": 0}], "examples": list(kind.examples)},
-    )
+    forms = [text, {"type": number, "exclusiveMinimum": 0}, *({"const": word} for word in words)]
+    return WithJsonSchema({"anyOf": forms, "examples": list(kind.examples)})
 
 
 Cores = Annotated[float, BeforeValidator(parse_cores), _schema(_CORES, "number")]
@@ -203,7 +203,7 @@ Size = Annotated[int, BeforeValidator(parse_size), _schema(_SIZE, "integer")]
 Seconds = Annotated[float, BeforeValidator(parse_seconds), _schema(_DURATION, "number")]
 """Seconds as a float: `500ms`, `30s`, `5m`, `24h`, `7d`, or a number."""
 
-Keeping = Annotated[float | None, BeforeValidator(parse_keeping)]
+Keeping = Annotated[float | None, BeforeValidator(parse_keeping), _schema(_KEEPING, "number", FOREVER)]
 """Seconds to keep something as a float, None for ever: `1h`, `30d`, `forever`."""
 
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]

@@ -68,6 +68,8 @@ class Queue:
         self._began: dict[str, float] = {}
         self._hold = _FIRST_HOLD_SECONDS
         self._mending: asyncio.Task[None] | None = None
+        self._borrowed: Ticket | None = None
+        self._recall: Callable[[], object] | None = None
 
     @property
     def oldest_seconds(self) -> float:
@@ -76,7 +78,8 @@ class Queue:
 
     def foretold_seconds(self) -> float:
         """How long one that comes now would wait, going by how long programs kept their boxes lately."""
-        ahead = self.turns.waiting + 1 - (self.bounds.places - self.turns.running)
+        running = self.turns.running - (self._borrowed is not None)
+        ahead = self.turns.waiting + 1 - (self.bounds.places - running)
         return max(0.0, ahead * self._hold / self.bounds.places)
 
     def enter(self, ticket: Ticket, *, must: bool) -> bool:
@@ -94,7 +97,36 @@ class Queue:
             )
         self.turns.draw(ticket)
         self._call()
-        return ticket.name in self._began
+        if ticket.name in self._began:
+            return True
+        if self._recall is not None:
+            self._recall()
+        return False
+
+    def borrow(self, ticket: Ticket) -> bool:
+        """Have a turn that nobody wants now, one at a time; False where somebody may. Who borrows must `give_back`.
+
+        One place more stays free where there are several, so that the next program that comes finds one.
+        """
+        bound = self.bounds.places - min(2, self.bounds.places)
+        if self._borrowed is not None or self.turns.waiting or self.turns.running > bound:
+            return False
+        self.turns.draw(ticket)
+        self._call()
+        if ticket.name not in self._began:
+            self.turns.leave(ticket.name)
+            return False
+        self._borrowed = ticket
+        return True
+
+    def lent(self, recall: Callable[[], object]) -> None:
+        """`recall` is called when somebody has to wait while a turn is borrowed."""
+        self._recall = recall
+
+    def give_back(self, ticket: Ticket) -> None:
+        """End what was borrowed. It says nothing of the engine, nor of how long programs keep their boxes."""
+        self._borrowed = self._recall = None
+        self.leave(ticket, ran=False)
 
     async def turn(self, ticket: Ticket, within_seconds: float) -> None:
         """Wait for the turn; raises `TooLong`. Whoever stops waiting, or was served, must `leave`."""

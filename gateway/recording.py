@@ -18,6 +18,7 @@ from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn,
 from gateway.lifecycle import Rules, Task, TaskState, begin
 from gateway.passing import due_at, told
 from gateway.policy import Profile
+from gateway.quotas import use_of
 from gateway.records import Recorded, StoredExecution, StoredReview, StoredSize, StoredTask
 from gateway.steps import escalation, is_over
 from gateway.times import new_id, parse, stamp
@@ -68,6 +69,8 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     row = stored_execution(work, stored.id, final, answer, at)
     stored = writer.append(stored, [bound(event, row, answer) for event in events], at)
     _keep_bodies(writer, work, row)
+    if (use := use_of(work, events)) is not None:
+        writer.add_use(use)
     if final is not None:
         if work.cache_key is not None and worth_keeping(work):
             writer.keep_result(work.cache_key, work.id)
@@ -123,6 +126,8 @@ def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
         if work.replaces is not None:
             writer.release_key(work.replaces)
         writer.add_execution(row)
+        if work.trace is not None:
+            writer.keep_trace(work.id, work.trace)
     elif row.answered_at is not None:
         writer.answer_execution(row)
     if row.answered_at is not None and work.answer is not None and work.answer.files and work.outcome is not None:
@@ -141,6 +146,7 @@ def stored_execution(
         caller=work.caller,
         profile=work.profile.name,
         policy=work.profile.digest,
+        policy_name=work.profile.policy,
         source=work.execution.source,
         of=work.of,
         idempotency_key=work.idempotency_key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from gateway.events import Event
+from gateway.events import Event, Spared
 from gateway.lifecycle import Task
 
 
@@ -49,6 +49,17 @@ class StoredSize:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredUse:
+    """What a key used on a day (of UTC, as `2026-01-31`): programs taken, and their CPU time."""
+
+    tenant: str
+    caller: str
+    day: str
+    executions: int
+    cpu_milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredExecution:
     """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered.
 
@@ -76,10 +87,36 @@ class StoredExecution:
     code_deleted_at: str | None = None
     output_deleted_at: str | None = None
     files_deleted_at: str | None = None
+    policy_name: str = ""
 
     def row(self) -> dict[str, str | int | None]:
         """The columns."""
         return {name: getattr(self, name) for name in EXECUTION_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAsked:
+    """What an execution was asked for. `answer` is there where the program was refused; `request` empty where retention deleted it."""
+
+    id: str
+    task: str
+    tenant: str
+    caller: str
+    profile: str
+    policy: str
+    source: str
+    request: str
+    status: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpared:
+    """A program of a tenant's that ran although it broke rules, and when."""
+
+    at: str
+    tenant: str
+    event: Spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +178,16 @@ class StoredReview:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenReviews:
+    """How many reviews of a profile and level are open, and since when the oldest one is."""
+
+    profile: str
+    level: str | int
+    count: int
+    oldest: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredApproval:
     """What a person said yes to: `limits` (JSON) are those that it may run with, `until` how long that holds."""
 
@@ -195,5 +242,6 @@ REVIEW_COLUMNS = tuple(field.name for field in fields(StoredReview))
 APPROVAL_COLUMNS = tuple(field.name for field in fields(StoredApproval))
 SIGHTING_COLUMNS = tuple(field.name for field in fields(StoredSighting))
 SIZE_COLUMNS = tuple(field.name for field in fields(StoredSize))
+USE_COLUMNS = tuple(field.name for field in fields(StoredUse))
 POSTURE_COLUMNS = tuple(field.name for field in fields(StoredPosture))
 LETTER_COLUMNS = tuple(field.name for field in fields(StoredLetter))

@@ -75,6 +75,7 @@ def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | None:
         of=row.of,
         task=row.task,
         recorded=True,
+        trace=reader.trace(row.id),
         fresh=True,  # whether it had to be run is not recorded
     )
 
@@ -84,7 +85,8 @@ def _profile(reader: Reader, row: StoredExecution, policy: Policy) -> Profile:
     document = reader.policy_document(row.policy)
     if document is None:
         return profile_named(policy, row.profile)
-    profile = Profile.model_validate({**_today(json.loads(document)), "name": row.profile})
+    names = {"name": row.profile, "policy": row.policy_name}
+    profile = Profile.model_validate({**_today(json.loads(document)), **names})
     notify = profile_named(policy, row.profile).review.notify  # who is told decides nothing, so no document has it
     return profile.model_copy(update={"review": profile.review.model_copy(update={"notify": notify})})
 

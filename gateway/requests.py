@@ -262,3 +262,11 @@ class RulingRequest(Wire):
         if self.ruling is RulingKind.REJECT and not self.message.strip():
             raise ValueError("the ruling `reject` needs a `message`: the agent reads it")
         return self
+
+
+class ExplainRequest(Wire):
+    """Whose request it would be, and what it would be."""
+
+    key: str | None = Field(default=None, max_length=64, description="The name that the policy has for a key.")
+    profile: str | None = Field(default=None, max_length=64, description="A profile, instead of the key's.")
+    request: ExecutionRequest | None = Field(default=None, description="What would be sent to `POST /v1/executions`.")

@@ -6,20 +6,25 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
-from gateway.requests import EditRequest, ExecutionRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import Position
 from gateway.wire import (
     ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
+    ExplanationView,
     IsolationView,
+    KeptPolicyView,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ReadyView,
+    ReloadView,
     RetentionView,
     ReviewList,
     ReviewView,
+    SparedList,
     TaskView,
 )
 
@@ -107,6 +112,34 @@ class Service(Protocol):
         """The profile that binds the caller's programs."""
         ...
 
+    async def reload_policy(self) -> ReloadView:
+        """Read the policy file again; raises `PolicyRefused` where the one before stays in force."""
+        ...
+
+    async def spared(self, days: int) -> SparedList:
+        """What ran in the last days although the checks would have refused it."""
+        ...
+
+    def monty_lane(self) -> MontyLaneView:
+        """Where the switch of the Monty lane stands, and why."""
+        ...
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """Switch the Monty lane on again."""
+        ...
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """The profile that decided an execution of the caller's tenant, as it was then."""
+        ...
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """A resolved profile that decided something once."""
+        ...
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """What the policy decides about a request, and which line of it each time."""
+        ...
+
     async def isolation(self) -> IsolationView:
         """What isolates programs, with the latest proof."""
         ...
@@ -123,7 +156,7 @@ class Service(Protocol):
         """Delete now what is due, and wait a while for it."""
         ...
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """What Prometheus reads, in its text format."""
         ...
 

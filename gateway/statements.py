@@ -14,6 +14,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -31,6 +32,7 @@ from gateway.records import (
     REVIEW_COLUMNS,
     SIGHTING_COLUMNS,
     SIZE_COLUMNS,
+    USE_COLUMNS,
 )
 from gateway.tables import (
     approvals,
@@ -45,6 +47,8 @@ from gateway.tables import (
     reviews,
     sightings,
     tasks,
+    traces,
+    uses,
 )
 
 _Query: TypeAlias = Select[tuple[object, ...]]
@@ -86,10 +90,28 @@ def _events(count: int) -> Insert:
     return insert(events).values([{name: bindparam(f"{name}{n}") for name in EVENT_COLUMNS} for n in range(count)])
 
 
+SPARED_IN: Final[_Query] = (
+    select(events.c.data).where(_is(events.c.task), events.c.type == "Spared").order_by(events.c.seq)
+)
+SPARED: Final[_Query] = (
+    select(events.c.at, tasks.c.tenant, events.c.data)
+    .join(tasks, tasks.c.id == events.c.task)
+    .where(events.c.type == literal_column("'Spared'"), events.c.at >= bindparam("since"))
+    .order_by(events.c.at.desc())
+    .limit(bindparam("limit"))
+)
+
+
+ANSWERED: Final[_Query] = (
+    select(events.c.task, events.c.data)
+    .where(events.c.type == "Answered", events.c.at >= bindparam("since"))
+    .order_by(events.c.task, events.c.seq)
+)
 ADD_EVENTS: Final = {count: _events(count) for count in range(1, MOST_EVENTS + 1)}
 
 _EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
 EXECUTION: Final = _EXECUTION.where(_is(executions.c.id))
+EXECUTION_PROFILE: Final[_Query] = select(executions.c.profile).where(_is(executions.c.id))
 EXECUTION_TASK: Final[_Query] = select(executions.c.task).where(_is(executions.c.id))
 EXECUTION_KEYED: Final = _EXECUTION.where(
     _is(executions.c.tenant), _is(executions.c.caller), _is(executions.c.idempotency_key)
@@ -101,6 +123,24 @@ EXECUTION_HEADS: Final[_Query] = (
     .limit(bindparam("limit"))
 )
 UNANSWERED: Final = _EXECUTION.where(executions.c.answered_at.is_(None)).order_by(executions.c.id)
+# Of most executions the answer is large, and what it says is not asked about.
+ASKED: Final[_Query] = (
+    select(
+        executions.c.id,
+        executions.c.task,
+        executions.c.tenant,
+        executions.c.caller,
+        executions.c.profile,
+        executions.c.policy,
+        executions.c.source,
+        executions.c.request,
+        executions.c.status,
+        case((executions.c.status.in_(("denied", "rejected")), executions.c.answer), else_=None),
+    )
+    .where(executions.c.id > bindparam("after"), executions.c.submitted_at >= bindparam("since"))
+    .order_by(executions.c.id)
+    .limit(bindparam("limit"))
+)
 ADD_EXECUTION: Final[Insert] = insert(executions)
 ANSWER_EXECUTION: Final = _changing(
     executions, "id", "status", "answer_source", "repeats", "answer", "answered_at", "kept"
@@ -112,6 +152,17 @@ RELEASE_KEY: Final = (
     .values(idempotency_key=None, kept=executions.c.kept.bitwise_and(bindparam("bits")))
 )
 
+USES: Final = _whole(uses, USE_COLUMNS).where(_is(uses.c.day))
+ADD_USE: Final[Insert] = insert(uses)
+ADD_TO_USE: Final = (
+    update(uses)
+    .where(_is(uses.c.tenant, "this_tenant"), _is(uses.c.caller, "this_caller"), _is(uses.c.day, "this_day"))
+    .values(
+        executions=uses.c.executions + bindparam("more_executions"),
+        cpu_milliseconds=uses.c.cpu_milliseconds + bindparam("more_cpu_milliseconds"),
+    )
+)
+DELETE_USES: Final = delete(uses).where(uses.c.day < bindparam("before"))
 SIZES: Final = (
     _whole(memory_sizes, SIZE_COLUMNS)
     .where(memory_sizes.c.found_at >= bindparam("since"))
@@ -127,6 +178,7 @@ CHANGE_SIZE: Final = (
 )
 RESULT: Final = _EXECUTION.join(results, results.c.execution == executions.c.id).where(_is(results.c.key))
 ADD_RESULT: Final[Insert] = insert(results)
+FORGET_RESULTS: Final = delete(results)
 MOVE_RESULT: Final = _changing(results, "key", "execution")
 _KEEPS: Final = executions.c.kept > literal_column("0")  # as the partial index says it, or that is not used
 # `upto_N` is the time of the youngest answer whose body N is due; empty where it is kept for ever.
@@ -182,7 +234,6 @@ REVIEWS_WAITING: Final = (
     .order_by(reviews.c.id)
     .limit(bindparam("limit"))
 )
-EXECUTION_PROFILE: Final[_Query] = select(executions.c.profile).where(_is(executions.c.id))
 OPEN_REVIEWS: Final = select(func.count()).select_from(reviews).where(reviews.c.state == "open")
 ADD_REVIEW: Final[Insert] = insert(reviews)
 CHANGE_REVIEW: Final = _changing(reviews, "id", *(column.name for column in reviews.c if column.name != "id"))
@@ -197,6 +248,19 @@ def _page(*, state: bool, after: bool) -> _Query:
 
 REVIEWS: Final = {(state, after): _page(state=state, after=after) for state in (False, True) for after in (False, True)}
 
+# By profile and level (0: nobody else was asked yet): how many reviews are open, and since when the oldest is.
+OPEN_REVIEWS_BY: Final[_Query] = (
+    select(executions.c.profile, reviews.c.level, func.count(), func.min(reviews.c.opened_at))
+    .join(executions, executions.c.id == reviews.c.execution)
+    .where(reviews.c.state == "open")
+    .group_by(executions.c.profile, reviews.c.level)
+)
+
+_TRACE: Final[_Query] = select(traces.c.parent, traces.c.state)
+TRACE: Final = _TRACE.where(_is(traces.c.execution))
+TRACE_OF_REVIEW: Final = _TRACE.join(reviews, reviews.c.execution == traces.c.execution).where(_is(reviews.c.id))
+ADD_TRACE: Final[Insert] = insert(traces)
+DELETE_TRACE: Final = delete(traces).where(_is(traces.c.execution, "this"))
 APPROVAL: Final = _whole(approvals, APPROVAL_COLUMNS).where(
     _is(approvals.c.question), approvals.c.until > bindparam("at")
 )

@@ -20,9 +20,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
-REVISION: Final = "0011"
+REVISION: Final = "0013"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -64,6 +65,8 @@ events = Table(
     Column("prev_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )
+_SPARED = events.c.type == literal_column("'Spared'")
+Index("ix_events_spared", events.c.at, sqlite_where=_SPARED, postgresql_where=_SPARED)
 
 # Bodies of executions: `request` is what was asked, `answer` what came of it, both JSON. `kept` has a bit for each that
 # retention may still delete; the log binds them by digest, so that a chain stays whole without them.
@@ -91,6 +94,7 @@ executions = Table(
     Column("code_deleted_at", String(32), nullable=True),
     Column("output_deleted_at", String(32), nullable=True),
     Column("files_deleted_at", String(32), nullable=True),
+    Column("policy_name", String(64), nullable=False, server_default=""),
     UniqueConstraint("tenant", "caller", "idempotency_key"),
     Index(None, "task", "id"),
 )
@@ -147,6 +151,7 @@ reviews = Table(
     Index(None, "tenant", "state", "id"),
     Index(None, "state", "expires_at"),
     Index(None, "state", "due_at"),
+    Index(None, "state", "id"),
 )
 
 # What people said yes to, by a digest of the question: until then, the same question is answered so.
@@ -181,6 +186,15 @@ policies = Table(
     Column("first_used_at", String(32), nullable=False),
 )
 
+# Where an execution belongs in a trace (W3C Trace Context): its caller's, or the span of the request that brought it.
+traces = Table(
+    "traces",
+    metadata,
+    Column("execution", String(64), primary_key=True),
+    Column("parent", String(55), nullable=False),
+    Column("state", String(512), nullable=False),
+)
+
 # What programs were found to need, by the digest of what they import: where the next one's memory begins.
 memory_sizes = Table(
     "memory_sizes",
@@ -190,6 +204,18 @@ memory_sizes = Table(
     Column("memory_bytes", BigInteger, nullable=False),
     Column("found_at", String(32), nullable=False),
     Index(None, "found_at"),
+)
+
+# What each key that has a share of the day used of it, by the day of UTC.
+uses = Table(
+    "uses",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("caller", String(128), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("executions", Integer, nullable=False),
+    Column("cpu_milliseconds", BigInteger, nullable=False),
+    Index(None, "day"),
 )
 
 # Everything that ever was in force around programs, by its digest; `trials` is what its latest self-test found.

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from gateway.answers import attempts_info
 from gateway.bodies import BIT, Body
-from gateway.events import EscalationReason, RulingKind, Status
+from gateway.events import EscalationReason, RulingKind, Spared, Status
 from gateway.guards import Guards
 from gateway.lifecycle import LIVE_STATUS, Rules, Task, TaskState
 from gateway.policy import Ceilings, Profile, Retention
@@ -20,6 +20,7 @@ from gateway.times import parse
 from gateway.wire import (
     DIFFED_LINES,
     Answer,
+    BreachView,
     Budget,
     ExecutionSummary,
     ExecutionView,
@@ -29,6 +30,7 @@ from gateway.wire import (
     Proposal,
     ReviewSummary,
     ReviewView,
+    SparedView,
     TaskInfo,
     TaskView,
     TryView,
@@ -111,6 +113,8 @@ def execution_view(
             "retained_until": _retained_until(row, retention),
             "deleted_at": _deleted_at(row),
             "policy": row.policy,
+            "policy_name": row.policy_name,
+            "profile": row.profile,
             "task": task_info(task, rules),
             "next_actions": next_actions(task, status, answer),
         }
@@ -196,8 +200,12 @@ def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
     profile: Profile,
     rulings: Sequence[RulingKind],
     guards: Guards,
+    spared: Sequence[Spared] = (),
 ) -> ReviewView:
-    """A review whole; `rows` are the task's executions, newest first, `rulings` those that its reader can take."""
+    """A review whole; `rows` are the task's executions, newest first, `rulings` those that its reader can take.
+
+    `spared` is what of them ran although it broke rules.
+    """
     grants_left = max(0, rules.grants - task.grants)
     reviewed = next((one for one in rows if one.id == row.execution), None)
     return ReviewView.model_validate(
@@ -207,13 +215,27 @@ def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
             "submitted_by": reviewed.caller if reviewed else task.by,
             "ceilings": _ceilings(profile.ceilings),
             "grants_left": grants_left,
-            "tries": _tries(list(reversed(rows)), task, rules, profile.retention),
+            "tries": _with_spared(_tries(list(reversed(rows)), task, rules, profile.retention), spared),
             "rulings": list(rulings),
             "people_needed": {kind: guards.needed(kind) for kind in rulings},
             "proposal": _proposal(row, task, guards),
             "ruled_execution": row.ruled_execution,
         }
     )
+
+
+def _with_spared(tries: Sequence[TryView], spared: Sequence[Spared]) -> list[TryView]:
+    known = {one.execution: one for one in spared}
+    return [
+        one.model_copy(update={"spared": spared_view(known[one.execution.id])}) if one.execution.id in known else one
+        for one in tries
+    ]
+
+
+def spared_view(spared: Spared) -> SparedView:
+    """What a program broke that ran all the same."""
+    breaches = [BreachView(rule=one.rule, subject=one.subject, line=one.line) for one in spared.breaches]
+    return SparedView(mode=spared.mode, verdict=spared.verdict, breaches=breaches)
 
 
 def _ceilings(ceilings: Ceilings) -> LimitsInfo:

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.breaker import BreakerState
 from gateway.causes import Cause
-from gateway.events import EscalationReason, RulingKind, Status
+from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.lifecycle import TaskState, Turn
 from gateway.policy_shape import NoticeKind
 from gateway.requests import Expect, Wire
+from sandbox.bundles import MimeType
 from sandbox.job import Lane
 from sandbox.outcome import Ending, LimitName
 
@@ -83,6 +84,28 @@ class FileOut(Wire):
     href: str
 
 
+class ShownRows(Wire):
+    """How many of a table's rows are shown, and how many there are."""
+
+    shown: int
+    total: int
+
+
+class BundleMetadata(Wire):
+    """What belongs to a bundle: the output file with a figure's PNG, and what of it was left out for its size."""
+
+    file: str | None = Field(default=None, description="A path in `files`.")
+    rows: ShownRows | None = Field(default=None, description="null: all rows are there.")
+    omitted: list[MimeType] = Field(default_factory=list, description="Forms for which there was no room.")
+
+
+class BundleOut(Wire):
+    """What a notebook would show of one thing, by MIME type: texts, base64 of images, a JSON value. The program's words."""
+
+    data: dict[MimeType, JsonValue]
+    metadata: BundleMetadata = BundleMetadata()
+
+
 class SkippedFile(Wire):
     """A match of `outputs` that was not brought back."""
 
@@ -148,6 +171,10 @@ class Answer(Wire):
     result_form: Literal["json", "repr"] | None = Field(
         default=None, description="null: the program ended without a value."
     )
+    results: list[BundleOut] = Field(
+        default_factory=list,
+        description="What a notebook would show of the last value and of open figures. HTML in it is not safe to render as it is.",
+    )
     error: Error | None = None
     cause: Cause | None = Field(default=None, description="Why there is no result; docs/failures.md has them all.")
     exit_code: int | None = None
@@ -198,6 +225,8 @@ class ExecutionView(Answer, _Named):
     )
     deleted_at: _Bodies = Field(default_factory=dict, description="When retention deleted what is not there any more.")
     policy: str = Field(description="Digest of the resolved policy that decided.")
+    policy_name: str = Field(default="", description="What its operators call it; empty where that was not recorded.")
+    profile: str = Field(default="", description="The policy's profile that decided.")
     task: TaskInfo
     next_actions: list[NextAction]
 
@@ -240,6 +269,22 @@ class ReviewSummary(Wire):
 DIFFED_LINES: Final = 1000
 
 
+class BreachView(Wire):
+    """A rule that a program broke."""
+
+    rule: str
+    subject: str = Field(default="", description="The module, of an import that is denied.")
+    line: int | None = None
+
+
+class SparedView(Wire):
+    """A program that ran although it broke rules, since `checks.mode` did not refuse it."""
+
+    mode: Literal["warn", "audit"]
+    verdict: Verdict = Field(description="What `enforce` would have said.")
+    breaches: list[BreachView]
+
+
 class TryView(Wire):
     """One execution of the reviewed task, as a reviewer sees it. All of it is an agent's words."""
 
@@ -249,6 +294,7 @@ class TryView(Wire):
     diff: str = Field(
         description=f"Unified diff to the try before; empty for the first, and with {DIFFED_LINES} lines or more."
     )
+    spared: SparedView | None = Field(default=None, description="What the checks would have refused it for.")
 
 
 class Proposal(Wire):
@@ -384,6 +430,42 @@ class ReadyView(Wire):
     version: str
 
 
+class MontyLaneView(Wire):
+    """The Monty lane's switch, and what its shadow runs came to since the start."""
+
+    on: bool
+    moved_at: datetime | None = Field(description="null: it was never moved.")
+    execution: str | None = Field(description="The one that came to something else in a container.")
+    differs: list[str] = Field(description="In what it did.")
+    by: str | None = Field(description="Who switched it on again.")
+    shadow_runs: dict[str, int] = Field(description="By what they showed; docs/operations.md says what that means.")
+    shadow_waiting: int
+
+
+class SparedCount(Wire):
+    """How often programs of a profile broke a rule with the same module, and when first and last."""
+
+    profile: str
+    mode: Literal["warn", "audit"]
+    verdict: Verdict
+    rule: str
+    subject: str = Field(description="The module, of an import that is denied; else empty.")
+    executions: int
+    tenants: list[str]
+    first_at: datetime
+    last_at: datetime
+    example: str = Field(description="The newest of them.")
+
+
+class SparedList(Wire):
+    """What ran although the checks would have refused it, most often first."""
+
+    since: datetime
+    executions: int
+    whole: bool = Field(description="false: there are more executions than are looked at; the newest count.")
+    findings: list[SparedCount]
+
+
 class BodyCounts(Wire):
     """How many executions, by what of them."""
 
@@ -414,12 +496,92 @@ class RetentionView(Wire):
     ended_at: datetime | None = Field(description="When the latest pass was over; null before the first.")
 
 
+class UseToday(Wire):
+    """What a key used of its share of this day of UTC; what is left is null where there is no bound."""
+
+    executions: int
+    executions_left: int | None
+    cpu_seconds: float = Field(description="Of the programs that ended.")
+    cpu_seconds_left: float | None
+    resets_at: datetime
+
+
+class PolicyProblem(Wire):
+    """One thing wrong with a policy file or with its tests. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    suggestion: str | None = None
+
+
+class ReloadView(Wire):
+    """What became of reading the policy file again. Where it is not `loaded`, the policy before is in force."""
+
+    at: datetime
+    why: Literal["file", "signal", "request"]
+    loaded: bool
+    name: str | None = Field(default=None, description="What is in force now; null where it was not loaded.")
+    sha256: str | None = Field(description="Of the file that was read; null where it could not be read.")
+    problems: list[PolicyProblem] = Field(default_factory=list)
+    restart_needed: list[str] = Field(
+        default_factory=list, description="Keys that the file changes, and that only a restart puts in force."
+    )
+
+
+class PolicyFileView(Wire):
+    """The policy file, for operators."""
+
+    sha256: str = Field(description="Of the file in force.")
+    since: datetime | None = Field(description="When it came in force by a reload; null since the start.")
+    last_reload: ReloadView | None
+
+
 class PolicyView(Wire):
     """The profile that binds the caller's programs, with nothing left open."""
 
     name: str = Field(description="The policy's name.")
     profile: str
     digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
+    document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
+    today: UseToday | None = Field(
+        default=None, description="What the key used of its `quotas`; null where it has none, and of past policies."
+    )
+    file: PolicyFileView | None = Field(default=None, description="What operators alone are told.")
+
+
+class Made(Wire):
+    """What took part in a decision: a value, and where it stands."""
+
+    key: str = Field(description="The key of the policy, or of the request, that has the value.")
+    value: str
+    place: str = Field(description="`file:line`, `built in`, `the request` or a line of the program.")
+
+
+class Decision(Wire):
+    """One thing that the policy decides."""
+
+    decision: str
+    value: str
+    why: str
+    made: list[Made]
+
+
+class ExplanationView(Wire):
+    """What the policy decides about a request, or about any of a caller's."""
+
+    policy: str = Field(description="The policy's name.")
+    profile: str
+    digest: str = Field(description="Of the resolved profile, as answers have it.")
+    decisions: list[Decision]
+
+
+class KeptPolicyView(Wire):
+    """A resolved profile that decided something once, whole."""
+
+    digest: str
     document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gateway.causes import Cause
-from gateway.events import Event, Submitted
+from gateway.events import Answered, Event, Status, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
 from gateway.records import Recorded
 from gateway.requests import NOT_THE_PROGRAM, ExecutionRequest
+from gateway.tracing import TraceContext
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.live import Live
@@ -62,14 +63,18 @@ class Work:
     kept: Recorded | None = None  # by the latest commit; only of what this gateway took itself
     pending: list[Event] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
+    deterministic: bool = False  # whether it is certain to come to the same each time; False while it is unknown
     imports: str | None = None  # a digest of what the program imports; None while it is unknown
     timings: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None
+    cpu_seconds: float = 0.0  # what its latest attempt is charged
+    status: Status | None = None  # once it is answered
     answer: Answer | None = None
     fresh: bool = False  # it is run although its result is known
     cache_key: str | None = None  # of all that must come to the same
     live: Live | None = None  # the output of the latest attempt whose start is on disk
     cancelled_by: str | None = None
+    trace: TraceContext | None = None  # where its caller's trace, or ours, says that it belongs
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     placed: asyncio.Event = field(default_factory=asyncio.Event)  # it has a place in a lane, or in the queue before it
 
@@ -96,6 +101,8 @@ class Work:
         """Move on in memory; raises `IllegalEvent`, and remembers nothing, for what cannot happen."""
         if not isinstance(event, Submitted):
             self.execution = advance(self.execution, event)
+        if isinstance(event, Answered):
+            self.status = event.status
         self.pending.append(event)
 
     def job(self, attempt: int, lane: Lane, limits: Limits) -> Job:

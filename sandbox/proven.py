@@ -77,7 +77,7 @@ class Proof:
 class ProvenDriver:
     """The container lane behind its proof.
 
-    `targets` are the kinds of boxes to prove at start, by a name for operators; `addresses` must not be reachable from
+    `targets` are the kinds of boxes to prove before anybody wants them, by a name for operators, to be replaced as a whole; `addresses` must not be reachable from
     a box; `keep` is told of every proof.
     """
 
@@ -90,21 +90,24 @@ class ProvenDriver:
         keep: Callable[[Proof], Awaitable[None]],
     ) -> None:
         self._driver = driver
-        self._targets = targets
+        self.targets = targets
         self._addresses = tuple(addresses)
         self._keep = keep
         self._proofs: dict[str, Proof] = {}  # by the digest of the posture
         self._proving: dict[str, asyncio.Task[Proof]] = {}
 
-    async def run(self, job: Job) -> Outcome:
-        """Run a job in a kind of box that holds; see `Driver.run`. In another one it is LOST, and never started."""
+    async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
+        """Run a job in a kind of box that holds; see `Driver.run`. In another one it is LOST, and never started.
+
+        `fresh`: in a box that was made for this job.
+        """
         try:
             proof = await self._proven(Target(job.image, job.runtime, job.limits, job.cell))
         except UnfitError as error:
             return _lost(str(error), error.loss)
         if proof.findings:
             return _lost(f"the self-test found: {'; '.join(proof.findings)}")
-        outcome = await self._driver.run(job)
+        outcome = await self._driver.run(job, fresh=fresh)
         if outcome.posture is not None and outcome.posture != proof.posture.digest:
             return replace(_lost("what is in force changed under the run"), timings=outcome.timings)
         return outcome
@@ -116,7 +119,7 @@ class ProvenDriver:
             return base
         try:
             async with asyncio.timeout(READY_SECONDS):
-                proofs = [await self._proven(target) for target in self._targets.values()]
+                proofs = [await self._proven(target) for target in self.targets.values()]
         except TimeoutError:
             return replace(base, available=False, detail="the self-test is running")
         except UnfitError as error:
@@ -129,7 +132,7 @@ class ProvenDriver:
     async def prove(self) -> None:
         """Try everything again, now, for every kind of box."""
         self._proofs.clear()
-        for target in self._targets.values():
+        for target in self.targets.values():
             try:
                 await self._proven(target)
             except UnfitError as error:
@@ -139,7 +142,7 @@ class ProvenDriver:
         """The latest proof of each target by its name; None where there is none yet."""
         by_age = sorted(self._proofs.values(), key=lambda proof: proof.at)
         latest = {_kind(proof.target): proof for proof in by_age}
-        return {name: latest.get(_kind(target)) for name, target in self._targets.items()}
+        return {name: latest.get(_kind(target)) for name, target in self.targets.items()}
 
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
         """See `Driver.reap`."""

@@ -42,8 +42,9 @@ class ScriptedDriver:
         self._lane = lane
         self._answer = script if callable(script) else self._next_of(iter(script))
 
-    async def run(self, job: Job) -> Outcome:
-        """Answer a job; see `Driver.run`."""
+    async def run(self, job: Job, *, fresh: bool = False) -> Outcome:
+        """Answer a job; see `Driver.run`. No box is anything but `fresh` here."""
+        del fresh
         self.jobs.append(job)
         self.running.add((job.execution, job.attempt))
         try:

@@ -26,9 +26,11 @@ from gateway.errors import (
     StaleReview,
 )
 from gateway.events import EscalationReason, RulingKind, Status
+from gateway.explaining import explanation
 from gateway.lifecycle import TaskState
+from gateway.policy import Policy, PolicyDocument, resolve
 from gateway.policy_shape import NoticeKind
-from gateway.requests import EditRequest, ExecutionRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire import (
     BodyCounts,
@@ -38,19 +40,24 @@ from gateway.wire import (
     DeadLetterList,
     ExecutionSummary,
     ExecutionView,
+    ExplanationView,
     FileOut,
     IsolationView,
+    KeptPolicyView,
     Left,
     LimitsInfo,
+    MontyLaneView,
     PolicyView,
     PostureView,
     ProofView,
     ReadyView,
+    ReloadView,
     RetentionRules,
     RetentionView,
     ReviewList,
     ReviewSummary,
     ReviewView,
+    SparedList,
     TaskInfo,
     TaskView,
     TrialView,
@@ -59,6 +66,9 @@ from gateway.wire import (
 from sandbox.job import Lane
 
 POSTURE = "e" * 64
+_RESOLVED = resolve(PolicyDocument(version=1), name="default")
+assert isinstance(_RESOLVED, Policy)
+POLICY = _RESOLVED
 SECRET = "/srv/airlock/secret-path"
 MEMORY_MAX = 1 << 30
 LIMITS = LimitsInfo(
@@ -94,6 +104,7 @@ class FakeService:
         self.fresh: list[bool] = []
         self.proofs = 0
         self.passes = 0
+        self.monty_on = False
         self.letters = {f"msg_000{number}": _letter(f"msg_000{number}") for number in range(3)}
 
     async def submit(
@@ -310,6 +321,35 @@ class FakeService:
     async def policy(self, caller: Caller) -> PolicyView:
         return PolicyView(name="default", profile=caller.profile, digest="0" * 64, document={})
 
+    async def reload_policy(self) -> ReloadView:
+        return ReloadView(at=_AT, why="request", loaded=True, name="default", sha256="0" * 64)
+
+    async def spared(self, days: int) -> SparedList:
+        return SparedList(since=_AT - timedelta(days=days), executions=0, whole=True, findings=[])
+
+    def monty_lane(self) -> MontyLaneView:
+        return MontyLaneView(
+            on=self.monty_on, moved_at=_AT, execution=None, differs=[], by=None, shadow_runs={}, shadow_waiting=0
+        )
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        del caller
+        self.monty_on = True
+        return self.monty_lane()
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        self._mine(caller, execution)
+        document = json.loads(POLICY.resolve("default").document)
+        return PolicyView(name="default", profile="default", digest="0" * 64, document=document)
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        if digest != "0" * 64:
+            raise NotFound
+        return KeptPolicyView(digest=digest, document={})
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        return explanation(POLICY, asked)
+
     async def isolation(self) -> IsolationView:
         trial = TrialView(name="network.interfaces", held=not self.findings, detail="; ".join(self.findings))
         proof = ProofView(
@@ -342,7 +382,7 @@ class FakeService:
         self.passes += 1
         return await self.retention()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         return "# HELP airlock_boxes_spare Boxes that wait.\n"
 
     async def posture(self, digest: str) -> PostureView:

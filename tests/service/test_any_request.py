@@ -51,6 +51,7 @@ OPERATIONS: Final = (
     "DELETE /v1/executions/{execution}",
     "GET /v1/executions/{execution}/events",
     "GET /v1/executions/{execution}/files/{path}",
+    "GET /v1/executions/{execution}/policy",
     "GET /v1/tasks/{task_id}",
     "DELETE /v1/tasks/{task_id}",
     "GET /v1/reviews",
@@ -61,19 +62,32 @@ OPERATIONS: Final = (
     "POST /v1/webhooks/dead-letters/{letter}/replay",
     "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
+    "POST /v1/policy/reload",
+    "GET /v1/policy/schema",
+    "GET /v1/policy/findings",
+    "POST /v1/policy/explain",
+    "GET /v1/policies/{digest}",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /v1/isolation/{digest}",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
     "GET /metrics",
     "GET /healthz",
     "GET /readyz",
 )
 # A schema cannot say that a limit is above the policy's, or which fields belong to which ruling.
-NARROWER_THAN_THE_SCHEMA: Final = {"POST /v1/executions", "POST /v1/reviews/{review}/rulings"}
+NARROWER_THAN_THE_SCHEMA: Final = {
+    "POST /v1/executions",
+    "POST /v1/policy/explain",
+    "POST /v1/reviews/{review}/rulings",
+}
 NOTHING_TO_FORBID: Final = {
     "GET /v1/policy",
+    "POST /v1/policy/reload",
+    "GET /v1/policy/schema",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /healthz",
@@ -81,6 +95,8 @@ NOTHING_TO_FORBID: Final = {
     "GET /metrics",
     "GET /v1/retention",
     "POST /v1/retention/passes",
+    "GET /v1/lanes/monty",
+    "POST /v1/lanes/monty/restorations",
 }
 
 
@@ -142,7 +158,10 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
 
 
 def _who(label: str) -> str:
-    if any(part in label for part in ("proofs", "metrics", "retention", "webhooks")):
+    if any(
+        part in label
+        for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies", "findings", "lanes")
+    ):
         return "olga"
     return "ann" if "/v1/reviews" in label else "ada"
 
@@ -175,6 +194,8 @@ class Known:
             path["letter"] = self._letter()
             return
         things = self._file() if {"path", "digest"} & set(path) else self._things()
+        if "policies" in case.operation.path:
+            things = {"digest": things["policy"]}
         path.update({name: value for name, value in things.items() if name in path})
         if meta.generation.mode.is_positive:
             case.query.pop("wait", None)  # for what takes as long as it is told to
@@ -198,7 +219,7 @@ class Known:
     def _file(self) -> dict[str, str]:
         body = {"code": "open('a.txt', 'w').write('a')", "outputs": ["a.txt"], "task_id": "file"}
         made = self._agent.post("/v1/executions", json=body).json()
-        return {"execution": made["id"], "path": "a.txt", "digest": made["posture"]}
+        return {"execution": made["id"], "path": "a.txt", "digest": made["posture"], "policy": made["policy"]}
 
     def _token(self, review: str) -> str:
         token: str = self._reviewer.get(f"/v1/reviews/{review}").json()["token"]

@@ -334,6 +334,7 @@ GUARDED = [
     ("GET", "/v1/executions/exe_0000"),
     ("GET", "/v1/executions/exe_0000/events"),
     ("GET", "/v1/executions/exe_0000/files/a"),
+    ("GET", "/v1/executions/exe_0000/policy"),
     ("DELETE", "/v1/executions/exe_0000"),
     ("GET", "/v1/tasks/t"),
     ("DELETE", "/v1/tasks/t"),
@@ -345,20 +346,29 @@ GUARDED = [
     ("POST", "/v1/webhooks/dead-letters/msg_0000/replay"),
     ("DELETE", "/v1/webhooks/dead-letters/msg_0000"),
     ("GET", "/v1/policy"),
+    ("POST", "/v1/policy/reload"),
+    ("GET", "/v1/policy/schema"),
+    ("GET", "/v1/policy/findings"),
+    ("POST", "/v1/policy/explain"),
+    ("GET", "/v1/policies/" + "0" * 64),
     ("GET", "/v1/isolation"),
     ("POST", "/v1/isolation/proofs"),
     ("GET", "/v1/isolation/" + "e" * 64),
     ("GET", "/v1/retention"),
     ("POST", "/v1/retention/passes"),
+    ("GET", "/v1/lanes/monty"),
+    ("POST", "/v1/lanes/monty/restorations"),
     ("GET", "/metrics"),
 ]
 
 
+_OPERATORS = ("retention", "metrics", "findings", "lanes")
 KNOWN_PARAMETERS = {
     ("GET", "/v1/executions/exe_0000"): "there are wait",
     ("GET", "/v1/tasks/t"): "there are wait",
     ("GET", "/v1/reviews"): "there are after, limit, state",
     ("GET", "/v1/webhooks/dead-letters"): "there are after, limit",
+    ("GET", "/v1/policy/findings"): "there are days",
 }
 
 
@@ -366,7 +376,7 @@ KNOWN_PARAMETERS = {
 async def test_an_unknown_query_parameter_is_refused_by_name_with_those_that_there_are(
     service: FakeService, method: str, path: str
 ) -> None:
-    key = REVIEWER if "reviews" in path else OPERATOR if "retention" in path or "metrics" in path else AGENT
+    key = REVIEWER if "reviews" in path else OPERATOR if any(name in path for name in _OPERATORS) else AGENT
     key = OPERATOR if method == "POST" and "isolation" in path else key
     content = b'{"code": "1"}' if path == "/v1/executions" else b"{}" if method == "POST" else None
     answer = await client(service, key=key).request(
