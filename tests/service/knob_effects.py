@@ -38,6 +38,7 @@ from gateway.events import (
     Verdict,
 )
 from gateway.explaining import explain
+from gateway.guards import Guards, Person, refusal, review_token
 from gateway.letters import wait_seconds
 from gateway.lifecycle import OpenReview, Task, apply, begin
 from gateway.limiter import Limiter
@@ -58,7 +59,7 @@ from gateway.retries import backoff_seconds
 from gateway.rules import anonymous_task_id, rules_of
 from gateway.settings import Settings
 from gateway.shadow import Shadow
-from gateway.steps import escalation, next_step, refusal, review_token
+from gateway.steps import escalation, next_step
 from gateway.store import Store
 from gateway.times import new_id, now, parse
 from gateway.turns import Ticket
@@ -330,7 +331,8 @@ def grants(_: Bench, policy: Policy) -> Seen:
         token=token,
         policy_digest="p",
         kind=RulingKind.GRANT,
-        by="ann",
+        by=Person("ann"),
+        guards=Guards(),
         rules=rules_of(default(policy), anonymous=False),
     )
 
