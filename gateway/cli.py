@@ -412,5 +412,5 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
 add_monty(app, lambda: _gateway(reviewer=True))
 cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")
-app.add_typer(audit_app(_fail), name="audit")
 app.command("console")(console_command(lambda: _gateway(reviewer=True)))
+app.add_typer(audit_app(_fail), name="audit")

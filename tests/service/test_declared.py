@@ -17,7 +17,7 @@ RULES = policy(
 )
 HELD = policy(
     {"ada": ("a", "agent"), "ann": ("a", "reviewer")},
-    "limits: {memory: {default: 64Mi, max: 256Mi}, time: {default: 5s, max: 20s}}, review: {when: [above_default]}",
+    "limits: {memory: {default: 64Mi, max: 256Mi}, time: {default: 5s, max: 20s}}, review: {when: [budget_exhausted, stuck, above_default]}",
 )
 
 
