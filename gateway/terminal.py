@@ -27,7 +27,9 @@ from gateway.wire import (
     IsolationView,
     LimitsInfo,
     MontyLaneView,
+    Problem,
     ProofView,
+    Proposal,
     ReadyView,
     RetentionView,
     ReviewSummary,
@@ -146,7 +148,9 @@ def show_review(console: Console, review: ReviewView) -> None:
 
 def _proposal(proposal: Proposal) -> RenderableType:
     """What some have said; who agrees says the same."""
-    said = f"{proposal.ruling} by {', '.join(proposal.approved_by)}; {proposal.needed} people in all have to say the same"
+    said = (
+        f"{proposal.ruling} by {', '.join(proposal.approved_by)}; {proposal.needed} people in all have to say the same"
+    )
     parts: list[RenderableType] = [_line("proposal", said)]
     if proposal.code is not None:
         parts.append(_code(proposal.code))
@@ -287,6 +291,13 @@ def _ending(view: ExecutionView) -> Text:
 
 def _error(error: Error) -> Text:
     return _agents((error.traceback or f"{error.type}: {error.message}").rstrip("\n"))
+
+
+def findings_of(problem: Problem) -> list[str]:
+    """What the checks have against a reviewer's version, one line each."""
+    told = (problem.model_extra or {}).get("findings")
+    found = [Finding.model_validate(one) for one in told] if isinstance(told, list) else []
+    return [f"main.py:{one.line or '?'} {one.message} [{one.rule}]" for one in found]
 
 
 def _finding(finding: Finding) -> Text:
