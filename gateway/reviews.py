@@ -204,7 +204,7 @@ class Reviews:
             return
         row = writer.review(stored.task.review.id)
         if row is not None:
-            writer.change_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at)))
+            writer.change_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at), proposal=None))
 
 
 def _remember(writer: Writer, case: Case, ruled: Ruled, work: Work, at: datetime) -> None:

@@ -103,6 +103,9 @@ def test_two_people_have_to_agree_and_one_of_them_twice_is_one(team: Callable[[s
     refused(t.rule("bob", review, "approve", token=first["token"]), 412, "stale")
     refused(t.rule("ann", review, "approve"), 409, "approved_already")
     assert t.call("ada", "GET", "/v1/tasks/t").json()["turn"] == "reviewer"
+    waits = t.submit()
+    assert (waits["status"], waits["turn"], waits["next_actions"]) == (409, "reviewer", ["wait", "close_task"])
+    assert waits["budget"]["failures_in_a_row"] == {"left": 0, "limit": 1}
     done = t.rule("bob", review, "approve").json()
     assert (done["state"], done["decided_by"], done["proposal"]) == ("decided", "bob", None)
     assert done["ruled_execution"]
