@@ -45,7 +45,7 @@ def draw(server: Server, folder: Path) -> None:
         found = next(filter(None, map(shutil.which, BROWSERS)))
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         for scheme in ("light", "dark"):
-            page = browser.new_context(color_scheme=scheme, viewport={"width": 1180, "height": 820}).new_page()
+            page = browser.new_context(color_scheme=scheme, viewport={"width": 1100, "height": 700}).new_page()
             page.goto(f"{server.url}/console/")
             if scheme == "light":
                 save(page, folder, "login")
