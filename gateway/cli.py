@@ -378,6 +378,7 @@ def _gateway(*, reviewer: bool = False) -> Iterator[Client]:
         _fail(str(error), terminal.EXIT_TEMPORARY)
     except RefusedError as error:
         wrong = [f"  {one.field}: {one.message}" for one in error.problem.errors or ()]
+        wrong += [f"  {words}" for words in terminal.findings_of(error.problem)]
         _fail("\n".join([error.problem.detail, *wrong]), terminal.EXIT_TEMPORARY if error.temporary else 1)
 
 

@@ -26,12 +26,10 @@ from tests.service.knob_effects import (
     delivered,
     denied,
     due,
-    expires,
     failing,
     findings,
     granted,
     granting,
-    grants,
     in_monty,
     inherited,
     jobs,
@@ -130,9 +128,6 @@ KNOBS: Final[dict[str, Knob]] = {
     "budget.anonymous_failures_in_a_row": Knob(failing(anonymous=True), 3, 5, HIGH),
     "budget.anonymous_window": Knob(window, "1h", "2h"),
     "costs.policy_denied": Knob(denied, 2, 3),
-    "review.grants_per_task": Knob(grants, 1, 2),
-    "review.expires": Knob(expires, "1h", "2h"),
-    "review.above_default": Knob(verdict("1", limits={"memory": "512Mi"}), False, True),
     "rates.requests": Knob(admitted(lambda limiter, _: limiter.admit(ADA)), 60, 600, SLOW),
     "rates.burst": Knob(
         admitted(lambda limiter, _: limiter.admit(ADA)), 1, 10, {"defaults": {"rates": {"requests": 60}}}
