@@ -25,6 +25,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "above_default": "it asks for more than the usual limits",
         "low_confidence": "the agent is not sure of its program",
         "policy_denied": "the policy refused it",
+        "always": "the policy asks a person about every program",
     }
 )
 STATUSES: Final[Mapping[str, str]] = MappingProxyType(
@@ -225,6 +226,11 @@ _TOLD: Final[Mapping[str, Callable[[_Fields], str]]] = MappingProxyType(
         "Finished": _finished,
         "Answered": _answered,
         "Escalated": lambda data: f"a person is asked: {reason(str(data['reason']))}",
+        "Approved": lambda data: (
+            f"{data['by']} is for it: {verdict(str(data['ruling'])).title.lower()}, {data['number']} of {data['needed']}"
+        ),
+        "PassedOn": lambda data: f"passed on to level {data['level']}",
+        "Spared": lambda data: f"the checks would have refused it; the policy's mode {data['mode']} let it pass",
         "Ruled": _ruled,
         "Closed": lambda data: f"the task is over: {data['reason']}",
     }
