@@ -39,13 +39,13 @@ async def rule(parts: Parts, visit: Visit) -> Response:
         if isinstance(error, NotFound):
             raise
         return await _show(parts, visit, error=error)
-    visit.session.flash = (
-        f"{words.verdict(kind).title}: done." if decided.state != "open" else "Your ruling is recorded."
-    )
+    told = words.verdict(kind)
+    stays = decided.state == "open" and kind != "escalate"
+    visit.session.flash = f"{told.title}: recorded. The review stays open." if stays else told.done or "Done."
     return to(f"/reviews/{visit.found['review']}")
 
 
-async def _show(  # what a page can have to tell
+async def _show(
     parts: Parts,
     visit: Visit,
     *,
@@ -53,8 +53,12 @@ async def _show(  # what a page can have to tell
     checked: ChecksView | None = None,
 ) -> Response:
     """The page. A form that comes back keeps its own token: what changed meanwhile is still seen to have changed."""
+    version = await parts.archive.version(
+        visit.caller, visit.found["review"]
+    )  # first: what comes later is told as news
     view = await parts.service.review(visit.caller, visit.found["review"])
     log = await parts.archive.log(visit.caller, view.task)
+    request = await parts.archive.request(visit.caller, view.execution)
     tries = await asyncio.to_thread(shown_tries, view)
     flash, visit.session.flash = visit.session.flash, ""
     reviewed = next((one for one in view.tries if one.execution.id == view.execution), view.tries[-1])
@@ -65,10 +69,11 @@ async def _show(  # what a page can have to tell
         visit.session,
         status=status,
         review=view,
-        version=f"{view.state}.{log[-1].seq if log else 0}",
+        version=version or "",
         tries=list(reversed(tries)),
         reviewed=reviewed.execution,
         code=reviewed.code,
+        asked=words.asked(request) if request else [],
         moments=words.timeline(log),
         decisions=words.decisions(reviewed.execution),
         reach=words.reach(reviewed.execution),

@@ -309,12 +309,13 @@ def test_an_edit_that_needs_four_eyes_is_shown_to_the_second_person_who_agrees_w
             assert "2 people have to agree." in page
             edit = {**hidden(page), "ruling": "approve_edited", "code": "print('by two <b>')\n"}
             assert ann.post(path, data=edit, follow_redirects=True).text.count("The review stays open.") == 1
-            assert "1 of 2 people agreed" in (seen := bob.get(path).text)
+            seen = bob.get(path).text
+            assert "1 of 2 people agreed" in seen
             assert "print(&#x27;by two &lt;b&gt;&#x27;)" in seen
             agreed = seen[seen.index('class="proposal"') :]
             agreed = agreed[: agreed.index("</form>")]
             again = {**hidden(agreed), "code": "print('by two <b>')\n"}
-            assert bob.post(path, data=again, follow_redirects=True).text.count("Edit: done.") == 1
+            assert bob.post(path, data=again, follow_redirects=True).text.count("Your version runs now.") == 1
         assert agent.get("/v1/tasks/eyes", params={"wait": 30}).json()["latest"]["stdout"] == "by two <b>\n"
 
 
