@@ -29,7 +29,7 @@ from gateway.console.door import Door
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.event_stream import EventStream
 from gateway.events import Status
-from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute
+from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute, cut_off
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
 from gateway.policy_schema import schema_text
@@ -122,6 +122,7 @@ async def get_execution(service: Port, caller: Anyone, execution: ExecutionId, w
     "/executions/{execution}/events", responses=openapi.EVENTS, summary="Follow an execution", response_class=Response
 )
 async def get_events(
+    request: Request,
     service: Port,
     caller: Anyone,
     execution: ExecutionId,
@@ -131,7 +132,9 @@ async def get_events(
 ) -> Response:
     """Answer with what happens as it happens (`text/event-stream`), from the beginning or after an event, to the end."""
     pieces = await service.events(caller, execution, stream.position_of(last_event_id) if last_event_id else None)
-    return Response(status_code=HTTPStatus.NO_CONTENT) if pieces is None else EventStream(pieces)
+    if pieces is None:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return EventStream(cut_off(pieces, request.scope, request.app))
 
 
 @router.get(
@@ -237,6 +240,12 @@ async def drop_dead_letter(service: Port, caller: Operator, letter: LetterId) ->
 async def get_policy(service: Port, caller: Anyone) -> Response:
     """Answer with the profile that binds the caller's programs."""
     return _json(await service.policy(caller))
+
+
+@router.post("/policy/reload", responses=openapi.RELOAD, summary="Read the policy file again")
+async def reload_policy(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # an operator's key is what counts
+    """Put the policy file in force as it is now, or say what is wrong with it and go on with the one before."""
+    return _json(await service.reload_policy())
 
 
 @router.get("/policy/schema", responses=openapi.POLICY_SCHEMA, summary="Read the schema of policy files")

@@ -17,7 +17,8 @@ from gateway.checks import Checker, Report
 from gateway.connection import Reader
 from gateway.errors import Conflict, NotFound
 from gateway.events import encode
-from gateway.policy import Policy, Profile
+from gateway.in_force import InForce
+from gateway.policy import Profile
 from gateway.records import REVIEW_COLUMNS, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.rules import profile_named
@@ -66,7 +67,7 @@ class Queue:
 class Archive:
     """One gateway's archive."""
 
-    def __init__(self, *, policy: Policy, store: Store, checker: Checker) -> None:
+    def __init__(self, *, policy: InForce, store: Store, checker: Checker) -> None:
         self._policy = policy
         self._store = store
         self._checker = checker
@@ -75,10 +76,15 @@ class Archive:
         """How long the queue is now."""
         return await self._store.read(lambda reader: Queue(*reader.queue_of(caller.tenant)))
 
-    async def state(self, caller: Caller, review: str) -> str | None:
-        """Where a review is; None where there is none."""
-        row = await self._store.read(lambda reader: reader.review(review))
-        return row.state if row is not None and row.tenant == caller.tenant else None
+    async def version(self, caller: Caller, review: str) -> str | None:
+        """What a review is now, in a word that changes with it; None where there is none."""
+
+        def find(reader: Reader) -> str | None:
+            row = reader.review(review)
+            stored = reader.task(row.task) if row is not None and row.tenant == caller.tenant else None
+            return f"{row.state}.{stored.task.seq}" if row is not None and stored is not None else None
+
+        return await self._store.read(find)
 
     async def open_reviews(  # the parts of a question
         self, caller: Caller, *, reason: str = "", task: str = "", after: str = "", limit: int = 50
@@ -152,7 +158,7 @@ class Archive:
         if row is None or row.tenant != caller.tenant:
             raise NotFound("There is no such execution.")
         request = ExecutionRequest.model_validate_json(row.request) if row.request else None
-        return request, profile_named(self._policy, row.profile)
+        return request, profile_named(self._policy.current, row.profile)
 
 
 def _fields(data: str) -> dict[str, JsonValue]:

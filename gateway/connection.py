@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from gateway import archive_statements, statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
-from gateway.events import Event, Spared, chain, decode, encode
+from gateway.events import Answered, Event, Spared, chain, decode, encode
 from gateway.lifecycle import Task, apply
 from gateway.news import ExecutionEnded, News, ReviewEnded, ReviewOpened
 from gateway.notices import Subscription, notices
@@ -25,6 +25,7 @@ from gateway.records import (
     LoggedEvent,
     OpenReviews,
     StoredApproval,
+    StoredAsked,
     StoredExecution,
     StoredLetter,
     StoredPosture,
@@ -211,6 +212,14 @@ class Reader:
     def executions_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
         """Executions that were asked for, newest first, without their bodies."""
         return self._session.every(archive_statements.EXECUTIONS_FOUND, make, limit=limit, **asked)
+
+    def asked(self, since: datetime, after: str, limit: int) -> list[StoredAsked]:
+        """What was asked since then, oldest first, those after the id `after`."""
+        return self._session.every(statements.ASKED, StoredAsked, since=stamp(since), after=after, limit=limit)
+
+    def answered(self, since: datetime) -> list[tuple[str, Answered]]:
+        """The answers since then with their tasks, task by task, each task's in order."""
+        return self._session.every(statements.ANSWERED, _answered, since=stamp(since))
 
     def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""
@@ -454,6 +463,13 @@ def _spared(data: str) -> Spared:
     event = decode(Spared.__name__, data)
     assert isinstance(event, Spared)  # noqa: S101  # the statement asked for no others
     return event
+
+
+def _answered(task: str, data: str) -> tuple[str, Answered]:
+    event = decode("Answered", data)
+    if not isinstance(event, Answered):
+        raise TypeError("an answer that is none")
+    return task, event
 
 
 def _stored_spared(at: str, tenant: str, data: str) -> StoredSpared:

@@ -123,6 +123,12 @@ class IdempotencyMismatch(GatewayError):
     id, status = "idempotency-mismatch", 422
 
 
+class PolicyRefused(GatewayError):
+    """The policy file cannot be used; the policy before stays in force."""
+
+    id, status = "policy-refused", 422
+
+
 class RateLimited(GatewayError):
     """This key asks too much at once: wait, then send it again."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from gateway.callers import Caller
 from gateway.errors import RateLimited
-from gateway.policy import Policy
+from gateway.in_force import InForce
 from gateway.quotas import Quotas, next_day
 from gateway.rates import Pace
 from gateway.wire import UseToday
@@ -17,7 +17,7 @@ from gateway.wire import UseToday
 class Limiter:
     """One gateway's rates. `clock` counts seconds and never goes back; each key has a pace of its own."""
 
-    def __init__(self, policy: Policy, quotas: Quotas, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, policy: InForce, quotas: Quotas, clock: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy
         self._quotas = quotas
         self._clock = clock
@@ -25,8 +25,12 @@ class Limiter:
 
     def admit(self, caller: Caller) -> None:
         """Count a request; raises `RateLimited` for one too many."""
-        rates = self._policy.resolve(caller.profile).rates
+        rates = self._policy.profile(caller).rates
         pace = self._paces.setdefault((caller.tenant, caller.name), Pace(rates.requests, rates.burst))
+        pace.per_minute, pace.burst = (
+            rates.requests,
+            rates.burst,
+        )  # a reload may have changed them; what was asked counts on
         wait = pace.ask(self._clock())
         if wait is not None:
             raise RateLimited(
@@ -40,7 +44,7 @@ class Limiter:
 
         Raises `QuotaSpent` where it had its share of the day.
         """
-        profile = self._policy.resolve(caller.profile)
+        profile = self._policy.profile(caller)
         most = profile.rates.executions
         if live >= most:
             raise RateLimited(
@@ -52,7 +56,7 @@ class Limiter:
 
     def today(self, caller: Caller, at: datetime) -> UseToday | None:
         """What this key used of its share of the day; None where it has no quotas."""
-        quotas = self._policy.resolve(caller.profile).quotas
+        quotas = self._policy.profile(caller).quotas
         if quotas.executions is None and quotas.cpu is None:
             return None
         used = self._quotas.today(caller.tenant, caller.name, at)
@@ -67,7 +71,7 @@ class Limiter:
 
     def admit_stream(self, caller: Caller, open_: int) -> None:
         """Raise `RateLimited` where `open_` streams of events of this key are as many as it may have."""
-        most = self._policy.resolve(caller.profile).rates.streams
+        most = self._policy.profile(caller).rates.streams
         if open_ >= most:
             raise RateLimited(
                 f"This key may follow {most} executions at the same time.",

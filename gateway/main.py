@@ -15,6 +15,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from gateway.adopting import Adopter
 from gateway.api import create_app
 from gateway.archive import Archive
 from gateway.auth import Authenticator, authenticator
@@ -29,6 +30,7 @@ from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
 from gateway.gauges import Gauges
+from gateway.in_force import InForce
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
@@ -36,13 +38,13 @@ from gateway.monty_switch import MontySwitch, SwitchedLane
 from gateway.observer import Observer
 from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
-from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
 from gateway.quotas import Quotas, day_of
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover
+from gateway.reloading import Reloader, first_policy, on_hang_up
 from gateway.remembering import Memory
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
@@ -80,8 +82,9 @@ class Gateway:
     """All parts of one gateway."""
 
     settings: Settings
+    in_force: InForce
+    reloader: Reloader
     telemetry: Telemetry
-    policy: Policy
     authenticator: Authenticator
     store: Store
     monty: Monty
@@ -107,7 +110,7 @@ class Gateway:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take up what an earlier gateway left, then keep house until the end."""
-        for name, profile in self.policy.profiles.items():
+        for name, profile in self.in_force.current.profiles.items():
             log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
         self._trace()
@@ -118,15 +121,18 @@ class Gateway:
             asyncio.create_task(self._prove(), name="self-test"),
             asyncio.create_task(self.deliveries.run(), name="webhooks"),
             asyncio.create_task(self.console.gauges.keep(), name="gauges"),
+            asyncio.create_task(self.reloader.watch(), name="policy"),
         ]
+        hang_up = on_hang_up(self.reloader)
         try:
             await self._reap()
             self.sizes.load(reversed(await self.store.read(_memory_sizes)))
             self.quotas.load(await self.store.read(lambda reader: reader.uses(day_of(now()))))
             await self.tending.replan()
-            await recover(self.store, self.conductor, self.policy)
+            await recover(self.store, self.conductor, self.in_force.current)
             yield
         finally:
+            hang_up()
             for keeper in keepers:
                 keeper.cancel()
             await self.pruner.close()
@@ -146,7 +152,10 @@ class Gateway:
         if self.telemetry.traces:
             from gateway.otlp import OtlpTracer  # noqa: PLC0415  # megabytes, and only who sends traces needs them
 
-            self.observer.tracer = OtlpTracer()
+            try:
+                self.observer.tracer = OtlpTracer()
+            except Exception:
+                log.exception("no traces are sent: OpenTelemetry's variables cannot be used")
 
     async def _prove(self) -> None:
         """Let every kind of box prove itself before the first program wants one."""
@@ -198,7 +207,8 @@ async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:
 
 def compose(settings: Settings) -> Gateway:
     """Make all parts; raises `StartError` or `PolicyError` for what an operator has to mend."""
-    policy = read_policy(settings.policy)
+    in_force = first_policy(settings.policy)
+    policy = in_force.current
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
     chance = random.SystemRandom().random
@@ -217,7 +227,7 @@ def compose(settings: Settings) -> Gateway:
     lanes: dict[Lane, Driver] = {Lane.MONTY: SwitchedLane(MontyDriver(monty), switch), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python, lambda: switch.off)
     expectations = Expectations(Schemas())
-    queue, sizes, quotas = _queue(policy, container), Sizes(), Quotas()
+    queue, sizes, quotas = _queue(in_force, container), Sizes(), Quotas()
     shadow = Shadow(proven, queue, switch)
     telemetry = telemetry_wanted()
     observer = Observer(gen_ai=telemetry.gen_ai)
@@ -234,15 +244,29 @@ def compose(settings: Settings) -> Gateway:
         shadow=shadow,
         observer=observer,
         quotas=quotas,
-        memory=Memory(policy, store),
+        memory=Memory(in_force, store),
     )
-    reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes, checker=checker)
-    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
-    tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter, pruner = Limiter(policy, quotas), Pruner(policy=policy, store=store)
-    watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    reviews = Reviews(policy=in_force, store=store, conductor=conductor, changes=changes, checker=checker)
+    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=in_force, queue=queue)
+    tasks = Tasks(policy=in_force, store=store, conductor=conductor, changes=changes, reviews=reviews)
+    limiter, pruner = Limiter(in_force, quotas), Pruner(policy=in_force, store=store)
+    watching = Watching(policy=in_force, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    adopter = Adopter(
+        settings=settings,
+        in_force=in_force,
+        authenticator=authentication,
+        store=store,
+        deliveries=deliveries,
+        container=container,
+        proven=proven,
+        queue=queue,
+    )
+    cases = Checker(
+        monty, container.python, lambda: None
+    )  # of its own: what tests say must not depend on what was checked before
+    reloader = Reloader(settings.policy, in_force, cases, adopter.adopt)
     metrics = Metrics(
-        policy=policy,
+        policy=in_force,
         supply=container.supply,
         checker=checker,
         conductor=conductor,
@@ -250,30 +274,33 @@ def compose(settings: Settings) -> Gateway:
         pruner=pruner,
         store=store,
         deliveries=deliveries,
+        reloader=reloader,
         shadow=shadow,
         counts=observer.counts,
         lane=readiness.lane,
     )
     desk = Desk(
-        policy=policy,
+        policy=in_force,
         store=store,
         conductor=conductor,
         tasks=tasks,
         reviews=reviews,
         readiness=readiness,
-        isolation=Isolation(proven, proofs, kinds),
+        isolation=Isolation(proven, proofs),
         metrics=metrics,
         limiter=limiter,
         expectations=expectations,
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        reloader=reloader,
         oversight=Oversight(store=store, shadow=shadow),
     )
     return Gateway(
         settings=settings,
         telemetry=telemetry,
-        policy=policy,
+        in_force=in_force,
+        reloader=reloader,
         authenticator=authentication,
         store=store,
         monty=monty,
@@ -284,7 +311,7 @@ def compose(settings: Settings) -> Gateway:
         shadow=shadow,
         conductor=conductor,
         reviews=reviews,
-        tending=Tending(policy=policy, store=store, reviews=reviews),
+        tending=Tending(policy=in_force, store=store, reviews=reviews),
         readiness=readiness,
         proofs=proofs,
         limiter=limiter,
@@ -296,7 +323,7 @@ def compose(settings: Settings) -> Gateway:
         desk=desk,
         console=ConsoleRoom(
             service=desk,
-            archive=Archive(policy=policy, store=store, checker=checker),
+            archive=Archive(policy=in_force, store=store, checker=checker),
             gauges=Gauges(metrics.collect),
             authenticator=authentication,
             limiter=limiter,
@@ -304,12 +331,12 @@ def compose(settings: Settings) -> Gateway:
     )
 
 
-def _queue(policy: Policy, container: ContainerDriver) -> Queue:
+def _queue(in_force: InForce, container: ContainerDriver) -> Queue:
     """The queue before this engine's boxes."""
-    engine = policy.engine
+    engine = in_force.current.engine
     return Queue(
         Bounds(places=engine.boxes, length=engine.queue, age_seconds=engine.queue_age, retry_share=engine.retry_share),
-        memory_bytes=lambda: engine.memory or container.memory_bytes,
+        memory_bytes=lambda: in_force.current.engine.memory or container.memory_bytes,
         probe=container.probe,
     )
 
@@ -370,7 +397,7 @@ def serve(settings: Settings) -> None:
     allow_descriptors()
     lock = _sole(settings.data)
     gateway = compose(settings)
-    _require_runtimes(gateway.policy)
+    _require_runtimes(gateway.in_force.current)
     try:
         _migrate_apart(settings.database)
     except DatabaseError as error:

@@ -27,6 +27,7 @@ from gateway.wire import (
     PostureView,
     Problem,
     ReadyView,
+    ReloadView,
     RetentionView,
     ReviewList,
     ReviewView,
@@ -180,6 +181,15 @@ _POLICY: Final[_Object] = {
     "profile": "default",
     "digest": _DIGEST,
     "document": {"limits": {"memory": {"default": 268435456, "max": 1073741824}}},
+}
+_RELOAD: Final[_Object] = {
+    "at": "2025-11-21T09:30:00.127Z",
+    "why": "request",
+    "loaded": True,
+    "name": "default",
+    "sha256": _DIGEST,
+    "problems": [],
+    "restart_needed": ["engine.boxes"],
 }
 _LETTER: Final[_Object] = {
     "id": "msg_019aa3f6d1048e2a5b7c9d0e1f2a3b4",
@@ -479,6 +489,16 @@ EXPLAIN: Final[_Responses] = {
     200: _answer(ExplanationView, "The decisions.", some=_EXPLANATION),
     **_ALWAYS,
     **_BODY,
+}
+RELOAD: Final[_Responses] = {
+    200: _answer(ReloadView, "What is in force now.", default=_RELOAD),
+    **_ALWAYS,
+    **_problem(
+        422,
+        "policy-refused",
+        "The policy file cannot be used; the policy before stays in force.",
+        errors=[{"field": "policy.yaml:4:3", "message": "defaults.limts: unknown key"}],
+    ),
 }
 POLICY_SCHEMA: Final[_Responses] = {
     200: {"description": "The schema (draft 2020-12).", "content": {SCHEMA: {"schema": {"type": "object"}}}},

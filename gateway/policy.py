@@ -143,10 +143,16 @@ def _lineage(name: str, entries: Mapping[str, ProfileEntry]) -> tuple[str, ...] 
         if parent not in entries:
             return Flaw(path, f"{shown(parent)} is not a profile of this policy", closest(parent, entries))
         if parent in line:
-            circle = " -> ".join([*line[line.index(parent) :], parent])
-            return Flaw(path, f"{shown(parent)} makes a circle: {circle}")
+            return _circle(line[line.index(parent) :], list(entries))
         line.append(parent)
     return tuple(line)
+
+
+def _circle(members: list[str], names: list[str]) -> Flaw:
+    """One flaw for one circle, wherever it was entered: at the first of its profiles."""
+    first = members.index(min(members, key=names.index))
+    around = [*members[first:], *members[:first], members[first]]
+    return Flaw(("profiles", around[0], "extends"), f"{shown(around[1])} makes a circle: {' -> '.join(around)}")
 
 
 def _layers(line: tuple[str, ...], entries: Mapping[str, ProfileEntry], document: PolicyDocument) -> list[Layer]:

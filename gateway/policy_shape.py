@@ -134,8 +134,21 @@ _Url = Annotated[
         secret=True,
     ),
 ]
-_Variable = Annotated[StrictStr, _Matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")]
-_File = Annotated[StrictStr, _Matching(r"/[^\x00]{1,4095}", "the absolute path of a file")]
+# What stands in place of a name or a path may be the secret itself.
+_Variable = Annotated[
+    StrictStr,
+    _Matching(
+        r"[A-Za-z_][A-Za-z0-9_]{0,127}",
+        "the name of an environment variable (the secret belongs into the variable, not here)",
+        secret=True,
+    ),
+]
+_File = Annotated[
+    StrictStr,
+    _Matching(
+        r"/[^\x00]{1,4095}", "the absolute path of a file (the secret belongs into the file, not here)", secret=True
+    ),
+]
 Recipient = Annotated[
     StrictStr,
     _Matching(

@@ -95,6 +95,22 @@ class StoredExecution:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredAsked:
+    """What an execution was asked for. `answer` is there where the program was refused; `request` empty where retention deleted it."""
+
+    id: str
+    task: str
+    tenant: str
+    caller: str
+    profile: str
+    policy: str
+    source: str
+    request: str
+    status: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSpared:
     """A program of a tenant's that ran although it broke rules, and when."""
 

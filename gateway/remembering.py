@@ -17,8 +17,9 @@ from pydantic import TypeAdapter
 
 from gateway.errors import Unavailable
 from gateway.events import BEFORE_THE_RUN, Approval, EscalationReason, RulingKind
+from gateway.in_force import InForce
 from gateway.lifecycle import OpenReview
-from gateway.policy import Policy, Profile
+from gateway.policy import Profile
 from gateway.records import StoredApproval
 from gateway.rules import guards_of
 from gateway.store import Store
@@ -63,7 +64,7 @@ def note(approval: Approval) -> Finding:
 class Memory:
     """What people said yes to."""
 
-    def __init__(self, policy: Policy, store: Store) -> None:
+    def __init__(self, policy: InForce, store: Store) -> None:
         self._policy = policy
         self._store = store
         self.recalled = 0
@@ -78,7 +79,7 @@ class Memory:
             found = await self._store.read(lambda reader: reader.approval(asked, now()))
         except Unavailable:
             return None
-        if found is None or guards_of(work.profile, self._policy).same(found.decided_by, work.caller):
+        if found is None or guards_of(work.profile, self._policy.current).same(found.decided_by, work.caller):
             return None
         self.recalled += 1
         return Approval(found.decided_by, found.review, found.decided_at, _LIMITS.validate_json(found.limits))

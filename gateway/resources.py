@@ -44,6 +44,14 @@ def memory_max_bytes(profile: Profile, request: ExecutionRequest, ruled: LimitsR
     return None if said or not profile.retries.memory else profile.limits.memory.max
 
 
+def lacks_room(request: ExecutionRequest, limits: Limits) -> str | None:
+    """Why the request's files do not fit the box's disk, if so: the program would fail for what it did not do."""
+    size = sum(len(file.data()) for file in request.files)
+    return (
+        f"{size} bytes in all do not fit limits.disk ({limits.disk_bytes} bytes)" if size > limits.disk_bytes else None
+    )
+
+
 def lane_of(request: ExecutionRequest) -> Literal["auto", "monty", "container"]:
     """The lane that is asked for, by the request or else by the code."""
     if request.lane != "auto" or not may_declare(request.code):

@@ -29,7 +29,7 @@ from gateway.connection import Reader, Writer
 from gateway.errors import RefusedByChecks
 from gateway.events import Answered, Ruled, RulingKind, Status, Verdict
 from gateway.guards import approved
-from gateway.policy import Policy
+from gateway.in_force import InForce
 from gateway.recording import pass_on, record_work
 from gateway.records import StoredExecution, StoredReview, StoredSighting, StoredTask
 from gateway.remembering import approval_of
@@ -61,7 +61,7 @@ class Reviews:
     """One gateway's review queue."""
 
     def __init__(
-        self, *, policy: Policy, store: Store, conductor: Conductor, changes: Changes, checker: Checker
+        self, *, policy: InForce, store: Store, conductor: Conductor, changes: Changes, checker: Checker
     ) -> None:
         self._policy = policy
         self._store = store
@@ -90,7 +90,7 @@ class Reviews:
         """A review whole. That it was looked at while it was open is on record before it is shown."""
 
         def find(reader: Reader) -> ReviewView:
-            case = case_of(reader, self._policy, caller, review)
+            case = case_of(reader, self._policy.current, caller, review)
             rows = _shown_tries(reader, case)
             return review_view(
                 case.row,
@@ -120,7 +120,7 @@ class Reviews:
 
     async def check(self, caller: Caller, review: str, code: str) -> ChecksView:
         """What the checks would say of another version of the reviewed program; nothing is run, and nothing recorded."""
-        case = await self._store.read(lambda reader: case_of(reader, self._policy, caller, review))
+        case = await self._store.read(lambda reader: case_of(reader, self._policy.current, caller, review))
         report = await self._report(case, code)
         admitted = report.verdict is Verdict.ADMIT
         return ChecksView(admitted=admitted, lane=report.lane if admitted else None, findings=list(report.findings))
@@ -141,7 +141,7 @@ class Reviews:
 
     async def _require_sound(self, caller: Caller, review: str, ruling: RulingRequest) -> None:
         """Refuse an edit that the checks refuse, after all that the guards have against it. Nothing has changed then."""
-        case = await self._store.read(lambda reader: case_of(reader, self._policy, caller, review))
+        case = await self._store.read(lambda reader: case_of(reader, self._policy.current, caller, review))
         require_allowed(case, caller, ruling)
         report = await self._report(case, ruling.code or "")
         if report.verdict is not Verdict.ADMIT:
@@ -155,7 +155,7 @@ class Reviews:
         self._changes.notify(task)
 
     def _rule(self, writer: Writer, caller: Caller, review: str, ruling: RulingRequest) -> _Done:
-        case, at = case_of(writer, self._policy, caller, review), now()
+        case, at = case_of(writer, self._policy.current, caller, review), now()
         require_allowed(case, caller, ruling)
         if ruling.ruling is RulingKind.ESCALATE:
             return _Done(pass_on(writer, case.stored, case.row, case.profile, caller.name, at).id)

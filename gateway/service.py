@@ -20,6 +20,7 @@ from gateway.wire import (
     PolicyView,
     PostureView,
     ReadyView,
+    ReloadView,
     RetentionView,
     ReviewList,
     ReviewView,
@@ -109,6 +110,10 @@ class Service(Protocol):
 
     async def policy(self, caller: Caller) -> PolicyView:
         """The profile that binds the caller's programs."""
+        ...
+
+    async def reload_policy(self) -> ReloadView:
+        """Read the policy file again; raises `PolicyRefused` where the one before stays in force."""
         ...
 
     async def spared(self, days: int) -> SparedList:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -95,12 +96,17 @@ SPARED_IN: Final[_Query] = (
 SPARED: Final[_Query] = (
     select(events.c.at, tasks.c.tenant, events.c.data)
     .join(tasks, tasks.c.id == events.c.task)
-    .where(events.c.type == "Spared", events.c.at >= bindparam("since"))
+    .where(events.c.type == literal_column("'Spared'"), events.c.at >= bindparam("since"))
     .order_by(events.c.at.desc())
     .limit(bindparam("limit"))
 )
 
 
+ANSWERED: Final[_Query] = (
+    select(events.c.task, events.c.data)
+    .where(events.c.type == "Answered", events.c.at >= bindparam("since"))
+    .order_by(events.c.task, events.c.seq)
+)
 ADD_EVENTS: Final = {count: _events(count) for count in range(1, MOST_EVENTS + 1)}
 
 _EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
@@ -117,6 +123,24 @@ EXECUTION_HEADS: Final[_Query] = (
     .limit(bindparam("limit"))
 )
 UNANSWERED: Final = _EXECUTION.where(executions.c.answered_at.is_(None)).order_by(executions.c.id)
+# Of most executions the answer is large, and what it says is not asked about.
+ASKED: Final[_Query] = (
+    select(
+        executions.c.id,
+        executions.c.task,
+        executions.c.tenant,
+        executions.c.caller,
+        executions.c.profile,
+        executions.c.policy,
+        executions.c.source,
+        executions.c.request,
+        executions.c.status,
+        case((executions.c.status.in_(("denied", "rejected")), executions.c.answer), else_=None),
+    )
+    .where(executions.c.id > bindparam("after"), executions.c.submitted_at >= bindparam("since"))
+    .order_by(executions.c.id)
+    .limit(bindparam("limit"))
+)
 ADD_EXECUTION: Final[Insert] = insert(executions)
 ANSWER_EXECUTION: Final = _changing(
     executions, "id", "status", "answer_source", "repeats", "answer", "answered_at", "kept"

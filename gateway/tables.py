@@ -20,9 +20,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
-REVISION: Final = "0012"
+REVISION: Final = "0013"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -64,6 +65,8 @@ events = Table(
     Column("prev_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )
+_SPARED = events.c.type == literal_column("'Spared'")
+Index("ix_events_spared", events.c.at, sqlite_where=_SPARED, postgresql_where=_SPARED)
 
 # Bodies of executions: `request` is what was asked, `answer` what came of it, both JSON. `kept` has a bit for each that
 # retention may still delete; the log binds them by digest, so that a chain stays whole without them.
@@ -148,6 +151,7 @@ reviews = Table(
     Index(None, "tenant", "state", "id"),
     Index(None, "state", "expires_at"),
     Index(None, "state", "due_at"),
+    Index(None, "state", "id"),
 )
 
 # What people said yes to, by a digest of the question: until then, the same question is answered so.

@@ -12,6 +12,7 @@ from typing import Final
 from gateway.cases import close_task, end_review
 from gateway.connection import Reader, Writer
 from gateway.events import Ruled, RulingKind
+from gateway.in_force import InForce
 from gateway.passing import due_at
 from gateway.policy import Policy, Profile
 from gateway.recording import pass_on
@@ -29,13 +30,16 @@ _PAGE: Final = 200  # reviews that are looked at in one part of a transaction
 class Tending:
     """One gateway's care for reviews that wait."""
 
-    def __init__(self, *, policy: Policy, store: Store, reviews: Reviews) -> None:
+    def __init__(self, *, policy: InForce, store: Store, reviews: Reviews) -> None:
         self._policy = policy
         self._store = store
         self._reviews = reviews
+        self._planned: Policy | None = None  # by which open reviews were planned last
 
     async def tend(self) -> int:
         """Pass on and end what is due; returns how many reviews moved."""
+        if self._planned is not self._policy.current:
+            await self.replan()
         return await self.expire() + await self.pass_on()
 
     async def expire(self) -> int:
@@ -66,12 +70,13 @@ class Tending:
 
     async def replan(self) -> int:
         """Have every open review passed on when the policy of today says; returns how many times changed."""
-        changed, after = 0, ""
+        changed, after, policy = 0, "", self._policy.current
         while rows := await self._store.read(lambda reader, a=after: reader.reviews_waiting(a, _PAGE)):  # type: ignore[misc]
             late = await self._store.read(lambda reader, r=rows: self._late(reader, r))  # type: ignore[misc]
             if late:
                 changed += await self._store.write(lambda writer, r=late: self._plan(writer, r))  # type: ignore[misc]
             after = rows[-1].id
+        self._planned = policy
         return changed
 
     def _late(self, reader: Reader, rows: list[StoredReview]) -> list[StoredReview]:
@@ -88,7 +93,7 @@ class Tending:
         return stamp(due) if due else None
 
     def _profile(self, reader: Reader, row: StoredReview) -> Profile:
-        return profile_named(self._policy, reader.execution_profile(row.execution) or "")
+        return profile_named(self._policy.current, reader.execution_profile(row.execution) or "")
 
 
 def _open(reader: Reader, row: StoredReview) -> tuple[StoredReview, StoredTask] | None:

@@ -505,6 +505,39 @@ class UseToday(Wire):
     resets_at: datetime
 
 
+class PolicyProblem(Wire):
+    """One thing wrong with a policy file or with its tests. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    suggestion: str | None = None
+
+
+class ReloadView(Wire):
+    """What became of reading the policy file again. Where it is not `loaded`, the policy before is in force."""
+
+    at: datetime
+    why: Literal["file", "signal", "request"]
+    loaded: bool
+    name: str | None = Field(default=None, description="What is in force now; null where it was not loaded.")
+    sha256: str | None = Field(description="Of the file that was read; null where it could not be read.")
+    problems: list[PolicyProblem] = Field(default_factory=list)
+    restart_needed: list[str] = Field(
+        default_factory=list, description="Keys that the file changes, and that only a restart puts in force."
+    )
+
+
+class PolicyFileView(Wire):
+    """The policy file, for operators."""
+
+    sha256: str = Field(description="Of the file in force.")
+    since: datetime | None = Field(description="When it came in force by a reload; null since the start.")
+    last_reload: ReloadView | None
+
+
 class PolicyView(Wire):
     """The profile that binds the caller's programs, with nothing left open."""
 
@@ -515,6 +548,7 @@ class PolicyView(Wire):
     today: UseToday | None = Field(
         default=None, description="What the key used of its `quotas`; null where it has none, and of past policies."
     )
+    file: PolicyFileView | None = Field(default=None, description="What operators alone are told.")
 
 
 class Made(Wire):

@@ -100,11 +100,21 @@ def test_the_caller_the_lane_the_imports_and_the_review_have_their_lines() -> No
     assert told["lane"].value == "container"
     assert places(told["lane"]) == {"profiles.trial.lanes.monty": ("false", "acme.yaml:19")}
     assert told["import ctypes"].value == "denied"
-    assert places(told["import ctypes"]) == {"defaults.checks.imports.deny": ("[ctypes]", "acme.yaml:7")}
+    assert places(told["import ctypes"]) == {
+        "defaults.checks.imports.deny": ("[ctypes]", "acme.yaml:7"),
+        "checks.mode": ("enforce", BUILT_IN),
+    }
     assert told["import json"].value == "admitted"
     first = told["review before it runs"]
     assert (first.value, first.why) == ("yes", "time: 1m is above the default of 30s")
     assert places(first) == {"profiles.trial.review.when": ("above_default", "acme.yaml:17")}
+
+
+def test_a_rule_that_only_warns_is_told_as_one() -> None:
+    lenient = parse_policy(TEXT.replace("  checks:\n", "  checks:\n    mode: warn\n"), file="acme.yaml")
+    told = asked(lenient, request={"code": "import ctypes"})["import ctypes"]
+    assert told.value == "would be denied, and runs all the same"
+    assert places(told)["defaults.checks.mode"] == ("warn", "acme.yaml:7")
 
 
 def test_a_profile_may_be_asked_about_instead_of_a_key_and_nothing_need_be_sent() -> None:

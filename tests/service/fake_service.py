@@ -51,6 +51,7 @@ from gateway.wire import (
     PostureView,
     ProofView,
     ReadyView,
+    ReloadView,
     RetentionRules,
     RetentionView,
     ReviewList,
@@ -319,6 +320,9 @@ class FakeService:
 
     async def policy(self, caller: Caller) -> PolicyView:
         return PolicyView(name="default", profile=caller.profile, digest="0" * 64, document={})
+
+    async def reload_policy(self) -> ReloadView:
+        return ReloadView(at=_AT, why="request", loaded=True, name="default", sha256="0" * 64)
 
     async def spared(self, days: int) -> SparedList:
         return SparedList(since=_AT - timedelta(days=days), executions=0, whole=True, findings=[])

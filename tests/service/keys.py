@@ -9,6 +9,7 @@ import httpx
 from gateway.api import create_app
 from gateway.auth import Authenticator
 from gateway.callers import Caller, KnownKey, Role
+from gateway.in_force import InForce
 from gateway.limiter import Limiter
 from gateway.policy_file import read_policy
 from gateway.quotas import Quotas
@@ -39,7 +40,7 @@ KEYLESS = Authenticator(
 )
 
 
-LIMITER = Limiter(read_policy(Settings().policy), Quotas())
+LIMITER = Limiter(InForce(read_policy(Settings().policy)), Quotas())
 
 
 def client(

@@ -62,6 +62,7 @@ OPERATIONS: Final = (
     "POST /v1/webhooks/dead-letters/{letter}/replay",
     "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
+    "POST /v1/policy/reload",
     "GET /v1/policy/schema",
     "GET /v1/policy/findings",
     "POST /v1/policy/explain",
@@ -85,6 +86,7 @@ NARROWER_THAN_THE_SCHEMA: Final = {
 }
 NOTHING_TO_FORBID: Final = {
     "GET /v1/policy",
+    "POST /v1/policy/reload",
     "GET /v1/policy/schema",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",

@@ -346,6 +346,7 @@ GUARDED = [
     ("POST", "/v1/webhooks/dead-letters/msg_0000/replay"),
     ("DELETE", "/v1/webhooks/dead-letters/msg_0000"),
     ("GET", "/v1/policy"),
+    ("POST", "/v1/policy/reload"),
     ("GET", "/v1/policy/schema"),
     ("GET", "/v1/policy/findings"),
     ("POST", "/v1/policy/explain"),

@@ -16,6 +16,7 @@ from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.expectations import Expectations
+from gateway.in_force import InForce
 from gateway.monty_switch import MontySwitch
 from gateway.observer import Observer
 from gateway.policy_file import read_policy
@@ -118,7 +119,7 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         lanes=lanes,
         changes=Changes(),
         chance=random.random,
-        memory=Memory(read_policy(settings.policy), store),
+        memory=Memory(InForce(read_policy(settings.policy)), store),
         queue=queue,
         sizes=Sizes(),
         expectations=Expectations(Schemas()),
@@ -126,7 +127,7 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         observer=Observer(),
         quotas=Quotas(),
     )
-    policy = read_policy(settings.policy)
+    policy = InForce(read_policy(settings.policy))
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     view = await readiness.view()
     await store.close()
