@@ -163,7 +163,59 @@ async def test_ten_thousand_requests_are_replayed_and_exactly_those_that_change_
     began = time.process_time()
     done = await replay(tmp_path, new)
     took = time.process_time() - began
-    print(f"floor {floor:.2f} s, replayed in {took:.2f} s")
     assert (done.asked, done.replayed, done.checks_changed) == (MANY, MANY, 0)
     assert named(done) == expected
     assert took < 25 * floor, f"{took:.1f} s of the processor for what takes {floor:.1f} s to parse"
+
+
+async def test_what_cannot_be_replayed_is_counted_and_said(store: Store, tmp_path: Path) -> None:
+    await record(
+        store,
+        Past({"code": "1"}),
+        Past({"code": "import socket"}, deleted=True),
+        Past({"code": "import socket"}, source="reviewer"),
+    )
+    await record(store, Past({"code": "import socket"}), days=9)
+    done = await replay(tmp_path, "version: 1\ndefaults: {checks: {imports: {deny: [socket, ssl]}}}\n")
+    assert (done.asked, done.replayed, done.deleted, done.ruled, done.changes) == (3, 1, 1, 1, [])
+
+
+async def test_what_the_same_rules_decide_is_not_decided_again(store: Store, tmp_path: Path) -> None:
+    """Also what a check of today would see otherwise: nothing changed but what is no rule about programs."""
+    await record(store, Past({"code": "print(undefined_name)"}, rule="name.unknown", status="rejected"))
+    done = await replay(
+        tmp_path, OLD.replace("deny: [ssl]}", "deny: [ssl]}}, retries: {attempts: 1").replace("1}}}", "1}}")
+    )
+    assert (done.replayed, done.changes) == (1, [])
+
+
+async def test_what_only_ran_because_the_policy_was_trying_a_rule_out_is_refused_by_the_rule(
+    store: Store, tmp_path: Path
+) -> None:
+    old = "version: 1\ndefaults: {checks: {mode: audit}}\n"
+    made = await record(store, Past({"code": "nope()"}, spared="name.unknown"), Past({"code": "1"}), old=old)
+    done = await replay(tmp_path, "version: 1\n")
+    assert named(done) == {made[0]: ("admitted", "rejected")}
+    assert done.changes[0].why.startswith("name.unknown")
+
+
+async def test_the_profile_of_the_new_files_key_decides(store: Store, tmp_path: Path) -> None:
+    made = await record(store, Past({"code": "import socket"}))
+    key = f"{{name: ada, sha256: {'a' * 64}, tenant: t, profile: strict, roles: [agent]}}"
+    strict = "profiles: {strict: {checks: {imports: {allow: [json]}}}}"
+    done = await replay(tmp_path, f"version: 1\n{strict}\nkeys: [{key}]\n")
+    assert named(done) == {made[0]: ("admitted", "denied")}
+    assert done.changes == [Change(made[0], "t", "ada", Decision.ADMITTED, Decision.DENIED, done.changes[0].why)]
+    assert "socket" in done.changes[0].why
+
+
+async def test_reviews_more_or_fewer_are_counted(store: Store, tmp_path: Path) -> None:
+    """Two denials of 2 each spend three failures: a person is asked. Without the rule nobody is."""
+    await record(store, denied("import ssl\n1", "ssl"), denied("import ssl\n2", "ssl"))
+    await record(store, Past({"code": "1", "limits": {"time": "40s"}}))
+    same = await replay(tmp_path, OLD)
+    assert (same.reviews_before, same.reviews_after) == (1, 1)
+    lenient = await replay(tmp_path, "version: 1\n")
+    assert (lenient.reviews_before, lenient.reviews_after) == (1, 0)
+    held = await replay(tmp_path, "version: 1\ndefaults: {review: {above_default: true}}\n")
+    assert (held.reviews_before, held.reviews_after) == (1, 1)
