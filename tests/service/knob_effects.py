@@ -38,40 +38,34 @@ from gateway.events import (
     Verdict,
 )
 from gateway.explaining import explain
-from gateway.guards import Person, approved, refusal, review_token
-from gateway.holding import held
+from gateway.guards import Guards, Person, refusal, review_token
 from gateway.in_force import InForce
 from gateway.letters import wait_seconds
 from gateway.lifecycle import OpenReview, Task, apply, begin
 from gateway.limiter import Limiter
 from gateway.limits import LimitsRequest, limits_for, raised_limits
-from gateway.mails import mail_of
 from gateway.main import Gateway, compose
 from gateway.monty_switch import MontySwitch
 from gateway.notices import notices
 from gateway.observer import _content
-from gateway.passing import due_at
-from gateway.passing import told as told_of
 from gateway.policy import Policy, Profile
 from gateway.policy_file import PolicyError, parse_policy
-from gateway.policy_shape import NoticeKind
 from gateway.queue import Queue
 from gateway.quotas import Quotas, day_of
 from gateway.recording import escalate
 from gateway.records import StoredLetter, StoredReview, StoredUse
-from gateway.remembering import approval_of
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.resources import memory_max_bytes, wrong_with_declaration
 from gateway.retention import _cutoffs
 from gateway.retries import backoff_seconds
-from gateway.rules import anonymous_task_id, guards_of, rules_of
+from gateway.rules import anonymous_task_id, rules_of
 from gateway.settings import Settings
 from gateway.shadow import Shadow
 from gateway.steps import escalation, next_step
 from gateway.store import Store
 from gateway.times import new_id, now, parse
 from gateway.turns import Ticket
-from gateway.webhooks import mail_targets, subscriptions, webhook_targets
+from gateway.webhooks import subscriptions, webhook_targets
 from gateway.work import Work
 from sandbox.container import ContainerDriver
 from sandbox.job import Job, Lane, Limits
@@ -329,68 +323,20 @@ def window(_: Bench, policy: Policy) -> Seen:
 REVIEW: Final = OpenReview("r", "e", "d", LIMITS, "ada", EscalationReason.STUCK)
 
 
-ANN: Final = Person("ann", None, frozenset({"reviewer"}))
-
-
-def ruling(kind: RulingKind, by: Person = ANN, **about: object) -> Callable[[Bench, Policy], Seen]:
-    """Why a ruling on a task that was let go on once is refused, if it is, and how many people it takes."""
-
-    def see(_: Bench, policy: Policy) -> object:
-        profile = default(policy)
-        rules, guards = rules_of(profile, anonymous=False), guards_of(profile, policy)
-        review = replace(REVIEW, **about)  # type: ignore[arg-type]  # fields of a review
-        task = replace(_after([]), review=review, grants=1)
-        token = review_token(task, "p") or ""
-        refused = refusal(
-            task, review="r", token=token, policy_digest="p", kind=kind, by=by, rules=rules, guards=guards
-        )
-        return refused, approved(review, kind, "s", by.name, guards)
-
-    return see
-
-
-def passed_on(_: Bench, policy: Policy) -> Seen:
-    """When a review goes to the next level, and who hears of it then."""
-    profile = default(policy)
-    return due_at(AT, 0, profile.review.escalate), told_of(0, profile), told_of(1, profile)
-
-
-def remembering(_: Bench, policy: Policy) -> Seen:
-    """Until when a yes to a program before its run counts."""
-    held_back = replace(REVIEW, reason=EscalationReason.ALWAYS)
-    kept = approval_of("t", held_back, RulingKind.APPROVE, default(policy), by="ann", limits=LIMITS, at=AT)
-    return kept.until if kept else None
-
-
-def before_it_runs(**asks: object) -> Callable[[Bench, Policy], Seen]:
-    """Whether a person looks at a program before it runs, and why."""
-    request = ExecutionRequest.model_validate({"code": "1", **asks})
-    return lambda _, policy: held(default(policy), request)
-
-
-def of_the_day(_: Bench, policy: Policy) -> Seen:
-    """How many programs a key has in a day that used ten seconds of CPU time before."""
-    quotas = Quotas()
-    quotas.load([StoredUse("t", "ada", day_of(AT), 1, 10_000)])
-    limiter, count = Limiter(InForce(policy), quotas), 0
-    try:
-        while count < 20:
-            limiter.admit_execution(ADA, 0, AT)
-            count += 1
-    except QuotaSpent as spent:
-        return count, dict(spent.extra)
-    return count
-
-
-def mails(_: Bench, policy: Policy) -> Seen:
-    """What a mail server is asked to do, what the mail says, and when it is asked again."""
-    body = json.dumps({"timestamp": "now", "data": {"review": "rev", "tenant": "t", "task": "x"}})
-    return [
-        (replace(one, sender="", public_url=None, base=0, cap=0),
-         str(mail_of(one, "msg", NoticeKind.REVIEW_OPENED, body, AT)),
-         [wait_seconds(one, attempts, 1.0) for attempts in range(1, 20)])
-        for one in mail_targets(policy)
-    ]  # fmt: skip
+def grants(_: Bench, policy: Policy) -> Seen:
+    """Why a second grant is refused, if it is."""
+    task = replace(_after([]), review=REVIEW, grants=1)
+    token = review_token(task, "p") or ""
+    return refusal(
+        task,
+        review="r",
+        token=token,
+        policy_digest="p",
+        kind=RulingKind.GRANT,
+        by=Person("ann"),
+        guards=Guards(),
+        rules=rules_of(default(policy), anonymous=False),
+    )
 
 
 async def expires(bench: Bench, policy: Policy) -> object:
@@ -415,6 +361,17 @@ async def expires(bench: Bench, policy: Policy) -> object:
 ADA: Final = Caller("ada", "t", "default", frozenset({Role.AGENT}))
 
 
+def charged(_: Bench, policy: Policy) -> Seen:
+    """Whether a key is let in that used a minute and a half of the CPU today."""
+    quotas = Quotas()
+    quotas.load([StoredUse("t", "ada", day_of(AT), 1, 90_000)])
+    try:
+        Limiter(InForce(policy), quotas).admit_execution(ADA, 0, AT)
+    except QuotaSpent as spent:
+        return str(spent)
+    return None
+
+
 def admitted(ask: Callable[[Limiter, int], None]) -> Callable[[Bench, Policy], Seen]:
     """How many of fifty are let in, twelve a second."""
 
@@ -424,7 +381,7 @@ def admitted(ask: Callable[[Limiter, int], None]) -> Callable[[Bench, Policy], S
         for number in range(50):
             try:
                 ask(limiter, number)
-            except RateLimited:
+            except (RateLimited, QuotaSpent):
                 continue
             count += 1
         return count
@@ -471,8 +428,6 @@ KEY: Final[dict[str, Json]] = {
     "profile": "default",
     "roles": ["agent"],
 }
-MAIL: Final[dict[str, Json]] = {"host": "mail.example", "from": "airlock@mail.example"}
-LEVEL: Final[dict[str, Json]] = {"after": "1h", "to": ["operator"]}
 WEBHOOK: Final[dict[str, Json]] = {"name": "hook", "url": "http://127.0.0.1:1/", "secret_env": "AIRLOCK_SECRET_ONE"}
 
 

@@ -11,26 +11,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.bodies import Body
-from gateway.events import RulingKind
-from gateway.guards import Person
 from gateway.policy import Policy
 from tests.service.knob_effects import (
     ADA,
     AT,
     KEY,
-    MAIL,
-    WEBHOOK,
     Bench,
     Json,
     Seen,
     admitted,
-    before_it_runs,
     called,
+    charged,
     declaring,
     delivered,
     denied,
     due,
-    expires,
     failing,
     findings,
     granted,
@@ -40,16 +35,11 @@ from tests.service.knob_effects import (
     jobs,
     later,
     loads,
-    mails,
     more_memory,
     names,
-    of_the_day,
-    passed_on,
     remembered,
-    remembering,
     retried,
     ruled,
-    ruling,
     served,
     shadowed,
     spares,
@@ -86,11 +76,6 @@ HIGH: Final[dict[str, Json]] = {
     "defaults": {"budget": {"failures_in_a_row": 40, "failures_total": 40, "same_failure": 40}}
 }
 SLOW: Final[dict[str, Json]] = {"defaults": {"rates": {"burst": 1}}}
-
-UNSURE: Final[dict[str, Json]] = {"defaults": {"review": {"when": ["low_confidence"]}}}
-OTHERS: Final[dict[str, Json]] = {"defaults": {"review": {"reviewers": ["nobody"]}}}
-HOOK: Final[dict[str, Json]] = {"webhooks": [WEBHOOK]}
-TO_ANN: Final[dict[str, Json]] = {"defaults": {"review": {"notify": ["ann@example.org"]}}}
 
 KNOBS: Final[dict[str, Knob]] = {
     "engine.boxes": Knob(served, 2, 5, {"engine": {"memory": "1Ti"}}),
@@ -143,26 +128,14 @@ KNOBS: Final[dict[str, Knob]] = {
     "budget.anonymous_failures_in_a_row": Knob(failing(anonymous=True), 3, 5, HIGH),
     "budget.anonymous_window": Knob(window, "1h", "2h"),
     "costs.policy_denied": Knob(denied, 2, 3),
-    "review.grants_per_task": Knob(ruling(RulingKind.GRANT), 1, 2),
-    "review.expires": Knob(expires, "1h", "2h"),
-    "review.when": Knob(before_it_runs(), ["stuck"], ["always"]),
-    "review.confidence": Knob(before_it_runs(confidence=0.6), 0.5, 0.7, UNSURE),
-    "review.reviewers": Knob(ruling(RulingKind.REJECT), ["reviewer"], ["operator"]),
-    "review.approvals": Knob(ruling(RulingKind.ANSWER), 1, 2),
-    "review.four_eyes": Knob(ruling(RulingKind.RAISE_LIMITS), [], ["raise_limits"]),
-    "review.remember": Knob(remembering, "1h", "2h"),
-    "review.escalate[].after": Knob(passed_on, "1h", "2h"),
-    "review.escalate[].to": Knob(ruling(RulingKind.REJECT, level=1), ["reviewer"], ["operator"], OTHERS),
-    "review.escalate[].notify": Knob(passed_on, ["hook"], [], HOOK),
-    "review.notify": Knob(passed_on, ["hook"], [], HOOK),
     "rates.requests": Knob(admitted(lambda limiter, _: limiter.admit(ADA)), 60, 600, SLOW),
     "rates.burst": Knob(
         admitted(lambda limiter, _: limiter.admit(ADA)), 1, 10, {"defaults": {"rates": {"requests": 60}}}
     ),
     "rates.executions": Knob(admitted(lambda limiter, live: limiter.admit_execution(ADA, live, AT)), 3, 5),
     "rates.streams": Knob(admitted(lambda limiter, live: limiter.admit_stream(ADA, live)), 3, 5),
-    "quotas.executions": Knob(of_the_day, 5, 7),
-    "quotas.cpu": Knob(of_the_day, "5s", "20s"),
+    "quotas.executions": Knob(admitted(lambda limiter, _: limiter.admit_execution(ADA, 0, AT)), 3, 5),
+    "quotas.cpu": Knob(charged, "1m", "2m"),
     "cache.scope": Knob(remembered, "tenant", "shared"),
     "retention.code": Knob(due(Body.CODE), "1d", "forever"),
     "retention.output": Knob(due(Body.OUTPUT), "1d", "2d"),
@@ -177,7 +150,6 @@ KNOBS: Final[dict[str, Knob]] = {
     "keys[].sha256": Knob(called, KEY["sha256"], "ab" * 32),
     "keys[].tenant": Knob(called, "one", "two"),
     "keys[].profile": Knob(called, "default", "wide", {"profiles": {"wide": {}}}),
-    "keys[].owner": Knob(ruling(RulingKind.REJECT, Person("carl")), "carl", "dora"),
     "keys[].roles": Knob(called, ["agent"], ["reviewer"]),
     "webhooks[].name": Knob(told, "hook", "other"),
     "webhooks[].url": Knob(targets, "http://127.0.0.1:1/", "http://127.0.0.1:2/"),
@@ -189,16 +161,4 @@ KNOBS: Final[dict[str, Knob]] = {
     "webhooks[].base": Knob(later, "1s", "2s"),
     "webhooks[].cap": Knob(later, "1h", "2h"),
     "webhooks[].timeout": Knob(delivered, "50ms", "100ms"),
-    "mail.host": Knob(mails, "one.example", "two.example", TO_ANN),
-    "mail.port": Knob(mails, 587, 25, TO_ANN),
-    "mail.tls": Knob(mails, "starttls", "tls", TO_ANN),
-    "mail.user": Knob(mails, "one", "two", {**TO_ANN, "mail": {"password_env": "AIRLOCK_SECRET_ONE"}}),
-    "mail.password_env": Knob(mails, "AIRLOCK_SECRET_ONE", "AIRLOCK_SECRET_TWO", {**TO_ANN, "mail": {"user": "u"}}),
-    "mail.password_file": Knob(mails, "ONE", "TWO", {**TO_ANN, "mail": {"user": "u"}}),
-    "mail.from": Knob(mails, "a@one.example", "a@two.example", TO_ANN),
-    "mail.attempts": Knob(mails, 2, 3, TO_ANN),
-    "mail.base": Knob(mails, "1s", "2s", TO_ANN),
-    "mail.cap": Knob(mails, "1h", "2h", TO_ANN),
-    "mail.timeout": Knob(mails, "1s", "2s", TO_ANN),
-    "public_url": Knob(mails, "https://one.example", "https://two.example", {**TO_ANN, "mail": MAIL}),
 }

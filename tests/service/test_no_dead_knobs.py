@@ -17,10 +17,14 @@ from gateway.policy_schema import rows_of
 from gateway.policy_shape import ProfileBody, ProfileEntry
 from gateway.store import migrate
 from sandbox.monty import Monty
-from tests.service.knob_effects import KEY, LEVEL, MAIL, SECRETS, WEBHOOK, Bench, Json, merged
-from tests.service.knobs import KNOBS, Knob
+from tests.service.knob_effects import KEY, SECRETS, WEBHOOK, Bench, Json, merged
+from tests.service.knobs import KNOBS as ALL_BUT_REVIEWS
+from tests.service.knobs import Knob
+from tests.service.review_knobs import REVIEW_KNOBS
 
 README: Final = Path(__file__).parents[2] / "policies" / "README.md"
+KNOBS: Final = {**ALL_BUT_REVIEWS, **REVIEW_KNOBS}
+LEVEL: Final[dict[str, Json]] = {"after": "1h", "to": ["ann"]}
 ADD: Final = (
     "Add a row to KNOBS in tests/service/knobs.py: the key, a function (bench, policy) -> what the gateway does because of"
     " it, and two values for which that differs. If nothing differs, the key is dead: remove it."
@@ -64,29 +68,30 @@ def test_every_key_is_documented_with_what_it_does_not_protect_against(key: str)
     assert row.no_protection
 
 
-NEEDED: Final[dict[str, dict[str, Json]]] = {"keys[]": KEY, "webhooks[]": WEBHOOK, "escalate[]": LEVEL, "mail": MAIL}
-"""What such a section cannot do without."""
-
-
 def said(key: str, value: Json) -> dict[str, Json]:
     """The file in which a key has a value."""
     if key == "extends":
         profiles: dict[str, Json] = {"one": {"checks": {"nesting": 3}}, "other": {"checks": {"nesting": 4}}}
         return {"profiles": {**profiles, "child": {"extends": value}}}
-    parts = key.split(".")
-    if parts[0].removesuffix("[]") not in PolicyDocument.model_fields:
-        parts = ["defaults", *parts]
-    inner: Json = value
-    for number in range(len(parts) - 1, -1, -1):
-        part = parts[number]
-        if part in NEEDED:
-            needed = dict(NEEDED[part])
-            if parts[-1] == "secret_file":
-                del needed["secret_env"]
-            inner = merged(needed, inner)
-        inner = {part.removesuffix("[]"): [inner] if part.endswith("[]") else inner}
+    first, *rest = key.split(".")
+    document: dict[str, Json] = {}
+    if first.endswith("[]"):
+        name = first.removesuffix("[]")
+        base = dict(KEY if name == "keys" else WEBHOOK)
+        if rest == ["secret_file"]:
+            del base["secret_env"]
+        inner: Json = value
+        for part in reversed(rest):
+            inner = {part: inner}
+        return {name: [merged(base, inner)]}
+    top = {"engine", "ceilings", "name", "version", "mail", "public_url"}
+    path = [first, *rest] if first in top else ["defaults", first, *rest]
+    inner = value
+    for part in reversed(path):
+        inner = {part.removesuffix("[]"): [merged(LEVEL, inner)] if part == "escalate[]" else inner}
     assert isinstance(inner, dict)
-    return inner
+    document |= inner
+    return document
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +125,10 @@ async def test_turning_it_changes_what_the_gateway_does(
 
 
 async def seen(bench: Bench, knob: Knob, key: str, value: Json) -> object:
-    if key.endswith("_file"):
+    if key in {"webhooks[].secret_file", "mail.password_file"}:
         value = str(bench.folder / str(value))
-    document = merged(merged({"version": 1}, said(key, value)), dict(knob.beside))
-    document = merged(document, said(key, value))
+    document = merged(merged({"version": 1}, dict(knob.beside)), said(key, value))
+    document = merged(said(key, value), merged({"version": 1}, dict(knob.beside))) if "[]" in key else document
     text = json.dumps(document)
     try:
         policy = parse_policy(text, file="knobs.yaml")
