@@ -12,7 +12,7 @@ from hypothesis.strategies import DrawFn, composite
 
 from gateway.callers import Caller, Role
 from gateway.cases import Case, limits_of_ruling, require_grantable
-from gateway.cases import work_of as ruled_work
+from gateway.cases import work_of as work_of_ruling
 from gateway.causes import KINDS, Cause
 from gateway.errors import InvalidRequest
 from gateway.events import (
@@ -244,7 +244,7 @@ def test_no_ruling_gives_a_program_more_than_the_ceilings(  # noqa: PLR0913, PLR
         return
     event(f"{kind}")
     reviewer = Caller("ann", "t", name, frozenset({Role.REVIEWER}))
-    work = ruled_work(case, reviewer, ruling, limits, now())
+    work = work_of_ruling(case, reviewer, ruling, limits, now())
     for one in [limits, *jobs_of(work, Lane.CONTAINER, world)]:
         assert_within(one, profile.ceilings)
 

@@ -238,6 +238,7 @@ def test_what_is_no_form_is_refused(body: bytes) -> None:
 def test_text_becomes_markup_in_which_nothing_acts_and_nothing_hides() -> None:
     assert shown("<b>&\"'") == "&lt;b&gt;&amp;&quot;&#x27;"
     assert shown("a\u202eb\x1bc") == 'a<span class="spelled">U+202E</span>b<span class="spelled">U+001B</span>c'
+    assert shown("e" + "\u0301" * 200 + "<") == 'e\u0301\u0301<span class="spelled">198 marks</span>&lt;'
     code = 'x = """<i>\n\r\u202e</i>"""\n# é\n'
     lines = [line for _, line in code_lines(code).lines]
     assert len(lines) == 3
