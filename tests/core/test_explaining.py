@@ -204,6 +204,5 @@ def test_a_mode_that_refuses_nothing_is_told_with_its_line_and_with_what_enforce
     nested = "import ctypes\ndef a():\n    def b():\n        pass"
     told = asked(policy, profile="analyst", request={"code": nested})
     for decision, would in (("import ctypes", "denied"), ("nesting", "refused")):
-        assert told[decision].value == "admitted"
-        assert f"`enforce` would say {would}" in told[decision].why
+        assert told[decision].value == f"would be {would}, and runs all the same"
         assert [(one.key, one.place) for one in told[decision].made][-1] == ("defaults.checks.mode", "acme.yaml:7")
