@@ -1,7 +1,8 @@
-# One file, two images:
+# One file, three images:
 #
-#   docker build --target guest   -t airlock-guest   - < Dockerfile   the box that agents' code runs in
-#   docker build --target gateway -t airlock-gateway .                Airlock itself
+#   docker build --target guest      -t airlock-guest      - < Dockerfile   the box that agents' code runs in
+#   docker build --target guest-data -t airlock-guest-data .                the same with what data analysis takes
+#   docker build --target gateway    -t airlock-gateway    .                Airlock itself
 #
 # Where no image registry can be reached, script/bootstrap makes the base image on this machine and hands it in
 # with --build-arg BASE_IMAGE=airlock-base:trixie. Only instructions that the classic builder and BuildKit both
@@ -40,6 +41,43 @@ ENV PATH=/usr/local/bin:/usr/bin:/bin
 USER 65532:65532
 WORKDIR /tmp
 CMD ["python3"]
+
+# What requirements-guest-data.lock pins, every file by its hash. Where a build cannot reach the index, script/bootstrap
+# hands in the same packages in a directory of this name; without it pip comes from Debian and stays in this stage.
+FROM python AS guest-data-packages
+ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ONLY_BINARY=:all: \
+    PIP_ROOT_USER_ACTION=ignore
+ARG PACKAGES=/usr/local/lib/python3.13/dist-packages
+COPY requirements-guest-data.lock package[s] /src/
+# Matplotlib keeps its list of fonts in the user's home; in a box nothing is kept, and to make the list takes longer than
+# to plot. It is made here, beside the fonts, and read from there.
+RUN set -eu; \
+    if [ ! -d /src/numpy ]; then \
+        apt-get update; \
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv; \
+        python3 -m venv /opt/build; \
+        /opt/build/bin/pip install --quiet --no-compile --require-hashes --target /src -r /src/requirements-guest-data.lock; \
+    fi; \
+    rm -rf /src/requirements-guest-data.lock /src/bin /src/share /src/pandas/tests /src/matplotlib/tests; \
+    find /src/scipy /src/sklearn -type d -name tests -prune -exec rm -rf {} +; \
+    mkdir -p "${PACKAGES%/*}"; \
+    rm -rf "$PACKAGES"; \
+    mv /src "$PACKAGES"; \
+    cd "$PACKAGES/matplotlib"; \
+    sed -i 's/mpl\.get_cachedir(), f"fontlist-v/mpl.get_data_path(), f"fontlist-v/' font_manager.py; \
+    sed -i 's/^##backend: Agg$/backend: Agg/' mpl-data/matplotlibrc; \
+    HOME=/nonexistent python3 -I -W error -c 'import matplotlib.pyplot as p; assert p.get_backend().lower() == "agg"'; \
+    ls mpl-data/fontlist-v*.json; \
+    python3 -m compileall -q -j 0 "$PACKAGES"; \
+    chmod -R u=rwX,go=rX "$PACKAGES"
+
+# The classic builder makes this one on its way to the gateway's image, too.
+FROM guest AS guest-data
+COPY --from=guest-data-packages /usr/local/lib/python3.13/dist-packages /usr/local/lib/python3.13/dist-packages
+LABEL org.opencontainers.image.title="airlock-guest-data"
 
 # pip and the build back end stay in this stage: the environment that is shipped was made without pip.
 FROM python AS gateway-build

@@ -14,7 +14,20 @@ from gateway.causes import Cause
 from gateway.failures import hint_for
 from gateway.lifecycle import Attempt
 from gateway.records import StoredExecution
-from gateway.wire import Answer, AttemptInfo, Error, FileOut, Finding, LimitsInfo, SkippedFile, UsageInfo
+from gateway.wire import (
+    Answer,
+    AttemptInfo,
+    BundleMetadata,
+    BundleOut,
+    Error,
+    FileOut,
+    Finding,
+    LimitsInfo,
+    ShownRows,
+    SkippedFile,
+    UsageInfo,
+)
+from sandbox.bundles import MimeType
 from sandbox.job import Lane, Limits
 from sandbox.outcome import Ending, Outcome, OutputFile
 
@@ -60,6 +73,7 @@ def from_outcome(execution: str, outcome: Outcome, limits: Limits) -> Answer:
         stderr_omitted_bytes=outcome.stderr.omitted_bytes,
         result=outcome.result.value if outcome.result else None,
         result_form=outcome.result.form if outcome.result else None,
+        results=_bundles(outcome),
         error=_error(outcome, limits),
         exit_code=outcome.exit_code,
         signal=outcome.signal,
@@ -76,6 +90,21 @@ def from_outcome(execution: str, outcome: Outcome, limits: Limits) -> Answer:
         python=outcome.python,
         posture=outcome.posture,
     )
+
+
+def _bundles(outcome: Outcome) -> list[BundleOut]:
+    """What a notebook would show. A figure whose file did not come back is named as left out."""
+    came = {file.path for file in outcome.files}
+    shown = []
+    for one in outcome.bundles:
+        lost: list[MimeType] = ["image/png"] if one.file is not None and one.file not in came else []
+        notes = BundleMetadata(
+            file=None if lost else one.file,
+            rows=ShownRows(shown=one.rows[0], total=one.rows[1]) if one.rows else None,
+            omitted=[*one.omitted, *lost],
+        )
+        shown.append(BundleOut(data=dict(one.data), metadata=notes))
+    return shown
 
 
 def _error(outcome: Outcome, limits: Limits) -> Error | None:

@@ -35,6 +35,7 @@ from gateway.policy_schema import schema_text
 from gateway.requests import TASK_ID, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
+from gateway.tracing import Tracer
 from gateway.wire import ExecutionView
 
 
@@ -69,6 +70,7 @@ Port = Annotated[Service, Depends(_service)]
 Agent = Annotated[Caller, Depends(_having(Role.AGENT))]
 Operator = Annotated[Caller, Depends(_having(Role.OPERATOR))]
 Reviewer = Annotated[Caller, Depends(_having(Role.REVIEWER))]
+Onlooker = Annotated[Caller, Depends(_having(Role.REVIEWER, Role.AUDITOR))]
 Anyone = Annotated[Caller, Depends(_having(*Role))]
 ExecutionId = Annotated[str, Path(pattern=_ID)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
@@ -171,7 +173,7 @@ async def close_task(service: Port, caller: Agent, task_id: TaskId) -> Response:
 @router.get("/reviews", responses=openapi.REVIEWS, summary="List reviews")
 async def list_reviews(
     service: Port,
-    caller: Reviewer,
+    caller: Onlooker,
     state: Literal["open", "decided", "withdrawn", "expired"] | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     after: Annotated[str | None, Query(pattern=_ID, description="`next` of the page before.")] = None,
@@ -181,7 +183,7 @@ async def list_reviews(
 
 
 @router.get("/reviews/{review}", responses=openapi.REVIEW, summary="Look at a review")
-async def get_review(service: Port, caller: Reviewer, review: ReviewId) -> Response:
+async def get_review(service: Port, caller: Onlooker, review: ReviewId) -> Response:
     """Answer with all that a reviewer needs, and the token that a ruling must echo."""
     return _json(await service.review(caller, review))
 
@@ -232,6 +234,16 @@ async def get_policy_schema(caller: Anyone) -> Response:  # noqa: ARG001  # any 
     return Response(schema_text(), media_type=openapi.SCHEMA)
 
 
+@router.get("/policy/findings", responses=openapi.SPARED, summary="What the checks would have refused")
+async def list_spared(
+    service: Port,
+    caller: Operator,  # noqa: ARG001  # counts tell of every tenant
+    days: Annotated[int, Query(ge=1, le=365, description="How far back.")] = 7,
+) -> Response:
+    """Answer with what ran although it broke rules, since `checks.mode` is `warn` or `audit`, counted by rule and module."""
+    return _json(await service.spared(days))
+
+
 @router.post("/policy/explain", responses=openapi.EXPLAIN, summary="Explain what the policy decides")
 async def explain_policy(
     service: Port,
@@ -246,16 +258,6 @@ async def explain_policy(
 async def get_kept_policy(service: Port, caller: Operator, digest: Digest) -> Response:  # noqa: ARG001  # of any tenant
     """Answer with the resolved profile that answers carry as `policy`, whole, also after the file changed."""
     return _json(await service.kept_policy(digest))
-
-
-@router.get("/policy/findings", responses=openapi.SPARED, summary="What the checks would have refused")
-async def list_spared(
-    service: Port,
-    caller: Operator,  # noqa: ARG001  # counts tell of every tenant
-    days: Annotated[int, Query(ge=1, le=365, description="How far back.")] = 7,
-) -> Response:
-    """Answer with what ran although it broke rules, since `checks.mode` is `warn` or `audit`, counted by rule and module."""
-    return _json(await service.spared(days))
 
 
 @router.get("/isolation", responses=openapi.ISOLATION, summary="Look at what isolates programs")
@@ -306,7 +308,7 @@ telemetry = APIRouter(route_class=GuardedRoute, dependencies=_KEYED)
 @telemetry.get("/metrics", responses=openapi.METRICS, summary="What Prometheus reads", response_class=PlainTextResponse)
 async def metrics(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # counts tell of every tenant
     """Answer with the metrics in Prometheus' text format."""
-    return Response(service.metrics(), media_type=openapi.METRICS_TEXT)
+    return Response(await service.metrics(), media_type=openapi.METRICS_TEXT)
 
 
 health = APIRouter(route_class=StrictRoute)
@@ -332,8 +334,9 @@ def create_app(
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    tracer: Callable[[], Tracer | None] = lambda: None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does."""
+    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does; `tracer` draws requests."""
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -357,7 +360,7 @@ def create_app(
     app.include_router(router)
     app.include_router(telemetry)
     app.include_router(health)
-    return Ingress(Express(app, submit_execution))
+    return Ingress(Express(app, submit_execution), tracer=tracer)
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

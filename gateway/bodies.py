@@ -34,7 +34,7 @@ class Body(StrEnum):
 BIT: Final[Mapping[Body, int]] = MappingProxyType({body: 1 << number for number, body in enumerate(Body)})
 """Each body's bit in the column `kept`."""
 
-_OUTPUT: Final = {"stdout", "stderr", "result", "result_form", "error", "findings"}
+_OUTPUT: Final = {"stdout", "stderr", "result", "result_form", "results", "error", "findings"}
 _CONTENT: Final = frozenset({"content", "encoding"})
 _DECODER: Final = json.JSONDecoder()
 _CANONICAL: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)

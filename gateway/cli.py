@@ -400,6 +400,6 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
         return error.execution
 
 
-cli_explain.add_to(policy_app, _gateway)
 add_monty(app, lambda: _gateway(reviewer=True))
+cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")

@@ -21,12 +21,14 @@ from gateway.cache import key_of, recalled
 from gateway.causes import KINDS, Cause, cause_of
 from gateway.changes import Changes
 from gateway.checks import Checker, error_of
+from gateway.circumstances import WORK
 from gateway.connection import Reader
 from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status, Verdict
 from gateway.expectations import Expectations
 from gateway.failures import fingerprint
 from gateway.lifecycle import IllegalEvent, State
+from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
 from gateway.recording import record_work
 from gateway.records import Recorded
@@ -65,6 +67,7 @@ class Conductor:
         sizes: Sizes,
         expectations: Expectations,
         shadow: Shadow,
+        observer: Observer,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -75,6 +78,7 @@ class Conductor:
         self._sizes = sizes
         self._expectations = expectations
         self._shadow = shadow
+        self._observer = observer
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
         self.spared: Counter[tuple[str, Verdict]] = Counter()  # by mode, what the checks would have refused with
@@ -88,6 +92,7 @@ class Conductor:
         """Begin to drive an execution; the task ends when its answer is on disk, or with why it was not taken."""
         waited_before = max(0.0, (now() - work.submitted_at).total_seconds())
         work.began = time.monotonic() - waited_before
+        self._observer.started(work)
         runner = asyncio.create_task(self._drive(work), name=work.id)
         self._running[work.id] = (work, runner)
         self._live[work.tenant, work.caller] += 1
@@ -99,6 +104,7 @@ class Conductor:
         self._live[work.tenant, work.caller] -= 1
         if not self._live[work.tenant, work.caller]:
             del self._live[work.tenant, work.caller]
+        self._observer.ended(work)
         self._changes.notify(work.id)
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
@@ -141,6 +147,7 @@ class Conductor:
             if work.answered and (found := work.memory_found) is not None:
                 self._sizes.found(work.tenant, *found)
             del work.pending[: len(events)]
+        self._observer.recorded(work, events)
         self._changes.notify(recorded.task.id)
         self._changes.notify(work.id)
 
@@ -179,13 +186,14 @@ class Conductor:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _drive(self, work: Work) -> None:
+        WORK.set(work)
         try:
             await self._advance_or_cancel(work)
         except GatewayError:
             raise
         except Exception as error:
             if isinstance(error, IllegalEvent) and await self._superseded(work):
-                self.late_results += 1
+                self.late_results += work.cancelled_by is None
                 return
             log.exception("%s: a step failed", work.id)
             await self._give_up(work)
@@ -241,6 +249,7 @@ class Conductor:
             work.happened(sparing.event(work.id, work.profile))
             self.spared[sparing.mode, sparing.verdict] += 1
         work.deterministic = report.deterministic
+        self._observer.checked(work, work.timings["checks"])
         work.cache_key = key_of(work, report)
         if work.cache_key is not None and not work.fresh:
             await self._recall(work, work.cache_key)
@@ -252,6 +261,7 @@ class Conductor:
         except Unavailable:
             return
         answer = recalled(known) if known else None
+        self._observer.counts.cache["miss" if answer is None else "hit"] += 1
         if known is None or answer is None:
             return
         work.answer = self._complete(work, answer)
@@ -271,15 +281,25 @@ class Conductor:
         ticket = Ticket(work.id, work.tenant, work.request.priority, step.limits.memory_bytes, time.monotonic())
         ran: Outcome | None = None
         try:
-            if not self._queue.enter(ticket, must=work.recorded):
-                work.placed.set()
-                await self.record(work)
-                await self._queue.turn(ticket, self._patience(work))
+            await self._wait(work, ticket)
             ran = await self._attempt(work, step)
         except TooLong:
             await self._not_started(work)
         finally:
             self._queue.leave(ticket, ran=ran is not None, loss=ran.evidence.loss if ran else None)
+
+    async def _wait(self, work: Work, ticket: Ticket) -> None:
+        """Return when it is the turn of who drew the ticket; raises `TooLong`, and `QueueFull` at once."""
+        began = time.perf_counter()
+        if not self._queue.enter(ticket, must=work.recorded):
+            work.placed.set()
+            await self.record(work)
+            try:
+                await self._queue.turn(ticket, self._patience(work))
+            finally:
+                self._observer.waited(work, time.perf_counter() - began)
+        else:
+            self._observer.waited(work, 0.0)
 
     async def _pause(self, work: Work) -> None:
         """Wait before another try of what the platform lost: by chance, by what all retries may add, by what was asked for."""
@@ -303,7 +323,9 @@ class Conductor:
         work.happened(ruling)
 
     async def _attempt(self, work: Work, step: Run) -> Outcome:
-        work.happened(Started(work.id, step.attempt, step.lane))
+        started = Started(work.id, step.attempt, step.lane)
+        work.happened(started)
+        self._observer.attempting(work, started)
         work.placed.set()
         if step.lane is Lane.CONTAINER:
             await self.record(work)
@@ -312,7 +334,9 @@ class Conductor:
         work.outcome = outcome = await self._expectations.judged(work.tenant, work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
-        work.happened(self._finished(work, step, outcome))
+        finished = self._finished(work, step, outcome)
+        self._observer.attempted(work, outcome, finished.cause)
+        work.happened(finished)
         return outcome
 
     def _finished(self, work: Work, step: Run, outcome: Outcome) -> Finished:

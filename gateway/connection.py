@@ -15,11 +15,13 @@ from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
 from gateway.events import Event, Spared, chain, decode, encode
 from gateway.lifecycle import Task, apply
+from gateway.news import ExecutionEnded, News, ReviewEnded, ReviewOpened
 from gateway.notices import Subscription, notices
 from gateway.records import (
     ExecutionHead,
     Keeping,
     LoggedEvent,
+    OpenReviews,
     StoredExecution,
     StoredLetter,
     StoredPosture,
@@ -30,6 +32,7 @@ from gateway.records import (
 )
 from gateway.session import Session, Value
 from gateway.times import new_id, stamp
+from gateway.tracing import TraceContext
 
 _TASK = TypeAdapter(Task)
 
@@ -65,6 +68,14 @@ class Reader:
         return self._session.one(
             statements.EXECUTION_KEYED, StoredExecution, tenant=tenant, caller=caller, idempotency_key=key
         )
+
+    def trace(self, execution: str) -> TraceContext | None:
+        """Where an execution belongs in its caller's trace, or in ours."""
+        return self._session.one(statements.TRACE, TraceContext, execution=execution)
+
+    def trace_of_review(self, review: str) -> TraceContext | None:
+        """That of the execution that a review is about."""
+        return self._session.one(statements.TRACE_OF_REVIEW, TraceContext, id=review)
 
     def result(self, key: str) -> StoredExecution | None:
         """The execution whose record answers all of its kind."""
@@ -116,6 +127,10 @@ class Reader:
     def reviews_due(self, at: datetime) -> list[StoredReview]:
         """Open reviews whose time is over."""
         return self._session.every(statements.REVIEWS_DUE, StoredReview, at=stamp(at))
+
+    def open_reviews_by_profile(self) -> list[OpenReviews]:
+        """How many reviews are open, by the profile of what they are about and by how far they were escalated."""
+        return self._session.every(statements.OPEN_REVIEWS_BY, OpenReviews)
 
     def open_reviews(self) -> int:
         """How many reviews wait for a person."""
@@ -171,6 +186,7 @@ class Writer(Reader):
         super().__init__(session)
         self._subscriptions = subscriptions
         self.changed: list[StoredTask] = []
+        self.news: list[News] = []
         self._left = left
 
     def task(self, task: str) -> StoredTask | None:
@@ -251,10 +267,20 @@ class Writer(Reader):
     def add_execution(self, execution: StoredExecution) -> None:
         """Keep a submitted program, with its answer if it has one already."""
         self._session.change(statements.ADD_EXECUTION, execution.row())
+        if execution.status is not None:
+            self.news.append(ExecutionEnded(execution.profile, execution.status))
 
     def answer_execution(self, execution: StoredExecution) -> None:
         """Keep the answer of a program that was added without one."""
-        self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+        answered = self._session.change(statements.ANSWER_EXECUTION, {**execution.row(), "this": execution.id})
+        if answered and execution.status is not None:
+            self.news.append(ExecutionEnded(execution.profile, execution.status))
+
+    def keep_trace(self, execution: str, trace: TraceContext) -> None:
+        """Keep where an execution belongs."""
+        self._session.change(
+            statements.ADD_TRACE, {"execution": execution, "parent": trace.parent, "state": trace.state}
+        )
 
     def release_key(self, execution: str) -> None:
         """Let the idempotency key of an execution stand for another one."""
@@ -286,9 +312,11 @@ class Writer(Reader):
 
         SQLite would leave a row that became small alone on the page of the large one; put in anew it shares one.
         """
+        if execution.code_deleted_at is not None:
+            self._session.change(statements.DELETE_TRACE, {"this": execution.id})
         if self._session.defer_references():
             self._session.change(statements.DELETE_EXECUTION, {"this": execution.id})
-            self.add_execution(execution)
+            self._session.change(statements.ADD_EXECUTION, execution.row())
         else:
             self._session.change(statements.DELETE_BODIES, {**execution.row(), "this": execution.id})
 
@@ -316,10 +344,13 @@ class Writer(Reader):
     def add_review(self, review: StoredReview) -> None:
         """Keep a review that was opened."""
         self._session.change(statements.ADD_REVIEW, review.row())
+        profile = self._session.one(statements.EXECUTION_PROFILE, str, id=review.execution) or ""
+        self.news.append(ReviewOpened(review, profile))
 
     def end_review(self, review: StoredReview) -> None:
         """Keep how a review ended."""
         self._session.change(statements.END_REVIEW, {**review.row(), "this": review.id})
+        self.news.append(ReviewEnded(review, self.trace(review.execution)))
 
     def keep_policy(self, digest: str, document: str, at: datetime) -> None:
         """Keep a resolved policy that decided something; the second time is free."""

@@ -23,6 +23,7 @@ from gateway.policy_shape import NoticeKind
 from gateway.records import StoredLetter
 from gateway.store import Store
 from gateway.times import now, parse, stamp
+from gateway.tracing import TraceContext
 from gateway.wire import DeadLetter, DeadLetterList
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class Deliveries:
             return
 
     async def _deliver(self, client: httpx.AsyncClient, target: Target, letter: StoredLetter) -> None:
-        refusal = await _send(client, target, letter)
+        trace = await self._store.read(lambda reader: _trace(reader, letter))
+        refusal = await _send(client, target, letter, trace)
         if refusal is None:
             await self._store.write(lambda writer: writer.remove_letter(letter.id))
             self.delivered += 1
@@ -182,12 +184,24 @@ def _client() -> httpx.AsyncClient:
     return httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=None)  # noqa: S113  # there is one for the whole
 
 
-async def _send(client: httpx.AsyncClient, target: Target, letter: StoredLetter) -> _Refusal | None:
+def _trace(reader: Reader, letter: StoredLetter) -> TraceContext | None:
+    """Where what a letter tells of belongs; None for what is in nobody's trace."""
+    data = json.loads(letter.body)["data"]
+    review = data.get("review") or data.get("withdrawn_review")
+    if isinstance(review, str):
+        return reader.trace_of_review(review)
+    return reader.trace(data["execution"]) if isinstance(data.get("execution"), str) else None
+
+
+async def _send(
+    client: httpx.AsyncClient, target: Target, letter: StoredLetter, trace: TraceContext | None
+) -> _Refusal | None:
     """Send a letter; None if it was taken. Of the answer nothing is read but its head."""
     import httpx  # noqa: PLC0415  # as above
 
     body = letter.body.encode()
     signed = headers(target, letter.id, body, int(time.time()))
+    signed |= trace.headers() if trace is not None else {}
     try:
         async with (
             asyncio.timeout(target.timeout),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.callers import Caller
+from gateway.circumstances import submits
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.deliveries import Deliveries
@@ -195,6 +196,7 @@ class Desk:
             fresh=asked.fresh,
         )
         work.happened(event)
+        submits(work)
         self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
         self._conductor.start(work)
         return work
@@ -344,6 +346,18 @@ class Desk:
             name=self._policy.name, profile=profile.name, digest=profile.digest, document=json.loads(profile.document)
         )
 
+    async def spared(self, days: int) -> SparedList:
+        """See `service.Service.spared`."""
+        return await self._oversight.spared(days)
+
+    def monty_lane(self) -> MontyLaneView:
+        """See `service.Service.monty_lane`."""
+        return self._oversight.monty_lane()
+
+    async def restore_monty(self, caller: Caller) -> MontyLaneView:
+        """See `service.Service.restore_monty`."""
+        return await self._oversight.restore_monty(caller.name)
+
     async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
         """See `service.Service.policy_of`."""
         row, _ = await self._store.read(lambda reader: _owned(reader, caller, execution))
@@ -365,18 +379,6 @@ class Desk:
             field = "key" if asked.key is not None and asked.profile is None else "profile"
             raise InvalidRequest(fields=((field, error.args[0]),)) from None
 
-    async def spared(self, days: int) -> SparedList:
-        """See `service.Service.spared`."""
-        return await self._oversight.spared(days)
-
-    def monty_lane(self) -> MontyLaneView:
-        """See `service.Service.monty_lane`."""
-        return self._oversight.monty_lane()
-
-    async def restore_monty(self, caller: Caller) -> MontyLaneView:
-        """See `service.Service.restore_monty`."""
-        return await self._oversight.restore_monty(caller.name)
-
     async def isolation(self) -> IsolationView:
         """See `service.Service.isolation`."""
         return self._isolation.view()
@@ -393,9 +395,9 @@ class Desk:
         """See `service.Service.prune`."""
         return await self._pruner.prune_now()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """See `service.Service.metrics`."""
-        return self._metrics.text()
+        return await self._metrics.text()
 
     async def posture(self, digest: str) -> PostureView:
         """See `service.Service.posture`."""

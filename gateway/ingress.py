@@ -12,6 +12,7 @@ import itertools
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -19,6 +20,7 @@ from typing import Final, TypeAlias
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.circumstances import arrives
 from gateway.errors import (
     BodyTooLarge,
     GatewayError,
@@ -28,6 +30,7 @@ from gateway.errors import (
     UnsupportedMediaType,
 )
 from gateway.problems import InternalError, problem
+from gateway.tracing import Tracer
 
 MAX_BODY_BYTES: Final = 8 << 20
 MAX_HEADERS: Final = 100
@@ -62,9 +65,15 @@ class Ingress:
     """Wraps the application whole, so that its own mistakes pass here too."""
 
     def __init__(
-        self, app: ASGIApp, *, max_body_bytes: int = MAX_BODY_BYTES, body_seconds: float = BODY_SECONDS
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        body_seconds: float = BODY_SECONDS,
+        tracer: Callable[[], Tracer | None] = lambda: None,
     ) -> None:
         self._app = app
+        self._tracer = tracer
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
 
@@ -78,6 +87,7 @@ class Ingress:
         announced = _announces_body(scope["headers"])
         body = _Body(receive, self._max_body_bytes, deadline, complete=not announced)
         answer = _Answer(scope, send, body)
+        request = arrives(scope, answer.request_id, self._tracer())
         try:
             _admit(scope["headers"], self._max_body_bytes)
             if announced:
@@ -100,6 +110,7 @@ class Ingress:
             await answer.tell(InternalError())
         finally:
             answer.log(time.perf_counter() - began)
+            request.end(scope, answer.status)
 
     async def _look(self, scope: Scope, body: _Body, answer: _Answer) -> None:
         """Work for a caller only as long as there is one: who asks for a long wait and leaves must not hold a place."""
@@ -188,8 +199,18 @@ class _Answer:
         """One line for one request. The query is left out: it could hold what nobody should read."""
         path = self._scope.get("raw_path", b"").decode("ascii", "backslashreplace")
         caller = self._scope.get("state", {}).get(CALLER, "-")
+        method = self._scope["method"]
+        fields = {
+            "caller": caller,
+            "method": method,
+            "path": path,
+            "status": self.status,
+            "seconds": round(seconds, 6),
+        }
         _log.info(
-            "%s %s %s %s %s %.1fms", self.request_id, caller, self._scope["method"], path, self.status, seconds * 1e3
+            "%s %s %s %s %s %.1fms",
+            *(self.request_id, caller, method, path, self.status, seconds * 1e3),
+            extra={"event": "request", "fields": fields},
         )
 
     def _headers(self, headers: _Headers) -> _Headers:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from gateway.callers import Caller
 from gateway.errors import RateLimited
 from gateway.policy import Policy
 from gateway.rates import Pace
+
+
+_MOST_PACES: Final = 10_000  # one that is forgotten begins anew
 
 
 class Limiter:
@@ -17,12 +21,14 @@ class Limiter:
     def __init__(self, policy: Policy, clock: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy
         self._clock = clock
-        self._paces: dict[tuple[str, str], Pace] = {}  # as many as there are keys
+        self._paces: dict[tuple[str, str], Pace] = {}  # as many as there are keys, and subjects of tokens
 
     def admit(self, caller: Caller) -> None:
         """Count a request; raises `RateLimited` for one too many."""
         rates = self._policy.resolve(caller.profile).rates
         pace = self._paces.setdefault((caller.tenant, caller.name), Pace(rates.requests, rates.burst))
+        if len(self._paces) > _MOST_PACES:
+            del self._paces[next(iter(self._paces))]
         wait = pace.ask(self._clock())
         if wait is not None:
             raise RateLimited(

@@ -30,6 +30,7 @@ from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.monty_switch import MontySwitch, SwitchedLane
+from gateway.observer import Observer
 from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.policy_file import read_policy
@@ -42,7 +43,7 @@ from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
 from gateway.server import Server, allow_descriptors, configure_logging, server_config, spare_the_collector
-from gateway.settings import Settings, StartError
+from gateway.settings import Settings, StartError, Telemetry, telemetry_wanted
 from gateway.shadow import Shadow
 from gateway.sizes import BELIEVED, Sizes
 from gateway.sizes import MOST as MOST_SIZES
@@ -73,6 +74,7 @@ class Gateway:
     """All parts of one gateway."""
 
     settings: Settings
+    telemetry: Telemetry
     policy: Policy
     authenticator: Authenticator
     store: Store
@@ -90,6 +92,7 @@ class Gateway:
     watching: Watching
     pruner: Pruner
     deliveries: Deliveries
+    observer: Observer
     desk: Desk
 
     @asynccontextmanager
@@ -98,6 +101,7 @@ class Gateway:
         for name, profile in self.policy.profiles.items():
             log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
+        self._trace()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
             asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
@@ -122,6 +126,15 @@ class Gateway:
             await self.monty.close()
             await self.expectations.close()
             await self.store.close()
+            if self.observer.tracer is not None:
+                await self.observer.tracer.close()
+
+    def _trace(self) -> None:
+        """Draw spans from here on, where somebody wants them: the SDK has a thread, which no fork survives."""
+        if self.telemetry.traces:
+            from gateway.otlp import OtlpTracer  # noqa: PLC0415  # megabytes, and only who sends traces needs them
+
+            self.observer.tracer = OtlpTracer()
 
     async def _prove(self) -> None:
         """Let every kind of box prove itself before the first program wants one."""
@@ -135,7 +148,9 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
-        return create_app(self.desk, self.authenticator, self.limiter, running=self.running)
+        return create_app(
+            self.desk, self.authenticator, self.limiter, running=self.running, tracer=lambda: self.observer.tracer
+        )
 
 
 def _kept_words(profile: Profile) -> str:
@@ -182,6 +197,9 @@ def compose(settings: Settings) -> Gateway:
     expectations = Expectations(Schemas())
     queue, sizes = _queue(policy, container), Sizes()
     shadow = Shadow(proven, queue, switch)
+    telemetry = telemetry_wanted()
+    observer = Observer(gen_ai=telemetry.gen_ai)
+    store.on_news = observer.told
     conductor = Conductor(
         store=store,
         checker=checker,
@@ -192,6 +210,7 @@ def compose(settings: Settings) -> Gateway:
         sizes=sizes,
         expectations=expectations,
         shadow=shadow,
+        observer=observer,
     )
     reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
@@ -216,6 +235,8 @@ def compose(settings: Settings) -> Gateway:
             store=store,
             deliveries=deliveries,
             shadow=shadow,
+            counts=observer.counts,
+            lane=readiness.lane,
         ),
         limiter=limiter,
         expectations=expectations,
@@ -226,6 +247,7 @@ def compose(settings: Settings) -> Gateway:
     )
     return Gateway(
         settings=settings,
+        telemetry=telemetry,
         policy=policy,
         authenticator=authentication,
         store=store,
@@ -243,6 +265,7 @@ def compose(settings: Settings) -> Gateway:
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        observer=observer,
         desk=desk,
     )
 

@@ -1,28 +1,60 @@
 """What Prometheus is told, gathered from the parts when it asks: nothing is counted here, and nothing on a program's way.
 
-Names have base units and no ids or tenants as labels.
+Names have base units, and no ids or tenants as labels. docs/observability.md has them all; a test compares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.bodies import Body
+from gateway.causes import KINDS
 from gateway.checks import Checker
 from gateway.conductor import Conductor
+from gateway.counts import Counts, Histogram
 from gateway.deliveries import Deliveries
+from gateway.errors import Unavailable
+from gateway.events import EscalationReason, RulingKind, Status
 from gateway.policy import DEFAULT_PROFILE, Policy
 from gateway.queue import Queue
+from gateway.records import OpenReviews
 from gateway.retention import Pruner
 from gateway.shadow import Shadow
 from gateway.store import Store
+from gateway.times import now, parse
+from sandbox.driver import Readiness
+from sandbox.job import Lane
+from sandbox.outcome import Fault
 from sandbox.pool import Tally
 from sandbox.supply import Supply
+
+_LIVE: Final = frozenset({Status.QUEUED, Status.RUNNING})
+_BREAKER: Final = MappingProxyType({"closed": 0, "half_open": 1, "open": 2})
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What has to be waited for. `reviews` is None where the store cannot be read."""
+
+    at: datetime
+    reviews: Sequence[OpenReviews] | None
+    lanes: Mapping[Lane, bool]
 
 
 class Metrics(Collector):
@@ -40,6 +72,8 @@ class Metrics(Collector):
         store: Store,
         deliveries: Deliveries,
         shadow: Shadow,
+        counts: Counts,
+        lane: Callable[[Lane], Awaitable[Readiness]],
     ) -> None:
         self._policy = policy
         self._supply = supply
@@ -50,11 +84,20 @@ class Metrics(Collector):
         self._store = store
         self._deliveries = deliveries
         self._shadow = shadow
+        self._counts = counts
+        self._lane = lane
+        self._asked = _Asked(now(), None, {})
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def text(self) -> str:
+    async def text(self) -> str:
         """Everything, in Prometheus' text format."""
+        try:
+            reviews = await self._store.read(lambda reader: reader.open_reviews_by_profile())
+        except Unavailable:
+            reviews = None
+        lanes = {lane: (await self._lane(lane)).available for lane in Lane}
+        self._asked = _Asked(now(), reviews, lanes)  # nothing is waited for from here on
         return generate_latest(self._registry).decode()
 
     def describe(self) -> Iterator[Metric]:
@@ -69,6 +112,9 @@ class Metrics(Collector):
             "This gateway, and the digest of its default profile.",
             {"version": __version__, "policy": self._policy.name, "profile": digest},
         )
+        yield from self._policies()
+        yield from self._executions()
+        yield from self._reviews()
         yield GaugeMetricFamily(
             "airlock_executions_live", "Executions without an answer.", len(self._conductor.live_attempts())
         )
@@ -118,6 +164,75 @@ class Metrics(Collector):
             int(self._shadow.switch.off is not None),
         )
 
+    def _policies(self) -> Iterator[Metric]:
+        profiles = [((one.name, one.digest), 1) for one in self._policy.profiles.values()]
+        yield _gauge(
+            "airlock_policy_info", "1 for each profile in force, with its digest.", ("profile", "hash"), profiles
+        )
+        yield CounterMetricFamily(
+            "airlock_policy_reload_failures",
+            "Policy files that were refused while another one was in force.",
+            self._counts.reload_failures,
+        )
+        lanes = [((lane.value,), int(available)) for lane, available in self._asked.lanes.items()]
+        yield _gauge("airlock_lane_available", "1 where the lane can run programs now.", ("lane",), lanes)
+
+    def _executions(self) -> Iterator[Metric]:
+        counts = self._counts
+        family = CounterMetricFamily(
+            "airlock_executions", "Executions that have their answer.", labels=("profile", "outcome")
+        )
+        outcomes = [status.value for status in Status if status not in _LIVE]
+        for labels, count in {**self._by_profile(outcomes), **counts.executions}.items():
+            family.add_metric(labels, count)
+        yield family
+        again = [cause.value for cause, kind in KINDS.items() if kind.again == "gateway"]
+        reasons = dict.fromkeys(["first", *again], 0)
+        about = "Attempts, by why they were made: `first`, or the cause of the attempt before."
+        yield _counter("airlock_attempts", about, "reason", {**reasons, **counts.attempts})
+        yield GaugeMetricFamily(
+            "airlock_retry_ratio",
+            "Share of the newest 1000 attempts that the platform made again.",
+            counts.retry_ratio,
+        )
+        about = "From being admitted to a box to its turn, for each wait."
+        yield _histogram("airlock_queue_wait_seconds", about, counts.queue_wait)
+        about = "From asking for a box to the program's first step."
+        yield _histogram("airlock_box_start_seconds", about, counts.box_start)
+        runs = HistogramMetricFamily("airlock_run_seconds", "How long programs ran.", labels=("lane",))
+        for lane, histogram in counts.run.items():
+            runs.add_metric((lane.value,), list(histogram.buckets()), histogram.total)
+        yield runs
+        about = "Most memory that a program's box had in use at once."
+        yield _histogram("airlock_memory_peak_bytes", about, counts.memory_peak)
+        found = {"hit": 0, "miss": 0, **counts.cache}
+        yield _counter("airlock_cache_lookups", "Looks into the result cache.", "result", found)
+
+    def _reviews(self) -> Iterator[Metric]:
+        counts, asked = self._counts, self._asked
+        if asked.reviews is not None:
+            open_now = [((one.profile, str(one.level)), one.count) for one in asked.reviews]
+            yield _gauge("airlock_reviews_open", "Reviews that wait for a person.", ("profile", "level"), open_now)
+            ages = [(asked.at - parse(one.oldest)).total_seconds() for one in asked.reviews]
+            about = "How long the oldest of them waits; 0 where there is none."
+            yield GaugeMetricFamily("airlock_reviews_oldest_seconds", about, max([0.0, *ages]))
+        about = "From asking a person to the end of the review."
+        yield _histogram("airlock_review_wait_seconds", about, counts.review_wait)
+        verdicts = dict.fromkeys([*(kind.value for kind in RulingKind), "expired", "withdrawn"], 0)
+        about = "Reviews that ended: by a ruling, or without one."
+        yield _counter("airlock_reviews_decided", about, "verdict", {**verdicts, **counts.decided})
+        family = CounterMetricFamily(
+            "airlock_budget_exhausted", "Reviews opened, by why a person is asked.", labels=("profile", "trigger")
+        )
+        reasons = [reason.value for reason in EscalationReason]
+        for labels, count in {**self._by_profile(reasons), **counts.budget_exhausted}.items():
+            family.add_metric(labels, count)
+        yield family
+
+    def _by_profile(self, words: Sequence[str]) -> dict[tuple[str, str], int]:
+        """Nothing yet, for what could be counted: a series that begins with its first event hides it from `increase`."""
+        return {(profile, word): 0 for profile in self._policy.profiles for word in words}
+
     def _troubles(self) -> Iterator[Metric]:
         conductor, queue = self._conductor, self._queue
         yield GaugeMetricFamily("airlock_queue_executions", "Executions that wait for a box.", queue.turns.waiting)
@@ -125,17 +240,20 @@ class Metrics(Collector):
             "airlock_queue_oldest_seconds", "How long the oldest of them waits.", queue.oldest_seconds
         )
         yield CounterMetricFamily("airlock_queue_refused", "Executions that found the queue full.", queue.refused)
-        yield GaugeMetricFamily(
-            "airlock_breaker_open",
-            "Whether the engine's circuit breaker keeps programs waiting.",
-            queue.breaker.state != "closed",
+        yield _gauge(
+            "airlock_breaker_state",
+            "0: closed, programs run; 1: half open, a probe runs; 2: open, programs wait.",
+            ("dependency",),
+            [(("engine",), _BREAKER[queue.breaker.state])],
         )
         yield CounterMetricFamily("airlock_breaker_opened", "How often it opened.", queue.breaker.opened)
-        causes = {cause.value: count for cause, count in conductor.causes.items()}
+        causes = {cause.value: conductor.causes[cause] for cause in KINDS}
         yield _counter(
             "airlock_attempts_failed", "Attempts without a result, by cause (docs/failures.md).", "cause", causes
         )
-        errors = {cause.value: count for cause, count in conductor.platform_errors.items()}
+        errors = {
+            cause.value: conductor.platform_errors[cause] for cause in KINDS if KINDS[cause].fault is Fault.PLATFORM
+        }
         yield _counter(
             "airlock_platform_errors", "Executions that the platform gave up, by the last cause.", "cause", errors
         )
@@ -154,6 +272,17 @@ def _counter(name: str, about: str, label: str, values: Mapping[str, int]) -> Me
     for value, count in values.items():
         family.add_metric((value,), count)
     return family
+
+
+def _gauge(name: str, about: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], int]]) -> Metric:
+    family = GaugeMetricFamily(name, about, labels=labels)
+    for value, number in values:
+        family.add_metric(value, number)
+    return family
+
+
+def _histogram(name: str, about: str, histogram: Histogram) -> Metric:
+    return HistogramMetricFamily(name, about, buckets=list(histogram.buckets()), sum_value=histogram.total)
 
 
 def _summary(name: str, about: str, tally: Tally) -> Metric:

@@ -122,6 +122,8 @@ def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
         if work.replaces is not None:
             writer.release_key(work.replaces)
         writer.add_execution(row)
+        if work.trace is not None:
+            writer.keep_trace(work.id, work.trace)
     elif row.answered_at is not None:
         writer.answer_execution(row)
     if row.answered_at is not None and work.answer is not None and work.answer.files and work.outcome is not None:

@@ -144,6 +144,16 @@ class StoredReview:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenReviews:
+    """How many reviews of a profile and level are open, and since when the oldest one is."""
+
+    profile: str
+    level: str | int
+    count: int
+    oldest: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredLetter:
     """A letter to a webhook; `state` is `waiting` or `dead`, `tried_at` and `error` are of the latest try."""
 

@@ -73,6 +73,7 @@ def _work(reader: Reader, row: StoredExecution, policy: Policy) -> Work | None:
         of=row.of,
         task=row.task,
         recorded=True,
+        trace=reader.trace(row.id),
         fresh=True,  # whether it had to be run is not recorded
     )
 

@@ -136,6 +136,8 @@ class Reviews:
             raise InvalidRequest(fields=(("failures", message),))
         at = now()
         work = _work(case, caller, ruling, _limits(case, ruling), at) if ruling.ruling in _MAKES_EXECUTION else None
+        if work is not None:
+            work.trace = writer.trace(case.reviewed.id)
         ruled = Ruled(
             review, ruling.ruling, caller.name, ruling.message, ruling.failures or 0, work.id if work else None
         )

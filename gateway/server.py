@@ -24,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.errors import GatewayError, MalformedRequest, Unavailable
 from gateway.ingress import ALWAYS
+from gateway.log_lines import JsonFormatter, TextFormatter
 from gateway.problems import problem
 from gateway.settings import Settings
 
@@ -205,9 +206,11 @@ def configure_logging(settings: Settings) -> None:
     level = settings.log.upper()
     logging._srcfile = None  # noqa: SLF001  # as its documentation says: no line looks for its caller
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # nor asks for what no line shows
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     quiet = level if settings.log == "debug" else max(logging.WARNING, logging.getLevelName(level))
-    for name in ("uvicorn", "docker", "urllib3", "sqlalchemy", "alembic"):
+    for name in ("uvicorn", "docker", "urllib3", "sqlalchemy", "alembic", "opentelemetry"):
         logging.getLogger(name).setLevel(quiet)
     for name in ("httpx", "httpcore"):  # they tell addresses, and in a webhook's there may be a token
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))

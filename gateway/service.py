@@ -106,18 +106,6 @@ class Service(Protocol):
         """The profile that binds the caller's programs."""
         ...
 
-    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
-        """The profile that decided an execution of the caller's tenant, as it was then."""
-        ...
-
-    async def kept_policy(self, digest: str) -> KeptPolicyView:
-        """A resolved profile that decided something once."""
-        ...
-
-    async def explain(self, asked: ExplainRequest) -> ExplanationView:
-        """What the policy decides about a request, and which line of it each time."""
-        ...
-
     async def spared(self, days: int) -> SparedList:
         """What ran in the last days although the checks would have refused it."""
         ...
@@ -128,6 +116,18 @@ class Service(Protocol):
 
     async def restore_monty(self, caller: Caller) -> MontyLaneView:
         """Switch the Monty lane on again."""
+        ...
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        """The profile that decided an execution of the caller's tenant, as it was then."""
+        ...
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        """A resolved profile that decided something once."""
+        ...
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        """What the policy decides about a request, and which line of it each time."""
         ...
 
     async def isolation(self) -> IsolationView:
@@ -146,7 +146,7 @@ class Service(Protocol):
         """Delete now what is due, and wait a while for it."""
         ...
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """What Prometheus reads, in its text format."""
         ...
 

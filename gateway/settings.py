@@ -18,10 +18,20 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _PREFIX = "AIRLOCK_"
-_KNOWN = ("LISTEN", "DATA", "POLICY", "DATABASE_URL", "LOG", "URL", "KEY")
+_KNOWN = ("LISTEN", "DATA", "POLICY", "DATABASE_URL", "LOG", "LOG_FORMAT", "URL", "KEY")
 _OF_SCRIPTS = ("AIRLOCK_CACHE", "AIRLOCK_TEST_", "AIRLOCK_SECRET_")  # and the policy's, who may call its secrets so
 _HIGHEST_PORT = 65535
 _LONGEST_SECRET = 4096
+_PROTOCOL = "http/protobuf"
+_OTEL = (
+    "EXPORTER_OTLP_ENDPOINT",
+    "EXPORTER_OTLP_TRACES_ENDPOINT",
+    "EXPORTER_OTLP_PROTOCOL",
+    "EXPORTER_OTLP_TRACES_PROTOCOL",
+    "SDK_DISABLED",
+    "TRACES_EXPORTER",
+    "SEMCONV_STABILITY_OPT_IN",
+)
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # named to be told apart, not to be bound
 
 
@@ -93,6 +103,7 @@ class Settings(_Environment):
     policy: _Absolute = Field(default_factory=_default_policy)
     database_url: Annotated[str | None, Field(pattern=r"^[a-z0-9+]+://", repr=False)] = None
     log: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
 
     @property
     def loopback(self) -> bool:
@@ -145,6 +156,31 @@ def secret(variable: str | None, file: str | None) -> str:
             return opened.read(_LONGEST_SECRET).decode("ascii", "replace")
     except OSError as error:
         raise StartError(f"The policy wants a secret in {file}: {error.strerror}.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What OpenTelemetry's own variables ask for. `gen_ai`: also in the words of the conventions for models' tools."""
+
+    traces: bool
+    gen_ai: bool
+
+
+def telemetry_wanted() -> Telemetry:
+    """Whether an endpoint for traces is named. All else the SDK reads itself. Raises `SettingsError`."""
+    said = {name: os.environ.get(f"OTEL_{name}", "").strip() for name in _OTEL}  # noqa: TID251  # the one place
+    endpoint = said["EXPORTER_OTLP_TRACES_ENDPOINT"] or said["EXPORTER_OTLP_ENDPOINT"]
+    off = said["SDK_DISABLED"].lower() == "true" or said["TRACES_EXPORTER"] == "none"
+    traces = bool(endpoint) and not off
+    protocol = said["EXPORTER_OTLP_TRACES_PROTOCOL"] or said["EXPORTER_OTLP_PROTOCOL"] or _PROTOCOL
+    if traces and protocol != _PROTOCOL:
+        raise SettingsError(f"OTEL_EXPORTER_OTLP_PROTOCOL: there is {_PROTOCOL} only, not {protocol}")
+    if traces and said["TRACES_EXPORTER"] not in {"", "otlp"}:
+        raise SettingsError("OTEL_TRACES_EXPORTER: there are otlp and none only")
+    if traces and not re.match(r"https?://[^/\s]", endpoint):
+        raise SettingsError("OTEL_EXPORTER_OTLP_ENDPOINT: must begin with http:// or https://")
+    opted = said["SEMCONV_STABILITY_OPT_IN"].replace(" ", "").split(",")
+    return Telemetry(traces, "gen_ai_latest_experimental" in opted)
 
 
 def _unknown(names: Iterable[str]) -> list[str]:

@@ -24,7 +24,19 @@ from sqlalchemy import (
 )
 
 from gateway.records import EXECUTION_COLUMNS, LETTER_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
-from gateway.tables import events, executions, files, letters, memory_sizes, policies, postures, results, reviews, tasks
+from gateway.tables import (
+    events,
+    executions,
+    files,
+    letters,
+    memory_sizes,
+    policies,
+    postures,
+    results,
+    reviews,
+    tasks,
+    traces,
+)
 
 _Query: TypeAlias = Select[tuple[object, ...]]
 
@@ -81,6 +93,7 @@ ADD_EVENTS: Final = {count: _events(count) for count in range(1, MOST_EVENTS + 1
 
 _EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
 EXECUTION: Final = _EXECUTION.where(_is(executions.c.id))
+EXECUTION_PROFILE: Final[_Query] = select(executions.c.profile).where(_is(executions.c.id))
 EXECUTION_TASK: Final[_Query] = select(executions.c.task).where(_is(executions.c.id))
 EXECUTION_KEYED: Final = _EXECUTION.where(
     _is(executions.c.tenant), _is(executions.c.caller), _is(executions.c.idempotency_key)
@@ -181,6 +194,20 @@ def _page(*, state: bool, after: bool) -> _Query:
 
 
 REVIEWS: Final = {(state, after): _page(state=state, after=after) for state in (False, True) for after in (False, True)}
+
+# By profile and level (0: nobody else was asked yet): how many reviews are open, and since when the oldest is.
+OPEN_REVIEWS_BY: Final[_Query] = (
+    select(executions.c.profile, literal_column("0"), func.count(), func.min(reviews.c.opened_at))
+    .join(executions, executions.c.id == reviews.c.execution)
+    .where(reviews.c.state == "open")
+    .group_by(executions.c.profile)
+)
+
+_TRACE: Final[_Query] = select(traces.c.parent, traces.c.state)
+TRACE: Final = _TRACE.where(_is(traces.c.execution))
+TRACE_OF_REVIEW: Final = _TRACE.join(reviews, reviews.c.execution == traces.c.execution).where(_is(reviews.c.id))
+ADD_TRACE: Final[Insert] = insert(traces)
+DELETE_TRACE: Final = delete(traces).where(_is(traces.c.execution, "this"))
 
 POLICY: Final[_Query] = select(policies.c.document).where(_is(policies.c.digest))
 POLICY_KEPT: Final[_Query] = select(policies.c.digest).where(_is(policies.c.digest))

@@ -12,7 +12,8 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
 from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event
@@ -23,6 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from gateway.connection import Reader, Writer
 from gateway.database import Trouble, checkpoint, make_shrinkable, trouble_of, unavailable, unopened
 from gateway.errors import Unavailable
+from gateway.news import News
 from gateway.notices import Subscription
 from gateway.recent import Recent
 from gateway.records import StoredTask
@@ -47,6 +49,7 @@ class _Settled:
     result: object = None
     error: BaseException | None = None
     changed: Sequence[StoredTask] = ()
+    news: Sequence[News] = ()
 
 
 @dataclass(slots=True)
@@ -55,6 +58,8 @@ class _Part(Generic[T]):
 
     work: Callable[[Writer], T]
     done: asyncio.Future[T]
+    context: Context = field(default_factory=copy_context)
+    """Of the caller, in which the news of its work are told."""
 
 
 _Queue: TypeAlias = "queue.SimpleQueue[_Part[object] | None]"  # None is its end
@@ -73,6 +78,8 @@ class Store:
         self._subscriptions = tuple(subscriptions)
         self.on_commit: Callable[[], None] | None = None
         """Called after each commit, on the event loop; it must be quick."""
+        self.on_news: Callable[[Sequence[News]], None] | None = None
+        """Called with what a part brought about, before its caller is told; as quick."""
         self._writer: threading.Thread | None = None
         self._readers: list[threading.Thread] = []
         self._closing = False
@@ -171,8 +178,10 @@ class Store:
 
     def _committed(self, parts: Sequence[_Part[object]], settled: Sequence[_Settled]) -> None:
         """Tell the callers of a group what came of it."""
-        for one in settled:
+        for part, one in zip(parts, settled, strict=True):
             self.recent.committed(one.changed)
+            if one.news and self.on_news is not None:
+                part.context.run(self.on_news, one.news)
         _settle(parts, settled)
         if self.on_commit is not None:
             self.on_commit()
@@ -242,7 +251,7 @@ class Store:
             self._left.clear()
         writer = Writer(session, self._left, self._subscriptions)
         result = part.work(writer)
-        return _Settled(result, changed=writer.changed)
+        return _Settled(result, changed=writer.changed, news=writer.news)
 
 
 async def _handed(work: Callable[[Writer], T], to: _Queue) -> T:

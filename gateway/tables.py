@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0008"
+REVISION: Final = "0009"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -153,6 +153,15 @@ policies = Table(
     Column("digest", String(64), primary_key=True),
     Column("document", Text, nullable=False),
     Column("first_used_at", String(32), nullable=False),
+)
+
+# Where an execution belongs in a trace (W3C Trace Context): its caller's, or the span of the request that brought it.
+traces = Table(
+    "traces",
+    metadata,
+    Column("execution", String(64), primary_key=True),
+    Column("parent", String(55), nullable=False),
+    Column("state", String(512), nullable=False),
 )
 
 # What programs were found to need, by the digest of what they import: where the next one's memory begins.

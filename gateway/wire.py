@@ -16,6 +16,7 @@ from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.lifecycle import TaskState, Turn
 from gateway.policy_shape import NoticeKind
 from gateway.requests import Expect, Wire
+from sandbox.bundles import MimeType
 from sandbox.job import Lane
 from sandbox.outcome import Ending, LimitName
 
@@ -83,6 +84,28 @@ class FileOut(Wire):
     href: str
 
 
+class ShownRows(Wire):
+    """How many of a table's rows are shown, and how many there are."""
+
+    shown: int
+    total: int
+
+
+class BundleMetadata(Wire):
+    """What belongs to a bundle: the output file with a figure's PNG, and what of it was left out for its size."""
+
+    file: str | None = Field(default=None, description="A path in `files`.")
+    rows: ShownRows | None = Field(default=None, description="null: all rows are there.")
+    omitted: list[MimeType] = Field(default_factory=list, description="Forms for which there was no room.")
+
+
+class BundleOut(Wire):
+    """What a notebook would show of one thing, by MIME type: texts, base64 of images, a JSON value. The program's words."""
+
+    data: dict[MimeType, JsonValue]
+    metadata: BundleMetadata = BundleMetadata()
+
+
 class SkippedFile(Wire):
     """A match of `outputs` that was not brought back."""
 
@@ -147,6 +170,10 @@ class Answer(Wire):
     result: JsonValue = None
     result_form: Literal["json", "repr"] | None = Field(
         default=None, description="null: the program ended without a value."
+    )
+    results: list[BundleOut] = Field(
+        default_factory=list,
+        description="What a notebook would show of the last value and of open figures. HTML in it is not safe to render as it is.",
     )
     error: Error | None = None
     cause: Cause | None = Field(default=None, description="Why there is no result; docs/failures.md has them all.")

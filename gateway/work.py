@@ -18,6 +18,7 @@ from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
 from gateway.records import Recorded
 from gateway.requests import NOT_THE_PROGRAM, ExecutionRequest
+from gateway.tracing import TraceContext
 from gateway.wire import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.live import Live
@@ -71,6 +72,7 @@ class Work:
     cache_key: str | None = None  # of all that must come to the same
     live: Live | None = None  # the output of the latest attempt whose start is on disk
     cancelled_by: str | None = None
+    trace: TraceContext | None = None  # where its caller's trace, or ours, says that it belongs
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     placed: asyncio.Event = field(default_factory=asyncio.Event)  # it has a place in a lane, or in the queue before it
 

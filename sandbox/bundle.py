@@ -12,9 +12,9 @@ from functools import cache
 from types import ModuleType
 from typing import Final
 
-from sandbox import guest, guest_cell, guest_failure, guest_files, guest_value
+from sandbox import guest, guest_cell, guest_display, guest_failure, guest_files, guest_value
 
-PARTS: Final = {"value": guest_value, "failure": guest_failure, "files": guest_files}
+PARTS: Final = {"value": guest_value, "failure": guest_failure, "files": guest_files, "display": guest_display}
 
 
 @cache
@@ -79,7 +79,7 @@ class _Bare(ast.NodeTransformer):
         return node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
-        return None if node.module in {"__future__", "typing", guest.__name__} else node
+        return None if node.module in {"__future__", "typing", guest.__name__, guest_value.__name__} else node
 
 
 def _speechless(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -90,6 +90,13 @@ class ResultPart:
 
 
 @dataclass(frozen=True, slots=True)
+class BundlesPart:
+    """A part of the text that tells what a notebook would show."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Raised:
     """An uncaught exception, in the program's own words."""
 
@@ -129,6 +136,7 @@ Frame: TypeAlias = (
     | Killing
     | Ended
     | ResultPart
+    | BundlesPart
     | Raised
     | FileBegins
     | FilePart
@@ -356,6 +364,7 @@ _PARSERS: Final[dict[bytes, Callable[[bytes], Frame]]] = {
     guest.ENDED: _ended,
     guest.RESULT_JSON: lambda payload: ResultPart("json", payload),
     guest.RESULT_REPR: lambda payload: ResultPart("repr", payload),
+    guest.BUNDLES: BundlesPart,
     guest.ERROR: _raised,
     guest.FILE: _file_begins,
     guest.FILE_DATA: FilePart,

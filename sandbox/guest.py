@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from typing import NoReturn, TypedDict
 
     from sandbox.guest_cell import Cell  # noqa: TC004 - at run time it is in the same text
-    from sandbox.guest_failure import call_hook, error_record  # noqa: TC004 - it comes as text, see `need`
+    from sandbox.guest_display import Display  # noqa: TC004 - it comes as text, see `need`
+    from sandbox.guest_failure import call_hook, error_record  # noqa: TC004 - as above
     from sandbox.guest_files import collect  # noqa: TC004 - as above
     from sandbox.guest_value import encode_result  # noqa: TC004 - as above
     from sandbox.job import JsonValue
@@ -86,6 +87,7 @@ HEADER = _struct.Struct(">cI")
 STARTED, SETUP_FAILED, KILLING, ENDED, END = b"S", b"F", b"k", b"p", b"z"
 STDOUT, STDERR, STDOUT_TAIL, STDERR_TAIL = b"o", b"e", b"O", b"E"
 RESULT_JSON, RESULT_REPR, ERROR = b"j", b"r", b"x"
+BUNDLES, FIGURE = b"m", b"g"  # the second for the guest alone: a file that it has to bring back unasked
 FILE, FILE_DATA, SKIPPED = b"f", b"d", b"s"
 
 SIGKILL = int(_signal.SIGKILL)
@@ -104,6 +106,29 @@ REAP_AT_ONCE = 1_000  # between two looks at the clock, whatever is forked meanw
 REAP_SECONDS = 5.0
 COLLECT_SECONDS = 2.0
 COLLECT_FILES, COLLECT_ENTRIES, COLLECT_DEPTH = 100, 10_000, 32
+MOST_FIGURES = 20
+BUNDLE_TYPES = (  # what a value may look like besides; of anything else nobody would know how to show it
+    "text/plain",
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "image/svg+xml",
+    "image/png",
+    "image/jpeg",
+    "application/json",
+)
+RICH = frozenset(  # methods by which a value tells notebooks what it looks like
+    (
+        "_repr_mimebundle_",
+        "_repr_html_",
+        "_repr_markdown_",
+        "_repr_latex_",
+        "_repr_svg_",
+        "_repr_png_",
+        "_repr_jpeg_",
+        "_repr_json_",
+    )
+)
 REPORT_DESCRIPTOR = 200  # far from the numbers that a program expects to get for its own files
 TOLD_DESCRIPTOR = 201  # in a cell: the way to say that a run is over
 FINALIZERS_LOOKED_FOR = 5_000  # objects that a program may have left; to look at more takes longer than to let them go
@@ -221,6 +246,7 @@ class Program:
         self.process = os.getpid()
         self.streams = (sys.stdout, sys.stderr)
         self.modules = sys.modules
+        self.display: Display | None = None
 
     def rehearse(self) -> None:
         """Do once what every program needs, so that this fork has its own copy of the memory that it takes."""
@@ -275,6 +301,28 @@ class Program:
             need("value")
             form, text = encode_result(value, self.output_bytes)
             self._send(RESULT_JSON if form == "json" else RESULT_REPR, text.encode())
+            if form == "repr" and _is_rich(value):
+                self._display().show_value(value, text)
+
+    def show(self) -> None:
+        """Report what a notebook would show of a program that ended well; most have nothing of the kind."""
+        if os.getpid() == self.process:
+            if "matplotlib.pyplot" in self.modules:
+                try:
+                    self._display().show_figures()
+                except BaseException:  # noqa: BLE001, S110 - what has this name may be the program's own
+                    pass
+            if self.display is not None:
+                for name in self.display.figures:
+                    self._send(FIGURE, name.encode())
+                self._send(BUNDLES, self.display.text.encode())
+
+    def _display(self) -> Display:
+        if self.display is None:
+            need("value")
+            need("display")
+            self.display = Display(self.output_bytes, self.modules)
+        return self.display
 
     def fail(self, error: BaseException) -> None:
         """Show an uncaught exception as CPython does, and report it.
@@ -296,10 +344,14 @@ class Program:
     def leave(self, status: object) -> None:
         """Exit at once where the interpreter would find nothing to do on its way out; it takes longer than most programs.
 
-        What it would have to do: call what was registered, wait for threads, and let go of objects that have something
+        Before that it shows what a notebook would. What the interpreter would have to do: call what was registered, wait for threads, and let go of objects that have something
         to say when they go. Where there may be any, this returns.
         """
-        if type(status) is not int or not 0 <= status <= MOST_STATUS or self.has_something_to_do():
+        if type(status) is not int or not 0 <= status <= MOST_STATUS:
+            return
+        if status == 0:
+            self.show()
+        if self.has_something_to_do():
             return
         try:
             for stream in self.streams:
@@ -328,6 +380,11 @@ class Program:
                 write_all(self.report, HEADER.pack(kind, len(part)) + part)
         except OSError:
             return  # closed by the program: then it reports nothing
+
+
+def _is_rich(value: object) -> bool:
+    """Whether it tells of itself as values in notebooks do; asks nothing of it."""
+    return any(not RICH.isdisjoint(_NAMESPACE(base)) for base in _ANCESTORS(type(value)))
 
 
 def _any_finalizer(objects: list[object]) -> bool:
@@ -697,7 +754,7 @@ class Supervisor:
         except BlockingIOError:
             return None
         if descriptor == self.report_descriptor:
-            self.report += data[: self.order["output_bytes"] + REPORT_SLACK_BYTES - len(self.report)]
+            self.report += data[: 2 * self.order["output_bytes"] + REPORT_SLACK_BYTES - len(self.report)]
             return data
         stream = self.streams[descriptor]
         head = stream.take(data)
@@ -770,9 +827,13 @@ class Supervisor:
             self.channel.flush()  # to collect may take long
         for stream in self.streams.values():
             stream.send_tail(self.channel)
+        figures: list[str] = []
         for kind, data in take_frames(self.report):
-            if kind in (RESULT_JSON, RESULT_REPR, ERROR):
+            if kind in (RESULT_JSON, RESULT_REPR, BUNDLES, ERROR):
                 self.channel.send(kind, data)
+            elif kind == FIGURE and len(figures) < MOST_FIGURES and _is_figure(data):
+                figures.append(data.decode())
+        self.order["outputs"] += figures
         if self.order["outputs"]:
             need("files")
         collected = not self.order["outputs"] or collect(self.order, self.channel)
@@ -796,6 +857,11 @@ class Supervisor:
         if counted is None or self.cpu_seconds is None:
             return None if self.status is None else collected
         return max(counted - self.cpu_seconds, collected)
+
+
+def _is_figure(name: bytes) -> bool:
+    """Whether it is a name as `Display` gives them: a program may have said anything."""
+    return name.startswith(b"figure-") and name.endswith(b".png") and name[7:-4].isdigit() and len(name) < 20  # noqa: PLR2004 - a number
 
 
 def take_frames(buffer: bytearray) -> Iterator[tuple[bytes, bytes]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
 
+from sandbox.bundles import Bundle
 from sandbox.job import JsonValue, Lane
 
 LimitName: TypeAlias = Literal["time", "memory", "pids", "disk", "output"]
@@ -165,6 +166,7 @@ class Outcome:
     stdout: Output = field(default_factory=Output)
     stderr: Output = field(default_factory=Output)
     result: Result | None = None
+    bundles: tuple[Bundle, ...] = ()
     error: ProgramError | None = None
     exit_code: int | None = None
     signal: str | None = None

@@ -10,6 +10,7 @@ import json
 from typing import Literal
 
 from sandbox import frames, guest
+from sandbox.bundles import Bundle, read_bundles
 from sandbox.guest_value import encode_result
 from sandbox.job import JsonValue, Limits
 from sandbox.live import Live, StreamName
@@ -34,6 +35,7 @@ class Transcript:
         self._tails: dict[StreamName, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._result = bytearray()
         self._result_form: Literal["json", "repr"] | None = None
+        self._bundles = bytearray()
         self._file_bytes_left = min(limits.disk_bytes, frames.COLLECT_BYTES)
         self._file: tuple[frames.FileBegins, bytearray] | None = None
         self._files: list[OutputFile] = []
@@ -53,9 +55,8 @@ class Transcript:
             case frames.Ended():
                 self.ended = frame
                 self._check_sizes(frame)
-            case frames.ResultPart():
-                self._result_form = frame.form
-                self._result += frame.data[: self._kept_bytes - len(self._result)]
+            case frames.ResultPart() | frames.BundlesPart():
+                self._add_result(frame)
             case frames.Raised():
                 self._raised = frame
             case frames.FileBegins() | frames.FilePart() | SkippedFile():
@@ -109,6 +110,11 @@ class Transcript:
         return Result(text, "repr")
 
     @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """What a notebook would show; nothing where more, or something else, was told than our guest tells."""
+        return read_bundles(bytes(self._bundles), self._kept_bytes)
+
+    @property
     def files(self) -> tuple[OutputFile, ...]:
         """The files that came whole."""
         return tuple(self._files)
@@ -126,6 +132,13 @@ class Transcript:
             tail += frame.data
         else:
             head += frame.data
+
+    def _add_result(self, frame: frames.ResultPart | frames.BundlesPart) -> None:
+        if isinstance(frame, frames.ResultPart):
+            self._result_form = frame.form
+            self._result += frame.data[: self._kept_bytes - len(self._result)]
+        else:  # one byte too many tells that there were more
+            self._bundles += frame.data[: self._kept_bytes + 1 - len(self._bundles)]
 
     def _check_sizes(self, ended: frames.Ended) -> None:
         written: dict[StreamName, int] = {"stdout": ended.stdout_bytes, "stderr": ended.stderr_bytes}

@@ -97,6 +97,7 @@ def outcome_of(said: Transcript, *, timed_out: bool = False, end: BoxEnd | None 
         stdout=stdout,
         stderr=stderr,
         result=said.result,
+        bundles=said.bundles,
         error=said.error,
         exit_code=exit_code,
         signal=signal_name,

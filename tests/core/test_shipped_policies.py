@@ -133,6 +133,8 @@ CHANGED = {
     "retention.output": "31d",
     "retention.files": "1h",
     "retention.keys": "8d",
+    "telemetry.content": "true",
+    "telemetry.content_size": "5Ki",
 }
 
 

@@ -315,19 +315,6 @@ class FakeService:
     async def policy(self, caller: Caller) -> PolicyView:
         return PolicyView(name="default", profile=caller.profile, digest="0" * 64, document={})
 
-    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
-        self._mine(caller, execution)
-        document = json.loads(POLICY.resolve("default").document)
-        return PolicyView(name="default", profile="default", digest="0" * 64, document=document)
-
-    async def kept_policy(self, digest: str) -> KeptPolicyView:
-        if digest != "0" * 64:
-            raise NotFound
-        return KeptPolicyView(digest=digest, document={})
-
-    async def explain(self, asked: ExplainRequest) -> ExplanationView:
-        return explanation(POLICY, asked)
-
     async def spared(self, days: int) -> SparedList:
         return SparedList(since=_AT - timedelta(days=days), executions=0, whole=True, findings=[])
 
@@ -340,6 +327,19 @@ class FakeService:
         del caller
         self.monty_on = True
         return self.monty_lane()
+
+    async def policy_of(self, caller: Caller, execution: str) -> PolicyView:
+        self._mine(caller, execution)
+        document = json.loads(POLICY.resolve("default").document)
+        return PolicyView(name="default", profile="default", digest="0" * 64, document=document)
+
+    async def kept_policy(self, digest: str) -> KeptPolicyView:
+        if digest != "0" * 64:
+            raise NotFound
+        return KeptPolicyView(digest=digest, document={})
+
+    async def explain(self, asked: ExplainRequest) -> ExplanationView:
+        return explanation(POLICY, asked)
 
     async def isolation(self) -> IsolationView:
         trial = TrialView(name="network.interfaces", held=not self.findings, detail="; ".join(self.findings))
@@ -373,7 +373,7 @@ class FakeService:
         self.passes += 1
         return await self.retention()
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         return "# HELP airlock_boxes_spare Boxes that wait.\n"
 
     async def posture(self, digest: str) -> PostureView:

@@ -62,9 +62,9 @@ OPERATIONS: Final = (
     "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
     "GET /v1/policy/schema",
+    "GET /v1/policy/findings",
     "POST /v1/policy/explain",
     "GET /v1/policies/{digest}",
-    "GET /v1/policy/findings",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",
     "GET /v1/isolation/{digest}",
@@ -155,7 +155,10 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
 
 
 def _who(label: str) -> str:
-    if any(part in label for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies")):
+    if any(
+        part in label
+        for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies", "findings", "lanes")
+    ):
         return "olga"
     return "ann" if "/v1/reviews" in label else "ada"
 

@@ -17,6 +17,7 @@ from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.expectations import Expectations
 from gateway.monty_switch import MontySwitch
+from gateway.observer import Observer
 from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
 from gateway.readiness import Readiness
@@ -119,6 +120,7 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         sizes=Sizes(),
         expectations=Expectations(Schemas()),
         shadow=Shadow(ScriptedDriver(), queue, MontySwitch(tmp_path / "monty-lane.jsonl")),
+        observer=Observer(),
     )
     policy = read_policy(settings.policy)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
