@@ -71,7 +71,7 @@ RUN set -eu; \
     sed -i 's/^##backend: Agg$/backend: Agg/' mpl-data/matplotlibrc; \
     HOME=/nonexistent python3 -I -W error -c 'import matplotlib.pyplot as p; assert p.get_backend().lower() == "agg"'; \
     ls mpl-data/fontlist-v*.json; \
-    python3 -m compileall -q -j 0 "$PACKAGES"; \
+    python3 -I -m compileall -q -j 0 "$PACKAGES"; \
     chmod -R u=rwX,go=rX "$PACKAGES"
 
 # The classic builder makes this one on its way to the gateway's image, too.

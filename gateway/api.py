@@ -25,14 +25,15 @@ from starlette.types import ASGIApp
 from gateway import __version__, openapi, prefer, problems, stream
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
+from gateway.console.door import Door
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.event_stream import EventStream
 from gateway.events import Status
-from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute
+from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute, cut_off
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
 from gateway.policy_schema import schema_text
-from gateway.requests import TASK_ID, ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
 from gateway.tracing import Tracer
@@ -122,6 +123,7 @@ async def get_execution(service: Port, caller: Anyone, execution: ExecutionId, w
     "/executions/{execution}/events", responses=openapi.EVENTS, summary="Follow an execution", response_class=Response
 )
 async def get_events(
+    request: Request,
     service: Port,
     caller: Anyone,
     execution: ExecutionId,
@@ -131,7 +133,9 @@ async def get_events(
 ) -> Response:
     """Answer with what happens as it happens (`text/event-stream`), from the beginning or after an event, to the end."""
     pieces = await service.events(caller, execution, stream.position_of(last_event_id) if last_event_id else None)
-    return Response(status_code=HTTPStatus.NO_CONTENT) if pieces is None else EventStream(pieces)
+    if pieces is None:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return EventStream(cut_off(pieces, request.scope, request.app))
 
 
 @router.get(
@@ -199,6 +203,17 @@ async def rule_on_review(
     return _json(await service.rule(caller, review, ruling))
 
 
+@router.post("/reviews/{review}/checks", responses=openapi.CHECKS, summary="Check an edit")
+async def check_edit(
+    service: Port,
+    caller: Reviewer,
+    review: ReviewId,
+    edit: Annotated[EditRequest, Body(openapi_examples=openapi.EDITS)],
+) -> Response:
+    """Answer with what the checks would say of a reviewer's version. Nothing is run and nothing decided."""
+    return _json(await service.check_edit(caller, review, edit))
+
+
 @router.get("/webhooks/dead-letters", responses=openapi.LETTERS, summary="List dead letters")
 async def list_dead_letters(
     service: Port,
@@ -226,6 +241,12 @@ async def drop_dead_letter(service: Port, caller: Operator, letter: LetterId) ->
 async def get_policy(service: Port, caller: Anyone) -> Response:
     """Answer with the profile that binds the caller's programs."""
     return _json(await service.policy(caller))
+
+
+@router.post("/policy/reload", responses=openapi.RELOAD, summary="Read the policy file again")
+async def reload_policy(service: Port, caller: Operator) -> Response:  # noqa: ARG001  # an operator's key is what counts
+    """Put the policy file in force as it is now, or say what is wrong with it and go on with the one before."""
+    return _json(await service.reload_policy())
 
 
 @router.get("/policy/schema", responses=openapi.POLICY_SCHEMA, summary="Read the schema of policy files")
@@ -328,15 +349,19 @@ async def readyz(service: Port) -> Response:
     return _json(view, _health(view.ready))
 
 
-def create_app(
+def create_app(  # noqa: PLR0913  # the parts of a gateway's HTTP side
     service: Service,
     authenticator: Authenticator,
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     tracer: Callable[[], Tracer | None] = lambda: None,
+    console: Callable[[], ASGIApp] | None = None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does; `tracer` draws requests."""
+    """The gateway's HTTP side, behind its ingress.
+
+    `running` lasts as long as the server does, `tracer` draws requests, `console` makes its pages.
+    """
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -360,7 +385,8 @@ def create_app(
     app.include_router(router)
     app.include_router(telemetry)
     app.include_router(health)
-    return Ingress(Express(app, submit_execution), tracer=tracer)
+    routes = Express(app, submit_execution)
+    return Ingress(routes if console is None else Door(routes, console), tracer=tracer)
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

@@ -11,7 +11,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,14 +33,24 @@ class KeysError(StartError):
     """With these keys the gateway would let strangers in."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Authenticator:
-    """Who is let in. `anonymous` is who calls without a key, where that is allowed; `reviewer_key` a file to tell of."""
+    """Who is let in. `anonymous` is who calls without a key, where that is allowed; `reviewer_key` a file to tell of.
+
+    `generation` counts the policies that it was made from: who was let in under an earlier one is looked at again.
+    """
 
     keys: tuple[KnownKey, ...]
     anonymous: Caller | None = None
     reviewer_key: Path | None = None
     tokens: Tokens | None = None
+    generation: int = field(default=0, compare=False)
+
+    def renew(self, other: Authenticator) -> None:
+        """Let in from now on whom `other` lets in, and nobody else."""
+        self.keys, self.anonymous, self.reviewer_key = other.keys, other.anonymous, other.reviewer_key
+        self.tokens = other.tokens
+        self.generation += 1
 
     def caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
         """Return the request's caller; raises `Unauthorized`, or `Forbidden` for a web page that goes astray."""

@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from gateway import __version__, arguments, cli_explain
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
+from gateway.cli_console import console_command
 from gateway.cli_monty import add_monty
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
@@ -50,6 +51,7 @@ class Verdict(StrEnum):
     GRANT = "grant"
     REJECT = "reject"
     ANSWER = "answer"
+    ESCALATE = "escalate"
 
 
 class ReviewState(StrEnum):
@@ -342,9 +344,9 @@ def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    from gateway import terminal
+    from gateway.spelling import visible
 
-    typer.echo(terminal.visible(message), err=True)
+    typer.echo(visible(message), err=True)
     raise typer.Exit(code)
 
 
@@ -403,3 +405,4 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
 add_monty(app, lambda: _gateway(reviewer=True))
 cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")
+app.command("console")(console_command(lambda: _gateway(reviewer=True)))

@@ -64,8 +64,6 @@ class Counts:
     """Reviews that ended, by ruling, or `expired` or `withdrawn`."""
     cache: Counter[str] = field(default_factory=Counter)
     """Looks into the result cache, by `hit` and `miss`."""
-    reload_failures: int = 0
-    """Policy files that were refused while another one was in force."""
     _again: deque[bool] = field(default_factory=lambda: deque(maxlen=_NEWEST))
 
     def attempted(self, reason: str, *, again: bool) -> None:

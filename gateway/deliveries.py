@@ -51,20 +51,39 @@ class Deliveries:
 
     def __init__(self, store: Store, targets: Sequence[Target], chance: Callable[[], float]) -> None:
         self._store = store
-        self._targets: Mapping[str, Target] = {target.name: target for target in targets}
+        self._targets: Mapping[str, Target] = {}
         self._chance = chance
-        self._fresh = {name: asyncio.Event() for name in self._targets}
+        self._fresh: Mapping[str, asyncio.Event] = {}
+        self._changed = asyncio.Event()
         self.delivered = 0
         self.refused = 0
         self.dead = 0
         """Letters that nobody tries to deliver any more."""
+        self.retarget(targets)
+
+    def retarget(self, targets: Sequence[Target]) -> None:
+        """Deliver to these from now on; what is waiting for others becomes dead letters."""
+        self._targets = {target.name: target for target in targets}
+        self._fresh = {name: asyncio.Event() for name in self._targets}
+        self._changed.set()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
+        self._store.on_commit = self._wake
+        while True:
+            self._changed.clear()
+            serving = asyncio.create_task(self._serve_all(), name="webhooks")
+            try:
+                await self._changed.wait()
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+
+    async def _serve_all(self) -> None:
+        """Deliver to the targets of now. What is on its way when they change may be sent twice, never less than once."""
         await _until_done(self._take_up)
         if not self._targets:
             return
-        self._store.on_commit = self._wake
         client = await asyncio.to_thread(_client)
         async with client, asyncio.TaskGroup() as group:
             for target in self._targets.values():
@@ -88,7 +107,10 @@ class Deliveries:
 
     async def _round(self, client: httpx.AsyncClient, target: Target) -> None:
         """Send what is due; where there is nothing, wait until there may be."""
-        fresh = self._fresh[target.name]
+        fresh = self._fresh.get(target.name)
+        if fresh is None:  # the policy has it no more, and this is about to end
+            await asyncio.sleep(_LOOK_SECONDS)
+            return
         fresh.clear()
         due = await self._store.read(lambda reader: reader.letters_due(target.name, now(), _AT_ONCE))
         if due:

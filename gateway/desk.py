@@ -11,26 +11,28 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.callers import Caller
+from gateway.callers import Caller, Role
 from gateway.circumstances import submits
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.deliveries import Deliveries
-from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, Unavailable
+from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, PolicyRefused, Unavailable
 from gateway.events import Status, Submitted
 from gateway.expectations import Expectations
 from gateway.explaining import explanation
+from gateway.in_force import InForce
 from gateway.isolation import Isolation
 from gateway.lifecycle import Task, received
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.oversight import Oversight
-from gateway.policy import Policy, Profile
+from gateway.policy import Profile
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
-from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
-from gateway.resources import limits_of, memory_max_bytes
+from gateway.reloading import Reloader
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.resources import lacks_room, limits_of, memory_max_bytes
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.rules import ANONYMOUS, anonymous_task_id, profile_named, rules_of
@@ -42,6 +44,7 @@ from gateway.times import new_id, now
 from gateway.views import execution_view
 from gateway.watching import Watching
 from gateway.wire import (
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
@@ -52,6 +55,7 @@ from gateway.wire import (
     PolicyView,
     PostureView,
     ReadyView,
+    ReloadView,
     RetentionView,
     ReviewList,
     ReviewView,
@@ -82,7 +86,7 @@ class Desk:
     def __init__(  # noqa: PLR0913  # the parts that it stands on
         self,
         *,
-        policy: Policy,
+        policy: InForce,
         store: Store,
         conductor: Conductor,
         tasks: Tasks,
@@ -95,6 +99,7 @@ class Desk:
         watching: Watching,
         pruner: Pruner,
         deliveries: Deliveries,
+        reloader: Reloader,
         oversight: Oversight,
     ) -> None:
         self._policy = policy
@@ -110,9 +115,10 @@ class Desk:
         self._watching = watching
         self._pruner = pruner
         self._deliveries = deliveries
+        self._reloader = reloader
         self._oversight = oversight
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
-        self._usual: dict[str, Limits] = {}  # by profile, for who asks for nothing else
+        self._usual: dict[str, Limits] = {}  # by a profile's digest, for who asks for nothing else
         self._keying = asyncio.Lock()
 
     async def submit(
@@ -125,7 +131,7 @@ class Desk:
         fresh: bool = False,
     ) -> ExecutionView:
         """Take a program: see `service.Service.submit`."""
-        profile = self._policy.resolve(caller.profile)
+        profile = self._policy.profile(caller)
         limits = self._limits(profile, request)
         _require_room(request, limits)
         await self._expectations.require_sound(caller.tenant, request.expect)
@@ -138,14 +144,14 @@ class Desk:
 
     def _limits(self, profile: Profile, request: ExecutionRequest) -> Limits:
         silent = request.limits is None and not may_declare(request.code)
-        usual = self._usual.get(profile.name) if silent else None
+        usual = self._usual.get(profile.digest) if silent else None
         if usual is not None:
             return usual
         limits = limits_of(profile, request)
         if not isinstance(limits, Limits):
             raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
         if silent:
-            self._usual[profile.name] = limits
+            self._usual[profile.digest] = limits
         return limits
 
     async def _take_once(self, asked: _Asked, key: str) -> str:
@@ -197,7 +203,7 @@ class Desk:
         )
         work.happened(event)
         submits(work)
-        self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
+        self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name), at)
         self._conductor.start(work)
         return work
 
@@ -264,7 +270,7 @@ class Desk:
 
     def _view(self, row: StoredExecution, task: Task) -> ExecutionView:
         """An execution as its caller sees it."""
-        profile = profile_named(self._policy, row.profile)
+        profile = profile_named(self._policy.current, row.profile)
         return execution_view(row, task, rules_of(profile, anonymous=task.anonymous), profile.retention)
 
     async def execution(self, caller: Caller, execution: str, *, wait_seconds: float) -> ExecutionView:
@@ -327,6 +333,10 @@ class Desk:
         """See `service.Service.rule`."""
         return await self._reviews.rule(caller, review, ruling)
 
+    async def check_edit(self, caller: Caller, review: str, edit: EditRequest) -> ChecksView:
+        """See `service.Service.check_edit`."""
+        return await self._reviews.check(caller, review, edit.code)
+
     async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
         """See `service.Service.dead_letters`."""
         return await self._deliveries.dead_letters(limit, after)
@@ -341,10 +351,25 @@ class Desk:
 
     async def policy(self, caller: Caller) -> PolicyView:
         """See `service.Service.policy`."""
-        profile = self._policy.resolve(caller.profile)
+        profile = self._policy.profile(caller)
         return PolicyView(
-            name=self._policy.name, profile=profile.name, digest=profile.digest, document=json.loads(profile.document)
+            name=profile.policy,
+            profile=profile.name,
+            digest=profile.digest,
+            document=json.loads(profile.document),
+            today=self._limiter.today(caller, now()),
+            file=self._reloader.view() if Role.OPERATOR in caller.roles else None,
         )
+
+    async def reload_policy(self) -> ReloadView:
+        """See `service.Service.reload_policy`."""
+        done = await self._reloader.reload("request")
+        if not done.loaded:
+            fields = tuple(
+                (f"{one.file}:{one.line}:{one.column}", f"{one.path}: {one.message}") for one in done.problems
+            )
+            raise PolicyRefused(fields=fields, extra={"reload": json.loads(done.model_dump_json())})
+        return done
 
     async def spared(self, days: int) -> SparedList:
         """See `service.Service.spared`."""
@@ -374,7 +399,7 @@ class Desk:
     async def explain(self, asked: ExplainRequest) -> ExplanationView:
         """See `service.Service.explain`."""
         try:
-            return explanation(self._policy, asked)
+            return explanation(self._policy.current, asked)
         except KeyError as error:
             field = "key" if asked.key is not None and asked.profile is None else "profile"
             raise InvalidRequest(fields=((field, error.args[0]),)) from None
@@ -428,7 +453,5 @@ def _failed(row: StoredExecution) -> bool:
 
 def _require_room(request: ExecutionRequest, limits: Limits) -> None:
     """Files and stdin must fit the box's disk, or the program would fail for what it did not do."""
-    size = sum(len(file.data()) for file in request.files)
-    if size > limits.disk_bytes:
-        message = f"{size} bytes in all do not fit limits.disk ({limits.disk_bytes} bytes)"
+    if message := lacks_room(request, limits):
         raise InvalidRequest(fields=(("files", message),))

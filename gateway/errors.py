@@ -111,16 +111,34 @@ class InvalidRequest(GatewayError):
     id, status = "invalid-request", 422
 
 
+class RefusedByChecks(GatewayError):
+    """The checks refuse this version: the review stays open, with the same token."""
+
+    id, status = "refused-by-checks", 422
+
+
 class IdempotencyMismatch(GatewayError):
     """This idempotency key was used for another request."""
 
     id, status = "idempotency-mismatch", 422
 
 
+class PolicyRefused(GatewayError):
+    """The policy file cannot be used; the policy before stays in force."""
+
+    id, status = "policy-refused", 422
+
+
 class RateLimited(GatewayError):
     """This key asks too much at once: wait, then send it again."""
 
     id, status = "rate-limited", 429
+
+
+class QuotaSpent(GatewayError):
+    """This key has used up its share of the day: wait for the next one."""
+
+    id, status = "quota-spent", 429
 
 
 class QueueFull(GatewayError):

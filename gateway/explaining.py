@@ -7,14 +7,16 @@ run of the checks can tell (syntax, types, whether Monty runs a program exactly)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Final, TypeVar, get_args, get_origin
+from typing import Annotated, Final, TypedDict, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, JsonValue
 from pydantic.fields import FieldInfo
 
+from gateway.holding import held
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
-from gateway.policy import DEFAULT_PROFILE, Path, Policy, Profile, closest
-from gateway.policy_shape import CheckMode, Key, ProfileBody
+from gateway.policy import DEFAULT_PROFILE, CheckMode, Policy, Profile, closest
+from gateway.policy_flaws import Path
+from gateway.policy_shape import Key, ProfileBody
 from gateway.quantities import (
     format_cores,
     format_keeping,
@@ -27,13 +29,20 @@ from gateway.quantities import (
     shown,
 )
 from gateway.requests import ExecutionRequest, ExplainRequest
-from gateway.resources import above_default, effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
+from gateway.resources import effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
 from gateway.script_block import LIMITS, Declared, declared, may_declare
 from gateway.source import Unreadable, imports, nesting, parse
 from gateway.wire import Decision, ExplanationView, LimitSource, Made
 from sandbox.job import Limits
 
 T = TypeVar("T")
+
+
+class _Softened(TypedDict):
+    value: str
+    why: str
+    made: list[Made]
+
 
 BUILT_IN: Final = "built in"
 """The place of what no line says."""
@@ -133,13 +142,13 @@ def _request(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         yield Decision(decision="declared", value="refused", why=finding.message, made=line)
     yield from _limits(policy, profile, request)
     yield from _lane(policy, profile, request)
-    above = above_default(profile, request)
-    first = bool(above) and profile.review.above_default
+    hold = held(profile, request)
+    when = profile.review.when
     yield Decision(
         decision="review before it runs",
-        value="yes" if first else "no",
-        why="; ".join(above) or "it asks for no more than the defaults",
-        made=[_made(policy, profile, ("review", "above_default"), str(profile.review.above_default).lower())],
+        value="yes" if hold else "no",
+        why="; ".join(finding.message for finding in hold[1]) if hold else "nothing of it is for a person to see first",
+        made=[_made(policy, profile, ("review", "when"), ", ".join(when))],
     )
 
 
@@ -162,9 +171,9 @@ def _imports(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         return
     depth, most = nesting(tree), profile.checks.nesting
     if depth > most:
-        made = [_made(policy, profile, ("checks", "nesting"), str(most)), _mode(policy, profile)]
+        made = [_made(policy, profile, ("checks", "nesting"), str(most))]
         why = f"functions are nested {depth} deep"
-        yield Decision(decision="nesting", value=_broken("refused", profile), why=why, made=made)
+        yield Decision(decision="nesting", **_softened(policy, profile, "refused", why, made))
     rules = profile.checks.imports
     allow = _made(policy, profile, ("checks", "imports", "allow"), _shown(rules.allow, None))
     deny = _made(policy, profile, ("checks", "imports", "deny"), _shown(rules.deny, None))
@@ -172,20 +181,20 @@ def _imports(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         names = _with_parents(one)
         denied, unlisted = not names.isdisjoint(rules.deny), not rules.admits(one)
         why = "deny names it" if denied else "allow does not name it" if unlisted else "nothing is against it"
-        broken = denied or unlisted
-        value = _broken("denied", profile) if broken else "admitted"
-        made = [deny if denied else allow, *([_mode(policy, profile)] if broken else [])]
-        yield Decision(decision=f"import {one}", value=value, why=why, made=made)
+        if denied or unlisted:
+            rule = deny if denied else allow
+            yield Decision(decision=f"import {one}", **_softened(policy, profile, "denied", why, [rule]))
+        else:
+            yield Decision(decision=f"import {one}", value="admitted", why=why, made=[allow])
 
 
-def _broken(value: str, profile: Profile) -> str:
-    """What becomes of a broken rule."""
+def _softened(policy: Policy, profile: Profile, value: str, why: str, made: list[Made]) -> _Softened:
+    """What becomes of a broken rule under the profile's mode."""
     mode = profile.checks.mode
-    return value if mode is CheckMode.ENFORCE else f"would be {value}, and runs all the same"
-
-
-def _mode(policy: Policy, profile: Profile) -> Made:
-    return _made(policy, profile, ("checks", "mode"), profile.checks.mode)
+    if mode is CheckMode.ENFORCE:
+        return {"value": value, "why": why, "made": made}
+    because = _made(policy, profile, ("checks", "mode"), mode.value)
+    return {"value": "admitted", "why": f"{why}; `enforce` would say {value}", "made": [*made, because]}
 
 
 def _with_parents(module: str) -> set[str]:
@@ -265,18 +274,18 @@ def _binding(policy: Policy, profile: Profile) -> Iterator[Decision]:
     """Every key of the profile, and the ceilings."""
     sections = {name: getattr(profile, name) for name in ProfileBody.model_fields}
     for name, section in sections.items():
-        for path, value in _leaves(section, (name,), None):
+        for path, value in leaves(section, (name,), None):
             made = [_made(policy, profile, path, value)]
             yield Decision(decision=dotted(path), value=value, why="", made=made)
-    for path, value in _leaves(policy.ceilings, ("ceilings",), None):
+    for path, value in leaves(policy.ceilings, ("ceilings",), None):
         yield Decision(decision=dotted(path), value=value, why="", made=[_file(policy, path, value)])
 
 
-def _leaves(value: object, path: Path, form: object) -> Iterator[tuple[Path, str]]:
+def leaves(value: object, path: Path, form: object) -> Iterator[tuple[Path, str]]:
     """Every key that holds a value, with the value as a file has it."""
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
-            yield from _leaves(getattr(value, name), (*path, name), _form(field))
+            yield from leaves(getattr(value, name), (*path, name), _form(field))
     else:
         yield path, _shown(value, form)
 

@@ -6,7 +6,8 @@ Must not know what a route does.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from fastapi import FastAPI, Request, Response
@@ -18,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import strict_json
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, Unauthorized
 from gateway.ingress import CALLER
 from gateway.requests import ExecutionRequest
 from gateway.service import Service
@@ -31,6 +32,7 @@ LONGEST_KEY: Final = 255
 
 _SUBMISSIONS: Final = "/v1/executions"
 _IDEMPOTENCY_KEY: Final = re.compile(rf"[!-~]{{1,{LONGEST_KEY}}}")
+_GENERATION: Final = "airlock.generation"  # where a request's state has under whose keys it was let in
 _PARSED: Final = "airlock.parsed"  # where a request stands in its scope that was let in and read before
 
 _Handler: TypeAlias = Callable[[Request], Coroutine[None, None, Response]]
@@ -67,12 +69,17 @@ class GuardedRoute(StrictRoute):
 
         async def guarded(request: Request) -> Response:
             if isinstance(request.scope.get(_PARSED), ParsedRequest):
-                return await handle(request.scope[_PARSED])
+                answer = await handle(request.scope[_PARSED])
+                require_still_in(request.scope, request.app)
+                return answer
             let_in(request.scope, request.app)
             if reads_body:
                 body = await request.body()
+                let_in_now(request.scope, request.app)
                 request = ParsedRequest(request.scope, request.receive, body, strict_json.parse(body))
-            return await handle(request)
+            answer = await handle(request)
+            require_still_in(request.scope, request.app)
+            return answer
 
         return guarded
 
@@ -82,10 +89,44 @@ def let_in(scope: Scope, app: FastAPI) -> Caller:
     authenticator: Authenticator = app.state.authenticator
     caller = authenticator.caller(scope["headers"])
     state = scope.setdefault("state", {})
-    state["caller"] = caller
+    state["caller"], state[_GENERATION] = caller, authenticator.generation
     app.state.limiter.admit(caller)
     state[CALLER] = caller.name
     return caller
+
+
+def let_in_now(scope: Scope, app: FastAPI) -> Caller:
+    """The caller of a request that was let in and came whole; raises where a reload took their key meanwhile."""
+    authenticator: Authenticator = app.state.authenticator
+    state = scope["state"]
+    if state[_GENERATION] != authenticator.generation:
+        state["caller"] = authenticator.caller(scope["headers"])
+        state[_GENERATION] = authenticator.generation
+    caller: Caller = state["caller"]
+    return caller
+
+
+def require_still_in(scope: Scope, app: FastAPI) -> None:
+    """Refuse the answer to a request whose key a reload took, or gave to somebody else, while it was worked on."""
+    before: Caller = scope["state"]["caller"]
+    if replace(let_in_now(scope, app), profile=before.profile) != before:
+        raise Unauthorized("The key is somebody else's now.")
+
+
+def cut_off(pieces: AsyncGenerator[bytes, None], scope: Scope, app: FastAPI) -> AsyncGenerator[bytes, None]:
+    """The pieces of an answer that goes on, up to the first that its caller may not have any more."""
+
+    async def let_through() -> AsyncGenerator[bytes, None]:
+        try:
+            async for piece in pieces:
+                require_still_in(scope, app)
+                yield piece
+        except Unauthorized:
+            return
+        finally:
+            await pieces.aclose()
+
+    return let_through()
 
 
 class ParsedRequest(Request):
@@ -130,8 +171,9 @@ class Express:
         await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
-        caller = let_in(scope, self._app)
+        let_in(scope, self._app)
         body = await _whole(receive)
+        caller = let_in_now(scope, self._app)
         value = strict_json.parse(body)
         keys = _header(scope, b"idempotency-key")
         try:
@@ -144,7 +186,9 @@ class Express:
         require(caller, Role.AGENT)
         service: Service = self._app.state.service
         told = _header(scope, b"prefer"), _header(scope, b"cache-control")
-        return await self._submit(service, caller, asked, keys[0] if keys else None, *told)
+        answer = await self._submit(service, caller, asked, keys[0] if keys else None, *told)
+        require_still_in(scope, self._app)
+        return answer
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
@@ -78,18 +77,17 @@ class Proofs:
 class Isolation:
     """What isolates programs now."""
 
-    def __init__(self, lane: ProvenDriver, proofs: Proofs, targets: Mapping[str, Target]) -> None:
+    def __init__(self, lane: ProvenDriver, proofs: Proofs) -> None:
         self._lane = lane
         self._proofs = proofs
-        self._targets = targets
         self._proving = asyncio.Lock()
 
     def view(self) -> IsolationView:
         """The latest proof of each profile."""
-        latest = self._lane.proofs()
+        latest, targets = self._lane.proofs(), self._lane.targets
         return IsolationView(
             held=all(proof is not None and not proof.findings for proof in latest.values()),
-            profiles={name: self._proof_view(name, proof) for name, proof in latest.items()},
+            profiles={name: _proof_view(targets[name], proof) for name, proof in latest.items()},
         )
 
     async def prove(self) -> IsolationView:
@@ -102,17 +100,17 @@ class Isolation:
         """See `Proofs.posture`."""
         return await self._proofs.posture(digest)
 
-    def _proof_view(self, name: str, proof: Proof | None) -> ProofView:
-        target = self._targets[name]
-        return ProofView(
-            image=target.image,
-            runtime=target.runtime,
-            held=None if proof is None else not proof.findings,
-            posture=None if proof is None else proof.posture.digest,
-            tested_at=None if proof is None else parse(_at(proof)),
-            findings=[] if proof is None else list(proof.findings),
-            trials=[] if proof is None else _trial_views(proof),
-        )
+
+def _proof_view(target: Target, proof: Proof | None) -> ProofView:
+    return ProofView(
+        image=target.image,
+        runtime=target.runtime,
+        held=None if proof is None else not proof.findings,
+        posture=None if proof is None else proof.posture.digest,
+        tested_at=None if proof is None else parse(_at(proof)),
+        findings=[] if proof is None else list(proof.findings),
+        trials=[] if proof is None else _trial_views(proof),
+    )
 
 
 def _trial_views(proof: Proof) -> list[TrialView]:

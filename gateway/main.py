@@ -15,17 +15,22 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from gateway.adopting import Adopter
 from gateway.api import create_app
+from gateway.archive import Archive
 from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.connection import Reader
+from gateway.console.making import ConsoleRoom
 from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
+from gateway.gauges import Gauges
+from gateway.in_force import InForce
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
@@ -33,12 +38,14 @@ from gateway.monty_switch import MontySwitch, SwitchedLane
 from gateway.observer import Observer
 from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
-from gateway.policy_file import read_policy
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
+from gateway.quotas import Quotas, day_of
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover
+from gateway.reloading import Reloader, first_policy, on_hang_up
+from gateway.remembering import Memory
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
@@ -50,6 +57,7 @@ from gateway.sizes import MOST as MOST_SIZES
 from gateway.source import ignore_warnings
 from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
+from gateway.tending import Tending
 from gateway.times import new_id, now
 from gateway.watching import Watching
 from gateway.webhooks import subscriptions, webhook_targets
@@ -64,7 +72,7 @@ from sandbox.proven import ProvenDriver
 log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
-_EXPIRY_SECONDS = 5.0
+_TENDING_SECONDS = 5.0  # how late a review is passed on or ends, at most
 _RETENTION_SECONDS = 30.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
@@ -74,17 +82,20 @@ class Gateway:
     """All parts of one gateway."""
 
     settings: Settings
+    in_force: InForce
+    reloader: Reloader
     telemetry: Telemetry
-    policy: Policy
     authenticator: Authenticator
     store: Store
     monty: Monty
     lanes: dict[Lane, Driver]
     queue: Queue
     sizes: Sizes
+    quotas: Quotas
     shadow: Shadow
     conductor: Conductor
     reviews: Reviews
+    tending: Tending
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
@@ -94,27 +105,34 @@ class Gateway:
     deliveries: Deliveries
     observer: Observer
     desk: Desk
+    console: ConsoleRoom
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take up what an earlier gateway left, then keep house until the end."""
-        for name, profile in self.policy.profiles.items():
+        for name, profile in self.in_force.current.profiles.items():
             log.info("the profile %s keeps %s", name, _kept_words(profile))
         await self.store.open()
         self._trace()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
-            asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+            asyncio.create_task(_keep(self.tending.tend, _TENDING_SECONDS), name="reviews"),
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
             asyncio.create_task(self.deliveries.run(), name="webhooks"),
+            asyncio.create_task(self.console.gauges.keep(), name="gauges"),
+            asyncio.create_task(self.reloader.watch(), name="policy"),
         ]
+        hang_up = on_hang_up(self.reloader)
         try:
             await self._reap()
             self.sizes.load(reversed(await self.store.read(_memory_sizes)))
-            await recover(self.store, self.conductor, self.policy)
+            self.quotas.load(await self.store.read(lambda reader: reader.uses(day_of(now()))))
+            await self.tending.replan()
+            await recover(self.store, self.conductor, self.in_force.current)
             yield
         finally:
+            hang_up()
             for keeper in keepers:
                 keeper.cancel()
             await self.pruner.close()
@@ -149,8 +167,18 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
         return create_app(
-            self.desk, self.authenticator, self.limiter, running=self.running, tracer=lambda: self.observer.tracer
+            self.desk,
+            self.authenticator,
+            self.limiter,
+            running=self.running,
+            tracer=lambda: self.observer.tracer,
+            console=self.console.make,
         )
+
+    def let_go(self) -> None:
+        """Let all listeners go, so that a server that stops need not wait for them."""
+        self.watching.stop()
+        self.console.stop()
 
 
 def _kept_words(profile: Profile) -> str:
@@ -176,7 +204,8 @@ async def _keep(work: Callable[[], Awaitable[int]], seconds: float) -> None:
 
 def compose(settings: Settings) -> Gateway:
     """Make all parts; raises `StartError` or `PolicyError` for what an operator has to mend."""
-    policy = read_policy(settings.policy)
+    in_force = first_policy(settings.policy)
+    policy = in_force.current
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
     chance = random.SystemRandom().random
@@ -195,7 +224,7 @@ def compose(settings: Settings) -> Gateway:
     lanes: dict[Lane, Driver] = {Lane.MONTY: SwitchedLane(MontyDriver(monty), switch), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python, lambda: switch.off)
     expectations = Expectations(Schemas())
-    queue, sizes = _queue(policy, container), Sizes()
+    queue, sizes, quotas = _queue(in_force, container), Sizes(), Quotas()
     shadow = Shadow(proven, queue, switch)
     telemetry = telemetry_wanted()
     observer = Observer(gen_ai=telemetry.gen_ai)
@@ -211,53 +240,75 @@ def compose(settings: Settings) -> Gateway:
         expectations=expectations,
         shadow=shadow,
         observer=observer,
+        quotas=quotas,
+        memory=Memory(in_force, store),
     )
-    reviews = Reviews(policy=policy, store=store, conductor=conductor, changes=changes)
-    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
-    tasks = Tasks(policy=policy, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter, pruner = Limiter(policy), Pruner(policy=policy, store=store)
-    watching = Watching(policy=policy, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    reviews = Reviews(policy=in_force, store=store, conductor=conductor, changes=changes, checker=checker)
+    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=in_force, queue=queue)
+    tasks = Tasks(policy=in_force, store=store, conductor=conductor, changes=changes, reviews=reviews)
+    limiter, pruner = Limiter(in_force, quotas), Pruner(policy=in_force, store=store)
+    watching = Watching(policy=in_force, store=store, conductor=conductor, changes=changes, limiter=limiter)
+    adopter = Adopter(
+        settings=settings,
+        in_force=in_force,
+        authenticator=authentication,
+        store=store,
+        deliveries=deliveries,
+        container=container,
+        proven=proven,
+        queue=queue,
+    )
+    cases = Checker(
+        monty, container.python, lambda: None
+    )  # of its own: what tests say must not depend on what was checked before
+    reloader = Reloader(settings.policy, in_force, cases, adopter.adopt)
+    metrics = Metrics(
+        policy=in_force,
+        supply=container.supply,
+        checker=checker,
+        conductor=conductor,
+        queue=queue,
+        pruner=pruner,
+        store=store,
+        deliveries=deliveries,
+        reloader=reloader,
+        shadow=shadow,
+        counts=observer.counts,
+        lane=readiness.lane,
+    )
     desk = Desk(
-        policy=policy,
+        policy=in_force,
         store=store,
         conductor=conductor,
         tasks=tasks,
         reviews=reviews,
         readiness=readiness,
-        isolation=Isolation(proven, proofs, kinds),
-        metrics=Metrics(
-            policy=policy,
-            supply=container.supply,
-            checker=checker,
-            conductor=conductor,
-            queue=queue,
-            pruner=pruner,
-            store=store,
-            deliveries=deliveries,
-            shadow=shadow,
-            counts=observer.counts,
-            lane=readiness.lane,
-        ),
+        isolation=Isolation(proven, proofs),
+        metrics=metrics,
         limiter=limiter,
         expectations=expectations,
         watching=watching,
         pruner=pruner,
         deliveries=deliveries,
+        reloader=reloader,
         oversight=Oversight(store=store, shadow=shadow),
     )
     return Gateway(
         settings=settings,
         telemetry=telemetry,
-        policy=policy,
+        in_force=in_force,
+        reloader=reloader,
         authenticator=authentication,
         store=store,
         monty=monty,
         lanes=lanes,
         queue=queue,
         sizes=sizes,
+        quotas=quotas,
         shadow=shadow,
         conductor=conductor,
         reviews=reviews,
+        tending=Tending(policy=in_force, store=store, reviews=reviews),
         readiness=readiness,
         proofs=proofs,
         limiter=limiter,
@@ -267,15 +318,22 @@ def compose(settings: Settings) -> Gateway:
         deliveries=deliveries,
         observer=observer,
         desk=desk,
+        console=ConsoleRoom(
+            service=desk,
+            archive=Archive(policy=in_force, store=store, checker=checker),
+            gauges=Gauges(metrics.collect),
+            authenticator=authentication,
+            limiter=limiter,
+        ),
     )
 
 
-def _queue(policy: Policy, container: ContainerDriver) -> Queue:
+def _queue(in_force: InForce, container: ContainerDriver) -> Queue:
     """The queue before this engine's boxes."""
-    engine = policy.engine
+    engine = in_force.current.engine
     return Queue(
         Bounds(places=engine.boxes, length=engine.queue, age_seconds=engine.queue_age, retry_share=engine.retry_share),
-        memory_bytes=lambda: engine.memory or container.memory_bytes,
+        memory_bytes=lambda: in_force.current.engine.memory or container.memory_bytes,
         probe=container.probe,
     )
 
@@ -336,7 +394,7 @@ def serve(settings: Settings) -> None:
     allow_descriptors()
     lock = _sole(settings.data)
     gateway = compose(settings)
-    _require_runtimes(gateway.policy)
+    _require_runtimes(gateway.in_force.current)
     try:
         _migrate_apart(settings.database)
     except DatabaseError as error:
@@ -344,7 +402,7 @@ def serve(settings: Settings) -> None:
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings), stopping=gateway.watching.stop)
+    server = Server(server_config(gateway.app(), settings), stopping=gateway.let_go)
     spare_the_collector()
     server.run()
     del lock

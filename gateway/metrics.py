@@ -31,9 +31,11 @@ from gateway.counts import Counts, Histogram
 from gateway.deliveries import Deliveries
 from gateway.errors import Unavailable
 from gateway.events import EscalationReason, RulingKind, Status
-from gateway.policy import DEFAULT_PROFILE, Policy
+from gateway.in_force import InForce
+from gateway.policy import DEFAULT_PROFILE
 from gateway.queue import Queue
 from gateway.records import OpenReviews
+from gateway.reloading import Reloader
 from gateway.retention import Pruner
 from gateway.shadow import Shadow
 from gateway.store import Store
@@ -63,7 +65,7 @@ class Metrics(Collector):
     def __init__(  # noqa: PLR0913  # the parts that it asks
         self,
         *,
-        policy: Policy,
+        policy: InForce,
         supply: Supply,
         checker: Checker,
         conductor: Conductor,
@@ -71,6 +73,7 @@ class Metrics(Collector):
         pruner: Pruner,
         store: Store,
         deliveries: Deliveries,
+        reloader: Reloader,
         shadow: Shadow,
         counts: Counts,
         lane: Callable[[Lane], Awaitable[Readiness]],
@@ -83,6 +86,7 @@ class Metrics(Collector):
         self._pruner = pruner
         self._store = store
         self._deliveries = deliveries
+        self._reloader = reloader
         self._shadow = shadow
         self._counts = counts
         self._lane = lane
@@ -106,12 +110,13 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client`."""
-        digest = self._policy.resolve(DEFAULT_PROFILE).digest
+        digest = self._policy.current.resolve(DEFAULT_PROFILE).digest
         yield InfoMetricFamily(
             "airlock",
             "This gateway, and the digest of its default profile.",
-            {"version": __version__, "policy": self._policy.name, "profile": digest},
+            {"version": __version__, "policy": self._policy.current.name, "profile": digest},
         )
+        yield from self._reloads()
         yield from self._policies()
         yield from self._executions()
         yield from self._reviews()
@@ -165,14 +170,9 @@ class Metrics(Collector):
         )
 
     def _policies(self) -> Iterator[Metric]:
-        profiles = [((one.name, one.digest), 1) for one in self._policy.profiles.values()]
+        profiles = [((one.name, one.digest), 1) for one in self._policy.current.profiles.values()]
         yield _gauge(
             "airlock_policy_info", "1 for each profile in force, with its digest.", ("profile", "hash"), profiles
-        )
-        yield CounterMetricFamily(
-            "airlock_policy_reload_failures",
-            "Policy files that were refused while another one was in force.",
-            self._counts.reload_failures,
         )
         lanes = [((lane.value,), int(available)) for lane, available in self._asked.lanes.items()]
         yield _gauge("airlock_lane_available", "1 where the lane can run programs now.", ("lane",), lanes)
@@ -231,7 +231,22 @@ class Metrics(Collector):
 
     def _by_profile(self, words: Sequence[str]) -> dict[tuple[str, str], int]:
         """Nothing yet, for what could be counted: a series that begins with its first event hides it from `increase`."""
-        return {(profile, word): 0 for profile in self._policy.profiles for word in words}
+        return {(profile, word): 0 for profile in self._policy.current.profiles for word in words}
+
+    def _reloads(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "airlock_policy_file",
+            "The policy in force, and the SHA-256 of its file.",
+            {"name": self._policy.current.name, "hash": self._policy.digest},
+        )
+        yield CounterMetricFamily(
+            "airlock_policy_reloads", "Policy files that a reload put in force.", self._reloader.loads
+        )
+        yield CounterMetricFamily(
+            "airlock_policy_reload_failures",
+            "Policy files that were refused while another one was in force.",
+            self._reloader.failures,
+        )
 
     def _troubles(self) -> Iterator[Metric]:
         conductor, queue = self._conductor, self._queue

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from types import MappingProxyType, NoneType, UnionType
-from typing import Final, Union, get_args, get_origin
+from typing import Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from gateway.policy import Flaw, Policy, PolicyDocument, closest, resolve
 from gateway.quantities import shown
 from gateway.yaml_tree import Entry, Fault, Mark, Node, Path, plain, read_tree
+
+M = TypeVar("M", bound=BaseModel)
 
 MOST_BYTES: Final = 1 << 20
 """The largest policy file, in bytes."""
@@ -57,16 +60,26 @@ class PolicyError(Exception):
 
 def read_policy(path: FilePath) -> Policy:
     """Read the policy file at `path`; raises `PolicyError`, also for a file that cannot be read."""
+    return parse_policy(decoded(read_bytes(path), file=str(path)), file=str(path))
+
+
+def read_bytes(path: FilePath) -> bytes:
+    """What stands in a file, up to a byte more than is read of one; raises `PolicyError` where it cannot be read."""
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        return parse_policy(data.decode(), file=str(path))
+            return file.read(MOST_BYTES + 1)
     except OSError as error:
         raise _refused(str(path), Mark(1, 1), f"cannot be read: {error.strerror}") from None
+
+
+def decoded(data: bytes, *, file: str) -> str:
+    """The text of `file`; raises `PolicyError` for what is none, with its place."""
+    try:
+        return data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start]
         mark = Mark(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        raise _refused(str(path), mark, "not UTF-8 text (save it as UTF-8)") from None
+        raise _refused(file, mark, "not UTF-8 text (save it as UTF-8)") from None
 
 
 def parse_policy(text: str, *, file: str) -> Policy:
@@ -75,6 +88,15 @@ def parse_policy(text: str, *, file: str) -> Policy:
     Raises `PolicyError` with every problem of form, key and value; contradictions between values are looked for
     once each value is sound, since a typo would make them up.
     """
+    document, root = parse_document(text, PolicyDocument, file=file)
+    policy = resolve(document, name=FilePath(file).stem)
+    if isinstance(policy, Policy):
+        return replace(policy, places=MappingProxyType(dict(_places(file, root))))
+    raise _all([_flaw_problem(file, root, flaw) for flaw in policy])
+
+
+def parse_document(text: str, shape: type[M], *, file: str) -> tuple[M, Node]:
+    """Turn the text of `file` into a document of that shape, and its tree; raises `PolicyError`."""
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise _refused(file, Mark(1, 1), f"larger than {MOST_BYTES} bytes")
     root, faults = read_tree(text)
@@ -82,17 +104,23 @@ def parse_policy(text: str, *, file: str) -> Policy:
     if root is None:
         raise PolicyError(tuple(problems)) if problems else _refused(file, Mark(1, 1), "is empty (write version: 1)")
     try:
-        document = PolicyDocument.model_validate(plain(root))
+        document = shape.model_validate(plain(root))
     except ValidationError as error:
-        problems += _shape_problems(file, root, error)
-        document = None
-    if document and not problems:
-        policy = resolve(document, name=FilePath(file).stem)
-        if isinstance(policy, Policy):
-            return replace(policy, places=MappingProxyType(dict(_places(file, root))))
-        problems += [_flaw_problem(file, root, flaw) for flaw in policy]
+        problems += _shape_problems(file, root, error, shape)
+    else:
+        if not problems:
+            return document, root
     # Not as the cause: a ValidationError holds the values that it refused, a key perhaps among them.
-    raise PolicyError(tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))) from None
+    raise _all(problems) from None
+
+
+def _all(problems: list[Problem]) -> PolicyError:
+    return PolicyError(tuple(sorted(problems, key=lambda problem: (problem.line, problem.column))))
+
+
+def problem_at(file: str, root: Node, path: Path, message: str, suggestion: str | None = None) -> Problem:
+    """What is wrong with the value at `path` of a document, or with the nearest thing around it that is there."""
+    return _problem(file, Fault(_mark(root, path), path, message), suggestion=suggestion)
 
 
 def _places(file: str, root: Node, path: Path = ()) -> Iterator[tuple[Path, str]]:
@@ -142,17 +170,17 @@ def _dotted(path: Path) -> str:
     return "".join(words).removeprefix(".")
 
 
-def _shape_problems(file: str, root: Node, error: ValidationError) -> Iterator[Problem]:
+def _shape_problems(file: str, root: Node, error: ValidationError, shape: type[BaseModel]) -> Iterator[Problem]:
     for detail in error.errors(include_url=False):
         path = tuple(part for part in detail["loc"] if part != "[key]")
         entry, unknown = _find(root, path), detail["type"] == "extra_forbidden"
         if entry is None:  # something is missing: point to what it is missing from
-            yield _problem(file, Fault(_mark(root, path), path, _words(detail, path)))
+            yield _problem(file, Fault(_mark(root, path), path, _words(detail, path, shape)))
         elif unknown or path != detail["loc"]:
-            message, suggestion = _unknown_key(path) if unknown else (_words(detail, path), None)
+            message, suggestion = _unknown_key(path, shape) if unknown else (_words(detail, path, shape), None)
             yield _problem(file, Fault(entry.mark, path, message), suggestion=suggestion)
         elif entry.node.value is not None:  # of those without a value the tree has told
-            fault = Fault(entry.node.mark, path, _words(detail, path))
+            fault = Fault(entry.node.mark, path, _words(detail, path, shape))
             yield _problem(file, fault, value=shown(detail["input"]), suggestion=_meant(detail))
 
 
@@ -164,12 +192,12 @@ def _flaw_problem(file: str, root: Node, flaw: Flaw) -> Problem:
     )
 
 
-def _words(detail: ErrorDetails, path: Path) -> str:
+def _words(detail: ErrorDetails, path: Path, root: type[BaseModel]) -> str:
     """Say what is wrong in words for people who do not know pydantic; our own validators speak for themselves."""
     given, context = detail["input"], detail.get("ctx", {})
     value = "this" if _is_secret(path) else shown(given)
     begin = "" if path else ": begin with version: 1, and a blank after each colon"
-    keys = f" (known here: {', '.join(_known_keys(path))})" if detail["type"] == "model_type" else ""
+    keys = f" (known here: {', '.join(_known_keys(path, root))})" if detail["type"] == "model_type" else ""
     items = f"[{given}]" if isinstance(given, str) and value != "this" and _WORD.fullmatch(given) else "[a, b]"
     digits = " (write it without quotes and leading zeros)" if isinstance(given, str) and given.isdecimal() else ""
     return {
@@ -194,11 +222,11 @@ def _meant(detail: ErrorDetails) -> str | None:
     return closest(detail["input"], words) if detail["type"] == "enum" and isinstance(detail["input"], str) else None
 
 
-def _unknown_key(path: Path) -> tuple[str, str | None]:
-    known, name = _known_keys(path[:-1]), str(path[-1])
+def _unknown_key(path: Path, root: type[BaseModel]) -> tuple[str, str | None]:
+    known, name = _known_keys(path[:-1], root), str(path[-1])
     if near := closest(name, known):
         return "unknown key", near
-    same = (where for where in _all_keys(PolicyDocument, ()) if where[-1] == name)
+    same = (where for where in _all_keys(root, ()) if where[-1] == name)
     elsewhere = max(same, key=lambda where: where[: len(path) - 1] == path[:-1], default=None)  # below, or the first
     return f"unknown key (known here: {', '.join(known)})", _dotted(elsewhere) if elsewhere else None
 
@@ -216,15 +244,29 @@ def _all_keys(shape: object, path: Path) -> Iterator[Path]:
             yield from _all_keys(kind, inside)
 
 
-def _known_keys(path: Path) -> list[str]:
+def _known_keys(path: Path, root: type[BaseModel]) -> list[str]:
     """Return the keys that the map at `path` may have, by walking the models."""
-    shape: object = PolicyDocument
+    shape: type[BaseModel] | None = root
     for part in path:
-        if isinstance(shape, type) and issubclass(shape, BaseModel):
-            shape = _model(shape.model_fields[str(part)].annotation)
-        else:  # dict[str, Model] or tuple[Model, ...]
-            shape = next((_model(kind) for kind in get_args(shape)[::-1] if _model(kind) is not Ellipsis), None)
-    return list(shape.model_fields) if isinstance(shape, type) and issubclass(shape, BaseModel) else []
+        if shape is None:
+            return []
+        fields = _fields(shape)
+        if (
+            part in fields
+        ):  # else it is a key or an index of dict[str, Model] or tuple[Model, ...], which is walked already
+            shape = _model_in(fields[str(part)].annotation)
+    return list(_fields(shape)) if shape is not None else []
+
+
+def _fields(shape: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in shape.model_fields.items()}
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model of a value, of the items of a list or map, or of what may be left out."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for kind in get_args(annotation) if (found := _model_in(kind))), None)
 
 
 def _model(shape: object) -> object:

@@ -9,7 +9,7 @@ from gateway import __version__
 from gateway.conductor import Conductor
 from gateway.database import Trouble
 from gateway.errors import Unavailable
-from gateway.policy import Policy
+from gateway.in_force import InForce
 from gateway.queue import Queue
 from gateway.store import Store
 from gateway.wire import LaneInfo, ReadyView, StoreInfo
@@ -25,7 +25,7 @@ class Readiness:
     """One gateway's readiness."""
 
     def __init__(
-        self, *, store: Store, lanes: Mapping[Lane, Driver], conductor: Conductor, policy: Policy, queue: Queue
+        self, *, store: Store, lanes: Mapping[Lane, Driver], conductor: Conductor, policy: InForce, queue: Queue
     ) -> None:
         self._store = store
         self._lanes = lanes
@@ -82,6 +82,6 @@ class Readiness:
             open_reviews=reviews,
             breaker=self._queue.breaker.state,
             queued=self._queue.turns.waiting,
-            policy=self._policy.name,
+            policy=self._policy.current.name,
             version=__version__,
         )

@@ -16,7 +16,8 @@ from typing import Final
 
 from gateway.bodies import BIT, Body, without_contents, without_output
 from gateway.connection import Reader, Writer
-from gateway.policy import Policy, Retention
+from gateway.in_force import InForce
+from gateway.policy import Retention
 from gateway.records import Keeping, StoredExecution
 from gateway.rules import profile_named
 from gateway.sizes import BELIEVED
@@ -43,7 +44,7 @@ class Deleted:
 class Pruner:
     """One gateway's retention."""
 
-    def __init__(self, *, policy: Policy, store: Store, clock: Callable[[], datetime] = now) -> None:
+    def __init__(self, *, policy: InForce, store: Store, clock: Callable[[], datetime] = now) -> None:
         self._policy = policy
         self._store = store
         self._clock = clock
@@ -85,7 +86,7 @@ class Pruner:
         return await self.view()
 
     def _view(self, due: Mapping[Body, int], held: int) -> RetentionView:
-        rules = {name: profile.retention for name, profile in self._policy.profiles.items()}
+        rules = {name: profile.retention for name, profile in self._policy.current.profiles.items()}
         return RetentionView(
             profiles={name: RetentionRules.model_validate(one.model_dump()) for name, one in rules.items()},
             due=_counts(due),
@@ -114,7 +115,7 @@ class Pruner:
         """Executions of which something is due, by profile, oldest answer first, `size` at a time."""
         profile = await self._store.read(lambda reader: reader.profile_after(""))
         while profile is not None:
-            upto = _cutoffs(profile_named(self._policy, profile).retention, self._clock())
+            upto = _cutoffs(profile_named(self._policy.current, profile).retention, self._clock())
             after = ("", "")
             while rows := await self._store.read(
                 lambda reader, p=profile, u=upto, a=after: reader.keeping(p, u, a, size)  # type: ignore[misc]

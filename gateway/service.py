@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
-from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import Position
 from gateway.wire import (
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
@@ -19,6 +20,7 @@ from gateway.wire import (
     PolicyView,
     PostureView,
     ReadyView,
+    ReloadView,
     RetentionView,
     ReviewList,
     ReviewView,
@@ -90,6 +92,10 @@ class Service(Protocol):
         """Decide a review."""
         ...
 
+    async def check_edit(self, caller: Caller, review: str, edit: EditRequest) -> ChecksView:
+        """What the checks would say of a reviewer's version."""
+        ...
+
     async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
         """Letters to webhooks that nobody took, of all tenants, oldest first."""
         ...
@@ -104,6 +110,10 @@ class Service(Protocol):
 
     async def policy(self, caller: Caller) -> PolicyView:
         """The profile that binds the caller's programs."""
+        ...
+
+    async def reload_policy(self) -> ReloadView:
+        """Read the policy file again; raises `PolicyRefused` where the one before stays in force."""
         ...
 
     async def spared(self, days: int) -> SparedList:

@@ -91,6 +91,10 @@ class Store:
         self.trouble: Trouble | None = None
         """Why the latest write failed; None where it did not."""
 
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Have letters about what is written from now on go to these alone."""
+        self._subscriptions = tuple(subscriptions)
+
     @property
     def writing(self) -> bool:
         """Whether writes are taken."""

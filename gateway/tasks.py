@@ -10,8 +10,8 @@ from gateway.conductor import Conductor
 from gateway.connection import Reader, Writer
 from gateway.errors import Conflict, NotFound
 from gateway.events import Closed
+from gateway.in_force import InForce
 from gateway.lifecycle import TaskState
-from gateway.policy import Policy
 from gateway.recording import cancel_live
 from gateway.records import ExecutionHead, StoredExecution, StoredTask
 from gateway.reviews import Reviews
@@ -28,7 +28,7 @@ class Tasks:
     """One gateway's tasks."""
 
     def __init__(
-        self, *, policy: Policy, store: Store, conductor: Conductor, changes: Changes, reviews: Reviews
+        self, *, policy: InForce, store: Store, conductor: Conductor, changes: Changes, reviews: Reviews
     ) -> None:
         self._policy = policy
         self._store = store
@@ -61,7 +61,7 @@ class Tasks:
             return heads, newest
 
         heads, newest = await self._store.read(find)
-        profile = profile_named(self._policy, newest.profile)
+        profile = profile_named(self._policy.current, newest.profile)
         rules = rules_of(profile, anonymous=stored.task.anonymous)
         return task_view(stored.task, heads, newest, rules, profile.retention)
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from gateway.events import Status
 from gateway.quantities import format_keeping
+from gateway.spelling import visible
 from gateway.wire import (
     BodyCounts,
     DeadLetter,
@@ -41,29 +42,7 @@ EXIT_OUT_OF_MEMORY: Final = 137  # as a shell says SIGKILL
 EXIT_TEMPORARY: Final = 75  # EX_TEMPFAIL: worth another try
 _SIGNAL_BASE: Final = 128
 _MAX_EXIT: Final = 255
-
-# Printable to Python, invisible to people.
-_INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
-    chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
-}
 _STYLES: Final = {"open": "yellow", "in_review": "yellow", "succeeded": "green", "decided": "green"}
-
-
-class _Spelling(dict[int, str]):
-    """Character to what is shown in its place."""
-
-    def __missing__(self, code: int) -> str:
-        char = chr(code)
-        plain = char in "\n\t" or (char.isprintable() and char not in _INVISIBLE)
-        return self.setdefault(code, char if plain else f"<U+{code:04X}>")
-
-
-_SPELLING: Final = _Spelling()
-
-
-def visible(text: str) -> str:
-    """Spell out all that a terminal would act upon and all that a reader cannot see: `<U+001B>`, `<U+202E>`."""
-    return text.translate(_SPELLING)
 
 
 def exit_code(view: ExecutionView) -> int:

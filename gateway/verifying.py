@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from gateway.auditing import Flaw
 from gateway.database import DatabaseError, looking
-from gateway.terminal import visible
+from gateway.spelling import visible
 from gateway.verification import HEADS, Head, HeadsError, Report, head_text, read_heads, task_count, verify
 
 _SHOWN: Final = 100  # flaws; the rest is counted

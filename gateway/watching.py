@@ -18,8 +18,8 @@ from gateway.changes import Changes
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.errors import NotFound, Unavailable
+from gateway.in_force import InForce
 from gateway.limiter import Limiter
-from gateway.policy import Policy
 from gateway.records import StoredTask
 from gateway.rules import profile_named, rules_of
 from gateway.store import Store
@@ -47,7 +47,7 @@ class Watching:
     """One gateway's listeners."""
 
     def __init__(
-        self, *, policy: Policy, store: Store, conductor: Conductor, changes: Changes, limiter: Limiter
+        self, *, policy: InForce, store: Store, conductor: Conductor, changes: Changes, limiter: Limiter
     ) -> None:
         self._policy = policy
         self._store = store
@@ -132,7 +132,7 @@ class Watching:
             row, stored = reader.execution(execution), _task(reader, caller, execution)
             if row is None or row.answered_at is None:
                 return None
-            profile = profile_named(self._policy, row.profile)
+            profile = profile_named(self._policy.current, row.profile)
             rules = rules_of(profile, anonymous=stored.task.anonymous)
             return _Answered(execution_view(row, stored.task, rules, profile.retention), row.profile)
 
@@ -144,7 +144,7 @@ class Watching:
     async def _finished(self, caller: Caller, execution: str, teller: Teller, answered: _Answered) -> bytes:
         """The end, with the task as it is by now."""
         stored = await self._store.read(lambda reader: _task(reader, caller, execution))
-        rules = rules_of(profile_named(self._policy, answered.profile), anonymous=stored.task.anonymous)
+        rules = rules_of(profile_named(self._policy.current, answered.profile), anonymous=stored.task.anonymous)
         return teller.finished(answered.view, task_info(stored.task, rules))
 
 

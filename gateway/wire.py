@@ -262,6 +262,8 @@ class ReviewSummary(Wire):
     decided_by: str | None = None
     decided_at: datetime | None = None
     message: str | None = None
+    level: int = Field(default=0, description="How often it was passed on.")
+    escalates_at: datetime | None = Field(default=None, description="When it is passed on next. null: nobody is above.")
 
 
 DIFFED_LINES: Final = 1000
@@ -295,6 +297,26 @@ class TryView(Wire):
     spared: SparedView | None = Field(default=None, description="What the checks would have refused it for.")
 
 
+class Proposal(Wire):
+    """A ruling that still needs others: whoever agrees sends the same; another one begins anew."""
+
+    ruling: RulingKind
+    code: str | None = None
+    limits: dict[str, JsonValue] | None = Field(default=None, description="Cores, bytes and seconds.")
+    failures: int | None = None
+    result: JsonValue = None
+    approved_by: list[str] = Field(description="Its author first.")
+    needed: int = Field(description="People in all.")
+
+
+class ChecksView(Wire):
+    """What the checks say of a reviewer's version, which was not run."""
+
+    admitted: bool
+    lane: Lane | None = Field(description="Where it would begin. null: nowhere.")
+    findings: list[Finding]
+
+
 class ReviewView(ReviewSummary):
     """A review whole: its newest tries (20 and 16 MiB at most), oldest first, and the token that a ruling must echo."""
 
@@ -303,7 +325,11 @@ class ReviewView(ReviewSummary):
     ceilings: LimitsInfo
     grants_left: int
     tries: list[TryView]
-    rulings: list[RulingKind] = Field(description="The rulings that can be taken now.")
+    rulings: list[RulingKind] = Field(description="The rulings that whoever asks can take now.")
+    people_needed: dict[RulingKind, int] = Field(
+        default_factory=dict, description="How many people have to agree, the author of an edit included."
+    )
+    proposal: Proposal | None = Field(default=None, description="What some have approved, and others have to.")
     ruled_execution: str | None = Field(default=None, description="The execution that the ruling made.")
 
 
@@ -469,6 +495,49 @@ class RetentionView(Wire):
     ended_at: datetime | None = Field(description="When the latest pass was over; null before the first.")
 
 
+class UseToday(Wire):
+    """What a key used of its share of this day of UTC; what is left is null where there is no bound."""
+
+    executions: int
+    executions_left: int | None
+    cpu_seconds: float = Field(description="Of the programs that ended.")
+    cpu_seconds_left: float | None
+    resets_at: datetime
+
+
+class PolicyProblem(Wire):
+    """One thing wrong with a policy file or with its tests. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    suggestion: str | None = None
+
+
+class ReloadView(Wire):
+    """What became of reading the policy file again. Where it is not `loaded`, the policy before is in force."""
+
+    at: datetime
+    why: Literal["file", "signal", "request"]
+    loaded: bool
+    name: str | None = Field(default=None, description="What is in force now; null where it was not loaded.")
+    sha256: str | None = Field(description="Of the file that was read; null where it could not be read.")
+    problems: list[PolicyProblem] = Field(default_factory=list)
+    restart_needed: list[str] = Field(
+        default_factory=list, description="Keys that the file changes, and that only a restart puts in force."
+    )
+
+
+class PolicyFileView(Wire):
+    """The policy file, for operators."""
+
+    sha256: str = Field(description="Of the file in force.")
+    since: datetime | None = Field(description="When it came in force by a reload; null since the start.")
+    last_reload: ReloadView | None
+
+
 class PolicyView(Wire):
     """The profile that binds the caller's programs, with nothing left open."""
 
@@ -476,6 +545,10 @@ class PolicyView(Wire):
     profile: str
     digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
     document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
+    today: UseToday | None = Field(
+        default=None, description="What the key used of its `quotas`; null where it has none, and of past policies."
+    )
+    file: PolicyFileView | None = Field(default=None, description="What operators alone are told.")
 
 
 class Made(Wire):

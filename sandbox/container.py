@@ -81,7 +81,7 @@ class ContainerDriver:
     ) -> None:
         self.boxes = boxes
         self._instance = instance
-        self._default_image = default_image
+        self.default_image = default_image
         self._slots = asyncio.Semaphore(boxes)
         self._engine = Engine(address, calls=boxes)
         self.supply = Supply(self._engine, instance=instance, boxes=boxes, spares=spares, harden=harden)
@@ -125,7 +125,7 @@ class ContainerDriver:
 
     async def python(self) -> str | None:
         """Version of the default image's Python ("3.13"), None while it is unknown."""
-        image = self.supply.fitness.known(self._default_image)
+        image = self.supply.fitness.known(self.default_image)
         if image is not None and image.identity in self._proven:
             return self._proven[image.identity]
         try:
@@ -142,7 +142,7 @@ class ContainerDriver:
 
     async def probe(self) -> bool:
         """Whether a harmless program runs in a new box now."""
-        outcome = await self.run(_probe(self._default_image), fresh=True)
+        outcome = await self.run(_probe(self.default_image), fresh=True)
         return outcome.ending is Ending.SUCCEEDED
 
     async def posture(self, image: str, runtime: str | None, cell: Cell | None) -> Posture:
@@ -282,8 +282,8 @@ class ContainerDriver:
             fitness = self.supply.fitness
             fitness.forget_engine()
             description = await fitness.engine()
-            fitness.forget_image(self._default_image)
-            image = await fitness.image(self._default_image)
+            fitness.forget_image(self.default_image)
+            image = await fitness.image(self.default_image)
             python = self._proven.get(image.identity) or await self._prove(image)
         except EngineError as error:
             self.supply.distrust()
@@ -291,12 +291,12 @@ class ContainerDriver:
         except UnfitError as error:
             return Readiness(available=False, detail=str(error))
         where = f"Docker {description.version}, cgroup v{description.facts.cgroup_version}"
-        return Readiness(available=True, detail=f"Python {python} in {self._default_image} on {where}", python=python)
+        return Readiness(available=True, detail=f"Python {python} in {self.default_image} on {where}", python=python)
 
     async def _prove(self, image: Image) -> str:
-        outcome = await self.run(_probe(self._default_image), fresh=True)
+        outcome = await self.run(_probe(self.default_image), fresh=True)
         if outcome.ending is not Ending.SUCCEEDED or outcome.python is None:
-            raise UnfitError(f"a probe in {self._default_image} ended as {outcome.ending}: {outcome.evidence.detail}")
+            raise UnfitError(f"a probe in {self.default_image} ended as {outcome.ending}: {outcome.evidence.detail}")
         self._proven[image.identity] = outcome.python
         return outcome.python
 

@@ -77,7 +77,7 @@ class Proof:
 class ProvenDriver:
     """The container lane behind its proof.
 
-    `targets` are the kinds of boxes to prove at start, by a name for operators; `addresses` must not be reachable from
+    `targets` are the kinds of boxes to prove before anybody wants them, by a name for operators, to be replaced as a whole; `addresses` must not be reachable from
     a box; `keep` is told of every proof.
     """
 
@@ -90,7 +90,7 @@ class ProvenDriver:
         keep: Callable[[Proof], Awaitable[None]],
     ) -> None:
         self._driver = driver
-        self._targets = targets
+        self.targets = targets
         self._addresses = tuple(addresses)
         self._keep = keep
         self._proofs: dict[str, Proof] = {}  # by the digest of the posture
@@ -119,7 +119,7 @@ class ProvenDriver:
             return base
         try:
             async with asyncio.timeout(READY_SECONDS):
-                proofs = [await self._proven(target) for target in self._targets.values()]
+                proofs = [await self._proven(target) for target in self.targets.values()]
         except TimeoutError:
             return replace(base, available=False, detail="the self-test is running")
         except UnfitError as error:
@@ -132,7 +132,7 @@ class ProvenDriver:
     async def prove(self) -> None:
         """Try everything again, now, for every kind of box."""
         self._proofs.clear()
-        for target in self._targets.values():
+        for target in self.targets.values():
             try:
                 await self._proven(target)
             except UnfitError as error:
@@ -142,7 +142,7 @@ class ProvenDriver:
         """The latest proof of each target by its name; None where there is none yet."""
         by_age = sorted(self._proofs.values(), key=lambda proof: proof.at)
         latest = {_kind(proof.target): proof for proof in by_age}
-        return {name: latest.get(_kind(target)) for name, target in self._targets.items()}
+        return {name: latest.get(_kind(target)) for name, target in self.targets.items()}
 
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
         """See `Driver.reap`."""

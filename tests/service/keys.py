@@ -9,8 +9,10 @@ import httpx
 from gateway.api import create_app
 from gateway.auth import Authenticator
 from gateway.callers import Caller, KnownKey, Role
+from gateway.in_force import InForce
 from gateway.limiter import Limiter
 from gateway.policy_file import read_policy
+from gateway.quotas import Quotas
 from gateway.settings import Settings
 from tests.service.fake_service import FakeService
 
@@ -38,7 +40,7 @@ KEYLESS = Authenticator(
 )
 
 
-LIMITER = Limiter(read_policy(Settings().policy))
+LIMITER = Limiter(InForce(read_policy(Settings().policy)), Quotas())
 
 
 def client(

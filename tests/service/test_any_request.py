@@ -57,10 +57,12 @@ OPERATIONS: Final = (
     "GET /v1/reviews",
     "GET /v1/reviews/{review}",
     "POST /v1/reviews/{review}/rulings",
+    "POST /v1/reviews/{review}/checks",
     "GET /v1/webhooks/dead-letters",
     "POST /v1/webhooks/dead-letters/{letter}/replay",
     "DELETE /v1/webhooks/dead-letters/{letter}",
     "GET /v1/policy",
+    "POST /v1/policy/reload",
     "GET /v1/policy/schema",
     "GET /v1/policy/findings",
     "POST /v1/policy/explain",
@@ -84,6 +86,7 @@ NARROWER_THAN_THE_SCHEMA: Final = {
 }
 NOTHING_TO_FORBID: Final = {
     "GET /v1/policy",
+    "POST /v1/policy/reload",
     "GET /v1/policy/schema",
     "GET /v1/isolation",
     "POST /v1/isolation/proofs",

@@ -18,8 +18,8 @@ import pytest_asyncio
 from gateway.bodies import BIT, Body, kept, sealed
 from gateway.connection import Writer
 from gateway.events import Answered, Escalated, EscalationReason, Event, Opened, Status, Submitted
+from gateway.in_force import InForce
 from gateway.lifecycle import begin
-from gateway.policy import Policy
 from gateway.policy_file import parse_policy
 from gateway.records import StoredExecution
 from gateway.retention import Pruner
@@ -46,8 +46,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await opened.close()
 
 
-def rules(text: str = RULES) -> Policy:
-    return parse_policy(text, file="policy.yaml")
+def rules(text: str = RULES) -> InForce:
+    return InForce(parse_policy(text, file="policy.yaml"))
 
 
 def add(writer: Writer, at: datetime, *, key: str | None = None, size: int = 10, task: str = "") -> str:

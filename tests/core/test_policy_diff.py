@@ -1,0 +1,136 @@
+"""What `airlock policy diff` says of two policies."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from pydantic import BaseModel
+
+from gateway.policy import Policy, PolicyDocument
+from gateway.policy_diff import DIRECTIONS, Change, Way, differences
+from gateway.policy_file import parse_policy
+from gateway.policy_shape import Key, ProfileBody
+
+KEY = "{{name: {name}, sha256: {digest}, tenant: {tenant}, profile: {profile}, roles: [{roles}]}}"
+
+
+def key(name: str, tenant: str = "t", profile: str = "default", roles: str = "agent", digest: str = "") -> str:
+    return KEY.format(
+        name=name, tenant=tenant, profile=profile, roles=roles, digest=digest or name.encode().hex().rjust(64, "a")
+    )
+
+
+def policy(defaults: str = "", *keys: str, more: str = "") -> Policy:
+    return parse_policy(f"version: 1\n{more}defaults: {{{defaults}}}\nkeys: [{', '.join(keys)}]\n", file="policy.yaml")
+
+
+def one(old: Policy, new: Policy) -> Change:
+    (change,) = differences(old, new)
+    return change
+
+
+def leaves(model: type[BaseModel], above: str) -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        inside = isinstance(kind, type) and issubclass(kind, BaseModel)
+        found += leaves(kind, f"{above}{name}.") if inside else [f"{above}{name}"]  # type: ignore[arg-type]  # asked above
+    return found
+
+
+def test_every_key_that_binds_somebody_says_which_way_is_wider() -> None:
+    shapes = {f"{name}.": PolicyDocument.model_fields[name].annotation for name in ("engine", "ceilings")}
+    there = {path for above, shape in shapes.items() for path in leaves(shape, above)}  # type: ignore[arg-type]  # models
+    there |= set(leaves(ProfileBody, ""))
+    there |= {f"keys[].{name}" for name in Key.model_fields if name != "name"}
+    missing, gone = there - set(DIRECTIONS), set(DIRECTIONS) - there
+    assert not missing, (
+        f"add {sorted(missing)} to DIRECTIONS in gateway/policy_diff.py: Rule.MORE where a greater number lets more be"
+        " done, Rule.LESS where a smaller one does, Rule.ITEMS for lists, a tuple of the values from the narrowest to"
+        " the widest, or Rule.OTHER where neither can be said"
+    )
+    assert not gone, f"take {sorted(gone)} out of DIRECTIONS in gateway/policy_diff.py: there are no such keys"
+
+
+def test_every_value_of_a_key_with_an_order_is_in_it() -> None:
+    """The order names values as a file has them: a misspelt one would never be found."""
+    for name, order in DIRECTIONS.items():
+        if isinstance(order, tuple):
+            section, leaf = name.split(".")
+            for old, new in itertools.permutations(order, 2):
+                before, after = (policy(f"{section}: {{{leaf}: {value}}}") for value in (old, new))
+                wider = order.index(new) > order.index(old)
+                assert one(before, after).way is (Way.WIDER if wider else Way.NARROWER), name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("limits: {time: {max: 10m}}", "limits: {time: {max: 20m}}", Way.WIDER),
+        ("limits: {time: {max: 20m}}", "limits: {time: {max: 10m}}", Way.NARROWER),
+        ("costs: {policy_denied: 2}", "costs: {policy_denied: 1}", Way.WIDER),
+        ("budget: {anonymous_window: 1h}", "budget: {anonymous_window: 2h}", Way.NARROWER),
+        ("checks: {imports: {}}", "checks: {imports: {allow: [json]}}", Way.NARROWER),
+        ("checks: {imports: {allow: [json]}}", "checks: {imports: {allow: [json, os]}}", Way.WIDER),
+        ("checks: {imports: {allow: [os.path]}}", "checks: {imports: {allow: [os]}}", Way.WIDER),
+        ("checks: {imports: {allow: [os]}}", "checks: {imports: {allow: [osx]}}", Way.DIFFERENT),
+        ("checks: {imports: {deny: [os.path]}}", "checks: {imports: {deny: [os]}}", Way.NARROWER),
+        ("checks: {imports: {deny: [os, re]}}", "checks: {imports: {deny: [os]}}", Way.WIDER),
+        ("checks: {imports: {deny: [os]}}", "checks: {imports: {deny: [re]}}", Way.DIFFERENT),
+        ("isolation: {packages: [numpy]}", "isolation: {packages: [numpy, pandas]}", Way.WIDER),
+        ("isolation: {image: a}", "isolation: {image: b}", Way.DIFFERENT),
+        ("isolation: {runtime: runc}", "isolation: {}", Way.DIFFERENT),
+    ],
+)
+def test_a_change_is_wider_narrower_or_only_different(old: str, new: str, expected: Way) -> None:
+    assert one(policy(old), policy(new)).way is expected
+
+
+def test_nothing_is_said_of_files_that_bind_alike() -> None:
+    said = policy("limits: {time: {default: 60s}}")
+    otherwise = parse_policy("version: 1\nprofiles: {default: {limits: {time: {default: 1m}}}}\n", file="policy.yaml")
+    assert differences(said, otherwise) == ()
+
+
+def test_a_change_names_those_whom_it_binds() -> None:
+    more = "profiles:\n  wide: {{limits: {{time: {{max: {most}}}}}}}\n  unused: {{limits: {{time: {{max: {most}}}}}}}\n"
+    keys = key("ada", "acme", "wide"), key("bob", "acme"), key("cy", "other", "wide")
+    old, new = (policy("", *keys, more=more.format(most=most)) for most in ("6m", "7m"))
+    assert differences(old, new) == (
+        Change("limits.time.max", "6m", "7m", Way.WIDER, ("ada of acme", "cy of other", "profile unused")),
+    )
+
+
+def test_what_another_profile_means_for_a_key_is_told_key_by_key() -> None:
+    more = "profiles: {strict: {limits: {time: {max: 1m}}}}\n"
+    old, new = policy("", key("ada"), more=more), policy("", key("ada", profile="strict"), more=more)
+    assert differences(old, new) == (
+        Change("keys.ada.profile", "default", "strict", Way.DIFFERENT, ("ada of t",)),
+        Change("limits.time.max", "5m", "1m", Way.NARROWER, ("ada of t",)),
+    )
+
+
+def test_keys_that_come_go_or_change_hands_are_told_without_their_digests() -> None:
+    old = policy("", key("ada"), key("bob"), key("olga", roles="operator"))
+    new = policy("", key("ada", digest="b" * 64), key("eve"), key("olga", roles="operator, reviewer"))
+    told = differences(old, new)
+    assert [(change.key, change.way) for change in told] == [
+        ("keys.ada.sha256", Way.DIFFERENT),
+        ("keys.bob", Way.NARROWER),
+        ("keys.olga.roles", Way.WIDER),
+        ("keys.eve", Way.WIDER),
+    ]
+    assert not any("a" * 20 in word or "b" * 20 in word for change in told for word in (change.old, change.new))
+
+
+def test_what_binds_everybody_names_nobody() -> None:
+    change = one(policy(more="ceilings: {time: 40m}\n"), policy(more="ceilings: {time: 50m}\n"))
+    assert change == Change("ceilings.time", "40m", "50m", Way.WIDER)
+
+
+def test_of_webhooks_only_that_they_changed_is_told() -> None:
+    hook = "webhooks: [{{name: w, url: '{url}', secret_env: W}}]\n"
+    change = one(policy(more=hook.format(url="https://h/secret-1")), policy(more=hook.format(url="https://h/secret-2")))
+    assert (change.key, change.way) == ("webhooks.w.url", Way.DIFFERENT)
+    assert "secret" not in change.old + change.new
