@@ -76,10 +76,15 @@ class Archive:
         """How long the queue is now."""
         return await self._store.read(lambda reader: Queue(*reader.queue_of(caller.tenant)))
 
-    async def state(self, caller: Caller, review: str) -> str | None:
-        """Where a review is; None where there is none."""
-        row = await self._store.read(lambda reader: reader.review(review))
-        return row.state if row is not None and row.tenant == caller.tenant else None
+    async def version(self, caller: Caller, review: str) -> str | None:
+        """What a review is now, in a word that changes with it; None where there is none."""
+
+        def find(reader: Reader) -> str | None:
+            row = reader.review(review)
+            stored = reader.task(row.task) if row is not None and row.tenant == caller.tenant else None
+            return f"{row.state}.{stored.task.seq}" if row is not None and stored is not None else None
+
+        return await self._store.read(find)
 
     async def open_reviews(  # the parts of a question
         self, caller: Caller, *, reason: str = "", task: str = "", after: str = "", limit: int = 50

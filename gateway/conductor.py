@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused, remembered
 from gateway.cache import key_of, recalled
@@ -27,7 +28,7 @@ from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status, Verdict
 from gateway.expectations import Expectations
 from gateway.failures import fingerprint
-from gateway.lifecycle import IllegalEvent, State
+from gateway.lifecycle import Execution, IllegalEvent, State
 from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
 from gateway.quotas import Quotas, cpu_seconds
@@ -397,7 +398,9 @@ class Conductor:
                 "cause": cause,
                 "findings": list(work.findings),
                 "attempts": attempts_info(work.execution.attempts),
-                "limits": effective(work.profile, work.request, work.execution.limits, source=work.execution.source),
+                "limits": effective(
+                    work.profile, work.request, work.execution.limits, source=_limits_by(work.execution)
+                ),
                 "timings": {**timings, "total": round(time.monotonic() - work.began, 6)},
             }
         )
@@ -438,6 +441,11 @@ class Conductor:
         self.platform_errors[cause] += 1
         log.error("%s: the platform could not run it (%s); nobody is charged", work.id, cause)
         return platform_error(work.execution.lane, cause)
+
+
+def _limits_by(execution: Execution) -> Literal["agent", "reviewer"]:
+    """Who had the last word on an execution's limits; of what is remembered, the person who said it."""
+    return "reviewer" if execution.approval is not None else execution.source
 
 
 def _start_in(work: Work) -> float:

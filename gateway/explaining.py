@@ -7,7 +7,7 @@ run of the checks can tell (syntax, types, whether Monty runs a program exactly)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Final, TypedDict, TypeVar, get_args, get_origin
+from typing import Annotated, Final, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, JsonValue
 from pydantic.fields import FieldInfo
@@ -36,12 +36,6 @@ from gateway.wire import Decision, ExplanationView, LimitSource, Made
 from sandbox.job import Limits
 
 T = TypeVar("T")
-
-
-class _Softened(TypedDict):
-    value: str
-    why: str
-    made: list[Made]
 
 
 BUILT_IN: Final = "built in"
@@ -171,9 +165,9 @@ def _imports(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         return
     depth, most = nesting(tree), profile.checks.nesting
     if depth > most:
-        made = [_made(policy, profile, ("checks", "nesting"), str(most))]
+        made = [_made(policy, profile, ("checks", "nesting"), str(most)), _mode(policy, profile)]
         why = f"functions are nested {depth} deep"
-        yield Decision(decision="nesting", **_softened(policy, profile, "refused", why, made))
+        yield Decision(decision="nesting", value=_broken("refused", profile), why=why, made=made)
     rules = profile.checks.imports
     allow = _made(policy, profile, ("checks", "imports", "allow"), _shown(rules.allow, None))
     deny = _made(policy, profile, ("checks", "imports", "deny"), _shown(rules.deny, None))
@@ -181,20 +175,20 @@ def _imports(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         names = _with_parents(one)
         denied, unlisted = not names.isdisjoint(rules.deny), not rules.admits(one)
         why = "deny names it" if denied else "allow does not name it" if unlisted else "nothing is against it"
-        if denied or unlisted:
-            rule = deny if denied else allow
-            yield Decision(decision=f"import {one}", **_softened(policy, profile, "denied", why, [rule]))
-        else:
-            yield Decision(decision=f"import {one}", value="admitted", why=why, made=[allow])
+        broken = denied or unlisted
+        value = _broken("denied", profile) if broken else "admitted"
+        made = [deny if denied else allow, *([_mode(policy, profile)] if broken else [])]
+        yield Decision(decision=f"import {one}", value=value, why=why, made=made)
 
 
-def _softened(policy: Policy, profile: Profile, value: str, why: str, made: list[Made]) -> _Softened:
-    """What becomes of a broken rule under the profile's mode."""
+def _broken(value: str, profile: Profile) -> str:
+    """What becomes of a broken rule."""
     mode = profile.checks.mode
-    if mode is CheckMode.ENFORCE:
-        return {"value": value, "why": why, "made": made}
-    because = _made(policy, profile, ("checks", "mode"), mode.value)
-    return {"value": "admitted", "why": f"{why}; `enforce` would say {value}", "made": [*made, because]}
+    return value if mode is CheckMode.ENFORCE else f"would be {value}, and runs all the same"
+
+
+def _mode(policy: Policy, profile: Profile) -> Made:
+    return _made(policy, profile, ("checks", "mode"), profile.checks.mode)
 
 
 def _with_parents(module: str) -> set[str]:

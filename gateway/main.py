@@ -60,7 +60,7 @@ from gateway.tasks import Tasks
 from gateway.tending import Tending
 from gateway.times import new_id, now
 from gateway.watching import Watching
-from gateway.webhooks import subscriptions, webhook_targets
+from gateway.webhooks import letter_targets, subscriptions
 from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.engine import Engine, EngineError
@@ -119,7 +119,7 @@ class Gateway:
             asyncio.create_task(_keep(self.tending.tend, _TENDING_SECONDS), name="reviews"),
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
-            asyncio.create_task(self.deliveries.run(), name="webhooks"),
+            asyncio.create_task(self.deliveries.run(), name="letters"),
             asyncio.create_task(self.console.gauges.keep(), name="gauges"),
             asyncio.create_task(self.reloader.watch(), name="policy"),
         ]
@@ -210,7 +210,7 @@ def compose(settings: Settings) -> Gateway:
     authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
     chance = random.SystemRandom().random
     store, changes, monty = Store(settings.database, subscriptions(policy)), Changes(), Monty()
-    deliveries = Deliveries(store, webhook_targets(policy), chance)
+    deliveries = Deliveries(store, letter_targets(policy), chance)
     default = policy.resolve(DEFAULT_PROFILE)
     container = ContainerDriver(
         instance=_instance(settings.data),

@@ -477,7 +477,7 @@ LETTERS: Final[_Responses] = {
 LETTER: Final[_Responses] = {
     200: _answer(DeadLetter, "The letter.", waiting={**_LETTER, "state": "waiting", "attempts": 0}),
     **_FOUND,
-    **_problem(409, "conflict", "The policy has no webhook 'alerts' any more."),
+    **_problem(409, "conflict", "The policy has no webhook or address 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
 DECIDED_BY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_FOUND}

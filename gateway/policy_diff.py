@@ -101,6 +101,8 @@ DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
         "telemetry.content_size": Rule.MORE,
         "keys[].tenant": Rule.OTHER,
         "keys[].sha256": Rule.OTHER,
+        "keys[].jwt": Rule.OTHER,
+        "keys[].owner": Rule.OTHER,
         "keys[].profile": Rule.OTHER,  # what that changes is told key by key
         "keys[].roles": Rule.ITEMS,
     }

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from types import MappingProxyType, NoneType, UnionType
-from typing import Final, TypeVar, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Final, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -231,17 +231,15 @@ def _unknown_key(path: Path, root: type[BaseModel]) -> tuple[str, str | None]:
     return f"unknown key (known here: {', '.join(known)})", _dotted(elsewhere) if elsewhere else None
 
 
-def _all_keys(shape: object, path: Path) -> Iterator[Path]:
+def _all_keys(shape: type[BaseModel], path: Path) -> Iterator[Path]:
     """Every key that there is, what is in `defaults` before what is in profiles."""
-    shape = _model(shape)
-    if isinstance(shape, type) and issubclass(shape, BaseModel):
-        for name, field in shape.model_fields.items():
-            yield (*path, name)
-            yield from _all_keys(field.annotation, (*path, name))
-    elif get_origin(shape) in {dict, tuple}:
-        inside: Path = (*path, "NAME") if get_origin(shape) is dict else (*path, 0)
-        for kind in get_args(shape):
-            yield from _all_keys(kind, inside)
+    for name, field in _fields(shape).items():
+        yield (*path, name)
+        inside = _model_in(field.annotation)
+        if inside is not None:
+            origin = get_origin(field.annotation)
+            many: Path = ("NAME",) if origin is dict else (0,) if origin is tuple else ()
+            yield from _all_keys(inside, (*path, name, *many))
 
 
 def _known_keys(path: Path, root: type[BaseModel]) -> list[str]:
@@ -267,12 +265,6 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for kind in get_args(annotation) if (found := _model_in(kind))), None)
-
-
-def _model(shape: object) -> object:
-    """The model where it is one or none, or else what it is."""
-    choices = [kind for kind in get_args(shape) if kind is not NoneType]
-    return choices[0] if len(choices) == 1 and get_origin(shape) in {Union, UnionType} else shape
 
 
 def _find(root: Node, path: Path) -> Entry | None:

@@ -149,13 +149,13 @@ _NEEDS: Final = {
 
 
 def show_letters(console: Console, letters: Iterable[DeadLetter]) -> None:
-    """Letters to webhooks."""
-    table = _table("letter", "state", "webhook", "tells of", "written", "tries", "why")
+    """Letters to webhooks and mail addresses."""
+    table = _table("letter", "state", "to", "tells of", "written", "tries", "why")
     for letter in letters:
         table.add_row(
             _agents(letter.id),
             _state(letter.state),
-            _agents(letter.webhook),
+            _agents(letter.webhook or letter.mail or ""),
             letter.type,
             f"{letter.written_at:%F %T}",
             str(letter.attempts),

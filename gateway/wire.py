@@ -341,10 +341,11 @@ class ReviewList(Wire):
 
 
 class DeadLetter(Wire):
-    """A letter to a webhook that nobody tries to deliver any more, or that was put into the outbox again."""
+    """A letter to a webhook or a mail address that nobody tries to deliver any more, or that is in the outbox again."""
 
     id: str = Field(description="The `webhook-id` of every try, past and to come.")
-    webhook: str = Field(description="Its name in the policy.")
+    webhook: str | None = Field(default=None, description="Its name in the policy. null: it is a mail.")
+    mail: str | None = Field(default=None, description="The address. null: it is for a webhook.")
     type: NoticeKind
     state: Literal["dead", "waiting"]
     written_at: datetime

@@ -50,13 +50,13 @@ class Live:
             while not self._stopping.is_set():
                 try:
                     queue = await self._queue(caller)
-                    state = await self._archive.state(caller, review) if review else None
+                    state = await self._archive.version(caller, review) if review else None
                 except Unavailable:
                     queue, state = told[0] or Queue(0, ""), told[1]
                 if queue != told[0]:
                     yield _event("queue", {"open": queue.open, "newest": queue.newest})
                 if state != told[1] and state is not None:
-                    yield _event("review", {"state": state})
+                    yield _event("review", {"version": state})
                 if (queue, state) != told:
                     told, quiet = (queue, state), time.monotonic()
                 elif time.monotonic() - quiet > _HEARTBEAT_SECONDS:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.gauges import SECONDS, Labels, Look
+from gateway.gauges import SECONDS, Look
 
 WIDTH, HEIGHT = 600, 140
 _POINTS: Final = 120
@@ -44,8 +45,8 @@ class Plot:
 def plots(looks: Sequence[Look]) -> list[Plot]:
     """All plots of the overview."""
     return [
-        _plot("Runs by lane", "a minute", looks, _rates(looks, "airlock_run_seconds_count", ("lane",))),
-        _plot("Runs by outcome", "a minute", looks, _rates(looks, "airlock_executions_total", ("outcome",))),
+        _plot("Runs by lane", "a minute", looks, _rates(looks, "airlock_run_seconds_count", "lane")),
+        _plot("Runs by outcome", "a minute", looks, _rates(looks, "airlock_executions_total", "outcome")),
         _plot(
             "Queue",
             "programs",
@@ -64,32 +65,45 @@ def plots(looks: Sequence[Look]) -> list[Plot]:
                 "cells at rest": _values(looks, "airlock_cells_resting"),
             },
         ),
-        _plot("Boxes at once from the pool", "%", looks, {"hit rate": _hits(looks)}, most=100.0),
-        _plot("Engine's breaker open", "", looks, {"open": _values(looks, "airlock_breaker_open")}, most=1.0),
+        _plot(
+            "Hit rate",
+            "% since the start",
+            looks,
+            {
+                "boxes that were there already": _share(
+                    looks, "airlock_boxes_acquired_total", "source", {"spare", "cell"}
+                ),
+                "results that were known": _share(looks, "airlock_cache_lookups_total", "result", {"hit"}),
+            },
+            most=100.0,
+        ),
+        _plot(
+            "Engine's breaker",
+            "0 closed, 1 half open, 2 open",
+            looks,
+            {"state": _values(looks, "airlock_breaker_state")},
+            most=2.0,
+        ),
     ]
 
 
 def _values(looks: Sequence[Look], name: str) -> list[float]:
-    return [look.values.get((name, ()), 0.0) for look in looks]
+    return [sum(value for (sample, _), value in look.values.items() if sample == name) for look in looks]
 
 
-def _rates(looks: Sequence[Look], name: str, labels: Sequence[str]) -> dict[str, list[float]]:
-    """How many a minute, by the value of the first of the labels that there is."""
-    sums = [_by_label(look, name, labels) for look in looks]
+def _rates(looks: Sequence[Look], name: str, label: str) -> dict[str, list[float]]:
+    """How many a minute, by the value of a label."""
+    sums = [_by_label(look, name, label) for look in looks]
     names = sorted({one for each in sums for one in each})
     return {one: _derived(looks, [each.get(one, 0.0) for each in sums]) for one in names}
 
 
-def _by_label(look: Look, name: str, labels: Sequence[str]) -> dict[str, float]:
+def _by_label(look: Look, name: str, label: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for (sample, pairs), value in look.values.items():
-        if sample == name and (label := _label(pairs, labels)):
-            found[label] = found.get(label, 0.0) + value
+        if sample == name and (key := dict(pairs).get(label)) is not None:
+            found[key] = found.get(key, 0.0) + value
     return found
-
-
-def _label(pairs: Labels, labels: Sequence[str]) -> str | None:
-    return next((value for key, value in pairs if key in labels), None)
 
 
 def _derived(looks: Sequence[Look], values: Sequence[float]) -> list[float]:
@@ -100,13 +114,13 @@ def _derived(looks: Sequence[Look], values: Sequence[float]) -> list[float]:
     return [0.0, *rates]
 
 
-def _hits(looks: Sequence[Look]) -> list[float]:
-    """Of the boxes that programs got so far, how many were there already."""
+def _share(looks: Sequence[Look], name: str, label: str, good: AbstractSet[str]) -> list[float]:
+    """How much of all counted so far has one of the good values, in percent."""
     shares = []
     for look in looks:
-        by_source = _by_label(look, "airlock_boxes_acquired_total", ("source",))
-        whole = sum(by_source.values())
-        shares.append(100 * (whole - by_source.get("new", by_source.get("cold", 0.0))) / whole if whole else 0.0)
+        counts = _by_label(look, name, label)
+        whole = sum(counts.values())
+        shares.append(100 * sum(counts.get(one, 0.0) for one in good) / whole if whole else 0.0)
     return shares
 
 

@@ -23,8 +23,8 @@ async def home(parts: Parts, visit: Visit) -> Response:
 async def queue(parts: Parts, visit: Visit) -> Response:
     """The open reviews, oldest first."""
     reason, task, after = visit.asked("reason"), visit.asked("task"), visit.asked("after", 64)
+    length = await parts.archive.queue(visit.caller)  # first, so that what comes in between is told as news
     found = await parts.archive.open_reviews(visit.caller, reason=reason, task=task, after=after, limit=PAGE + 1)
-    length = await parts.archive.queue(visit.caller)
     template = "queue_rows.html" if visit.asked("rows") else "queue.html"
     return await parts.pages.show(
         template,

@@ -74,6 +74,7 @@ async def _show(  # noqa: PLR0913  # what a page can have to tell
         visit.session,
         status=status,
         review=view,
+        version=f"{view.state}.{log[-1].seq if log else 0}",
         tries=list(reversed(tries)),
         reviewed=reviewed.execution,
         code=reviewed.code,

@@ -100,7 +100,10 @@ def test_the_caller_the_lane_the_imports_and_the_review_have_their_lines() -> No
     assert told["lane"].value == "container"
     assert places(told["lane"]) == {"profiles.trial.lanes.monty": ("false", "acme.yaml:19")}
     assert told["import ctypes"].value == "denied"
-    assert places(told["import ctypes"]) == {"defaults.checks.imports.deny": ("[ctypes]", "acme.yaml:7")}
+    assert places(told["import ctypes"]) == {
+        "defaults.checks.imports.deny": ("[ctypes]", "acme.yaml:7"),
+        "checks.mode": ("enforce", BUILT_IN),
+    }
     assert told["import json"].value == "admitted"
     first = told["review before it runs"]
     assert (first.value, first.why) == ("yes", "time: 1m is above the default of 30s")
@@ -110,7 +113,7 @@ def test_the_caller_the_lane_the_imports_and_the_review_have_their_lines() -> No
 def test_a_rule_that_only_warns_is_told_as_one() -> None:
     lenient = parse_policy(TEXT.replace("  checks:\n", "  checks:\n    mode: warn\n"), file="acme.yaml")
     told = asked(lenient, request={"code": "import ctypes"})["import ctypes"]
-    assert (told.value, told.why) == ("admitted", "deny names it; `enforce` would say denied")
+    assert told.value == "would be denied, and runs all the same"
     assert places(told)["defaults.checks.mode"] == ("warn", "acme.yaml:7")
 
 

@@ -26,6 +26,10 @@ def refused(text: str) -> list[str]:
 
 
 BROKEN = {
+    "a key of the mail server": (
+        "version: 1\nmail: {host: h, from: a@b.example, potr: 25}\n",
+        "policy.yaml:2:36: mail.potr: unknown key (did you mean port?)",
+    ),
     "unknown key with a near one": (
         "version: 1\ndefaults:\n  limits:\n    memroy: {max: 1Gi}\n",
         "policy.yaml:4:5: defaults.limits.memroy: unknown key (did you mean memory?)",

@@ -24,7 +24,7 @@ def profile(quotas: str) -> Profile:
 
 
 def caller(name: str) -> Caller:
-    return Caller("acme", name, "default", frozenset({Role.AGENT}))
+    return Caller(tenant="acme", name=name, profile="default", roles=frozenset({Role.AGENT}))
 
 
 def refusal(quotas: Quotas, whose: Caller, what: Profile, at: datetime) -> QuotaSpent:

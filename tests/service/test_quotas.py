@@ -105,7 +105,7 @@ def test_to_cancel_a_program_does_not_make_it_free(made: Clockwork) -> None:
     with made.client("key-of-one") as one:
         endless = submit_later(one, code="while True: pass", lane="container")
         eventually(lambda: len(one.get(f"/v1/executions/{endless}").json()["attempts"]) == 1)
-        assert one.post(f"/v1/executions/{endless}/cancel").json()["status"] == "cancelled"
+        assert one.delete(f"/v1/executions/{endless}").json()["status"] == "cancelled"
         assert float(str(used(one)["cpu_seconds"])) > 0
 
 
@@ -114,7 +114,7 @@ def test_what_the_platform_failed_counts_for_nothing(made: Clockwork) -> None:
     start(made, "{executions: 1}", ", retries: {attempts: 1}")
     with made.client("key-of-one") as one:
         for _ in range(2):
-            assert post(one, lane="container").json()["status"] == "platform_error"
+            assert post(one, lane="container").json()["execution"]["status"] == "platform_error"
         assert used(one)["executions"] == 0
         with sqlite3.connect(made.data / "airlock.db") as database:
             rows = database.execute("SELECT executions, cpu_milliseconds FROM uses").fetchall()

@@ -39,9 +39,14 @@ if (onward) location.replace(onward.href);
 async function refresh(target, address) {
   const answer = await fetch(address, { credentials: "same-origin", redirect: "error" });
   if (!answer.ok) return;
-  const chosen = $("tr.chosen a[data-open]", target)?.getAttribute("href");
-  target.innerHTML = await answer.text();
-  if (chosen) $$("a[data-open]", target).find((a) => a.getAttribute("href") === chosen)?.closest("tr").classList.add("chosen");
+  const fresh = await answer.text();
+  const hrefOf = (element) => element?.closest?.("a")?.getAttribute("href");
+  const focused = target.contains(document.activeElement) ? hrefOf(document.activeElement) : null;
+  const chosen = hrefOf($("tr.chosen a[data-open]", target));
+  target.innerHTML = fresh;
+  const find = (href) => $$("a", target).find((a) => a.getAttribute("href") === href);
+  if (chosen) find(chosen)?.closest("tr").classList.add("chosen");
+  if (focused) find(focused)?.focus();
 }
 
 function withParameter(name) {
@@ -51,7 +56,7 @@ function withParameter(name) {
 }
 
 if ("live" in page) {
-  let known = null;
+  let known = page.known ?? null;
   const address = new URL("live", new URL(page.page === "review" ? "../" : "./", location.href));
   if (page.review) address.searchParams.set("review", page.review);
   const events = new EventSource(address);
@@ -70,14 +75,15 @@ if ("live" in page) {
     count.textContent = queue.open;
     const words = $("[data-open-words]");
     if (words) words.textContent = queue.open.toLocaleString("en");
-    if (page.page === "queue" && (known === null || event.data !== known)) {
+    const now = `${queue.open} ${queue.newest}`;
+    if (page.page === "queue" && now !== known) {
       document.title = `(${queue.open}) Queue · Airlock`;
       refresh($("#rows"), withParameter("rows")).catch(() => {});
     }
-    known = event.data;
+    known = now;
   });
   events.addEventListener("review", (event) => {
-    if (JSON.parse(event.data).state !== page.state) $("[data-changed]").hidden = false;
+    if (JSON.parse(event.data).version !== page.version) $("[data-changed]").hidden = false;
   });
   addEventListener("pagehide", () => events.close());
 }
