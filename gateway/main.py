@@ -320,7 +320,7 @@ def compose(settings: Settings) -> Gateway:
         desk=desk,
         console=ConsoleRoom(
             service=desk,
-            archive=Archive(policy=in_force, store=store, checker=checker),
+            archive=Archive(store),
             gauges=Gauges(metrics.collect),
             authenticator=authentication,
             limiter=limiter,

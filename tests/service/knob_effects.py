@@ -21,7 +21,7 @@ from gateway.causes import Cause
 from gateway.checks import Checker, Report
 from gateway.connection import Reader, Writer
 from gateway.deliveries import Deliveries
-from gateway.errors import Forbidden, InvalidRequest, QueueFull, RateLimited, Unauthorized
+from gateway.errors import Forbidden, InvalidRequest, QueueFull, QuotaSpent, RateLimited, Unauthorized
 from gateway.events import (
     Admitted,
     Answered,
@@ -38,6 +38,8 @@ from gateway.events import (
     Verdict,
 )
 from gateway.explaining import explain
+from gateway.guards import Guards, Person, refusal, review_token
+from gateway.in_force import InForce
 from gateway.letters import wait_seconds
 from gateway.lifecycle import OpenReview, Task, apply, begin
 from gateway.limiter import Limiter
@@ -49,8 +51,9 @@ from gateway.observer import _content
 from gateway.policy import Policy, Profile
 from gateway.policy_file import PolicyError, parse_policy
 from gateway.queue import Queue
+from gateway.quotas import Quotas, day_of
 from gateway.recording import escalate
-from gateway.records import StoredLetter, StoredReview
+from gateway.records import StoredLetter, StoredReview, StoredUse
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.resources import memory_max_bytes, wrong_with_declaration
 from gateway.retention import _cutoffs
@@ -58,7 +61,7 @@ from gateway.retries import backoff_seconds
 from gateway.rules import anonymous_task_id, rules_of
 from gateway.settings import Settings
 from gateway.shadow import Shadow
-from gateway.steps import escalation, next_step, refusal, review_token
+from gateway.steps import escalation, next_step
 from gateway.store import Store
 from gateway.times import new_id, now, parse
 from gateway.turns import Ticket
@@ -330,7 +333,8 @@ def grants(_: Bench, policy: Policy) -> Seen:
         token=token,
         policy_digest="p",
         kind=RulingKind.GRANT,
-        by="ann",
+        by=Person("ann"),
+        guards=Guards(),
         rules=rules_of(default(policy), anonymous=False),
     )
 
@@ -357,16 +361,27 @@ async def expires(bench: Bench, policy: Policy) -> object:
 ADA: Final = Caller("ada", "t", "default", frozenset({Role.AGENT}))
 
 
+def charged(_: Bench, policy: Policy) -> Seen:
+    """Whether a key is let in that used a minute and a half of the CPU today."""
+    quotas = Quotas()
+    quotas.load([StoredUse("t", "ada", day_of(AT), 1, 90_000)])
+    try:
+        Limiter(InForce(policy), quotas).admit_execution(ADA, 0, AT)
+    except QuotaSpent as spent:
+        return str(spent)
+    return None
+
+
 def admitted(ask: Callable[[Limiter, int], None]) -> Callable[[Bench, Policy], Seen]:
     """How many of fifty are let in, twelve a second."""
 
     def see(_: Bench, policy: Policy) -> object:
         clock = iter(number / 12 for number in range(1000))
-        limiter, count = Limiter(policy, lambda: next(clock)), 0
+        limiter, count = Limiter(InForce(policy), Quotas(), lambda: next(clock)), 0
         for number in range(50):
             try:
                 ask(limiter, number)
-            except RateLimited:
+            except (RateLimited, QuotaSpent):
                 continue
             count += 1
         return count

@@ -83,7 +83,10 @@ if ("live" in page) {
     known = now;
   });
   events.addEventListener("review", (event) => {
-    if (JSON.parse(event.data).version !== page.version) $("[data-changed]").hidden = false;
+    if (JSON.parse(event.data).version === page.version) return;
+    // what is decided goes on by itself to what came of it; what is open may hold words that somebody types
+    if (page.version.startsWith("open.")) $("[data-changed]").hidden = false;
+    else location.reload();
   });
   addEventListener("pagehide", () => events.close());
 }
