@@ -71,6 +71,7 @@ Port = Annotated[Service, Depends(_service)]
 Agent = Annotated[Caller, Depends(_having(Role.AGENT))]
 Operator = Annotated[Caller, Depends(_having(Role.OPERATOR))]
 Reviewer = Annotated[Caller, Depends(_having(Role.REVIEWER))]
+Onlooker = Annotated[Caller, Depends(_having(Role.REVIEWER, Role.AUDITOR))]
 Anyone = Annotated[Caller, Depends(_having(*Role))]
 ExecutionId = Annotated[str, Path(pattern=_ID)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
@@ -176,7 +177,7 @@ async def close_task(service: Port, caller: Agent, task_id: TaskId) -> Response:
 @router.get("/reviews", responses=openapi.REVIEWS, summary="List reviews")
 async def list_reviews(
     service: Port,
-    caller: Reviewer,
+    caller: Onlooker,
     state: Literal["open", "decided", "withdrawn", "expired"] | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     after: Annotated[str | None, Query(pattern=_ID, description="`next` of the page before.")] = None,
@@ -186,7 +187,7 @@ async def list_reviews(
 
 
 @router.get("/reviews/{review}", responses=openapi.REVIEW, summary="Look at a review")
-async def get_review(service: Port, caller: Reviewer, review: ReviewId) -> Response:
+async def get_review(service: Port, caller: Onlooker, review: ReviewId) -> Response:
     """Answer with all that a reviewer needs, and the token that a ruling must echo."""
     return _json(await service.review(caller, review))
 

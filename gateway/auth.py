@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from gateway.callers import Caller, KnownKey, Role, digest_of, identify
 from gateway.errors import Forbidden, Unauthorized
 from gateway.policy import DEFAULT_PROFILE, Key
 from gateway.settings import Address, StartError
+from gateway.tokens import TokenError, Tokens, looks_like_one
 
 REVIEWER_KEY = "reviewer.key"
 _TENANT = "local"
@@ -42,11 +43,13 @@ class Authenticator:
     keys: tuple[KnownKey, ...]
     anonymous: Caller | None = None
     reviewer_key: Path | None = None
+    tokens: Tokens | None = None
     generation: int = field(default=0, compare=False)
 
     def renew(self, other: Authenticator) -> None:
         """Let in from now on whom `other` lets in, and nobody else."""
         self.keys, self.anonymous, self.reviewer_key = other.keys, other.anonymous, other.reviewer_key
+        self.tokens = other.tokens
         self.generation += 1
 
     def caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
@@ -60,16 +63,25 @@ class Authenticator:
             raise Unauthorized("Two Authorization headers came; one is needed." if given else None)
         bearer = _BEARER.fullmatch(given[0].strip(" \t"))
         caller = identify(bearer[1], self.keys) if bearer else None
-        if caller is None:
-            raise Unauthorized("The key is not known." if bearer else None)
-        return caller
+        if caller is not None:
+            return caller
+        if bearer and self.tokens and looks_like_one(bearer[1]):
+            return self._of_token(bearer[1], self.tokens)
+        raise Unauthorized("The key is not known." if bearer else None)
+
+    @staticmethod
+    def _of_token(token: str, tokens: Tokens) -> Caller:
+        try:
+            return tokens.caller(token)
+        except TokenError as error:
+            raise Unauthorized(str(error)) from None
 
 
 def authenticator(keys: Iterable[Key], *, loopback: bool, data: Path) -> Authenticator:
     """Who may call, given the policy's keys; raises `KeysError` when strangers could."""
-    known = tuple(KnownKey(key.sha256, Caller(key.name, key.tenant, key.profile, key.roles)) for key in keys)
-    if known:
-        return Authenticator(known)
+    keys = tuple(keys)
+    if keys:
+        return Authenticator(tuple(_known(keys)), tokens=Tokens(keys))
     if not loopback:
         raise KeysError(
             "The policy has no keys, and other machines can reach this address: anybody could run code here."
@@ -82,6 +94,12 @@ def authenticator(keys: Iterable[Key], *, loopback: bool, data: Path) -> Authent
         anonymous=Caller("local", _TENANT, DEFAULT_PROFILE, frozenset({Role.AGENT})),
         reviewer_key=path,
     )
+
+
+def _known(keys: Iterable[Key]) -> Iterator[KnownKey]:
+    for key in keys:
+        if key.sha256 is not None and key.tenant is not None:
+            yield KnownKey(key.sha256, Caller(key.name, key.tenant, key.profile, key.roles))
 
 
 def require(caller: Caller, *roles: Role) -> Caller:

@@ -15,6 +15,7 @@ class Role(StrEnum):
     AGENT = "agent"
     REVIEWER = "reviewer"
     OPERATOR = "operator"
+    AUDITOR = "auditor"  # reads all of its tenant; runs, rules and changes nothing
 
 
 @dataclass(frozen=True, slots=True)

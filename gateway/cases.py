@@ -73,7 +73,7 @@ class Case:
 
     def person(self, caller: Caller) -> Person:
         """The caller as the guards know people."""
-        return Person(caller.name, self.guards.owners.get(caller.name), frozenset(role.value for role in caller.roles))
+        return Person(caller.name, self.guards.owner(caller.name), frozenset(role.value for role in caller.roles))
 
     def request(self) -> ExecutionRequest:
         """The reviewed program as it was sent; raises `Conflict` where it is gone."""

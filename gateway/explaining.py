@@ -118,7 +118,8 @@ def _caller(policy: Policy, profile: Profile, key: Key | None) -> Iterator[Decis
     yield Decision(decision="policy", value=policy.name, why="", made=[_file(policy, ("name",), policy.name)])
     if key is not None:
         where = ("keys", policy.keys.index(key))
-        why = f"the key {key.name} acts for the tenant {key.tenant} as {', '.join(sorted(key.roles))}"
+        tenant = key.tenant or f"that the claim {key.jwt.tenant_claim if key.jwt else ''} names"
+        why = f"the key {key.name} acts for the tenant {tenant} as {', '.join(sorted(key.roles))}"
         made = [_file(policy, (*where, "profile"), key.profile)]
         yield Decision(decision="profile", value=profile.name, why=why, made=made)
     else:

@@ -41,8 +41,8 @@ class Person:
 
     @property
     def words(self) -> frozenset[str]:
-        """All by which a policy can name them."""
-        return self.roles | {self.name} | ({self.owner} if self.owner else set())
+        """All by which a policy can name them; who shows a token, by its entry, for their subject is not the policy's."""
+        return self.roles | {self.name, self.name.partition(".")[0]} | ({self.owner} if self.owner else set())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,14 @@ class Guards:
 
     def same(self, one: str, other: str) -> bool:
         """Whether two keys are one person's."""
-        return self.owners.get(one, one) == self.owners.get(other, other)
+        return self._whose(one) == self._whose(other)
+
+    def owner(self, name: str) -> str | None:
+        """Whose key it is, where the policy says it; the tokens of an entry are called `ENTRY.SUBJECT`."""
+        return self.owners.get(name.partition(".")[0])
+
+    def _whose(self, name: str) -> str:
+        return self.owner(name) or name.partition(".")[2] or name
 
     def asks(self, person: Person, level: int) -> bool:
         """Whether the review asks this person, by name, by owner or by role."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from gateway.callers import Caller
 from gateway.errors import RateLimited
@@ -12,6 +13,8 @@ from gateway.in_force import InForce
 from gateway.quotas import Quotas, next_day
 from gateway.rates import Pace
 from gateway.wire import UseToday
+
+_MOST_PACES: Final = 10_000  # one that is forgotten begins anew
 
 
 class Limiter:
@@ -21,12 +24,14 @@ class Limiter:
         self._policy = policy
         self._quotas = quotas
         self._clock = clock
-        self._paces: dict[tuple[str, str], Pace] = {}  # as many as there are keys
+        self._paces: dict[tuple[str, str], Pace] = {}  # as many as there are keys, and subjects of tokens
 
     def admit(self, caller: Caller) -> None:
         """Count a request; raises `RateLimited` for one too many."""
         rates = self._policy.profile(caller).rates
         pace = self._paces.setdefault((caller.tenant, caller.name), Pace(rates.requests, rates.burst))
+        if len(self._paces) > _MOST_PACES:
+            del self._paces[next(iter(self._paces))]
         pace.per_minute, pace.burst = (
             rates.requests,
             rates.burst,

@@ -235,8 +235,11 @@ def _key_flaws(keys: tuple[Key, ...], profiles: Mapping[str, ProfileEntry]) -> I
     for index, key in enumerate(keys):
         if named.setdefault(key.name, index) != index:
             yield Flaw(("keys", index, "name"), f"{shown(key.name)} is the name of another key already")
-        if hashed.setdefault(key.sha256, index) != index:
-            yield Flaw(("keys", index, "sha256"), f"this is the key {shown(keys[hashed[key.sha256]].name)} again")
+        known = key.sha256 or (key.jwt.model_dump_json(exclude={"keys_file"}) if key.jwt else key.name)
+        if hashed.setdefault(known, index) != index:
+            again = shown(keys[hashed[known]].name)
+            told = "key" if key.sha256 else "key of the same tokens as"
+            yield Flaw(("keys", index, "sha256" if key.sha256 else "jwt"), f"this is the {told} {again} again")
         if key.profile not in profiles:
             message = f"{shown(key.profile)} is not a profile of this policy"
             yield Flaw(("keys", index, "profile"), message, closest(key.profile, profiles))

@@ -111,6 +111,8 @@ DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
         "keys[].owner": Rule.OTHER,
         "keys[].tenant": Rule.OTHER,
         "keys[].sha256": Rule.OTHER,
+        "keys[].jwt": Rule.OTHER,
+        "keys[].owner": Rule.OTHER,
         "keys[].profile": Rule.OTHER,  # what that changes is told key by key
         "keys[].roles": Rule.ITEMS,
     }
@@ -236,11 +238,15 @@ def _plain(value: object) -> str:
 
 
 def _said(key: Key) -> str:
-    return f"{', '.join(sorted(key.roles))} of {key.tenant} by {key.profile}"
+    return f"{', '.join(sorted(key.roles))} of {_tenant(key)} by {key.profile}"
 
 
 def _caller(key: Key) -> str:
-    return f"{key.name} of {key.tenant}"
+    return f"{key.name} of {_tenant(key)}"
+
+
+def _tenant(key: Key) -> str:
+    return key.tenant or f"the claim {key.jwt.tenant_claim if key.jwt else ''}"
 
 
 def _webhooks(old: Sequence[Webhook], new: Sequence[Webhook]) -> Iterator[Change]:

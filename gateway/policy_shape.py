@@ -25,6 +25,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -149,6 +150,8 @@ _File = Annotated[
         r"/[^\x00]{1,4095}", "the absolute path of a file (the secret belongs into the file, not here)", secret=True
     ),
 ]
+_Word = Annotated[StrictStr, _Matching(r"[!-~]([ -~]{0,510}[!-~])?", "a word (1 to 512 visible ASCII characters)")]
+_Claim = Annotated[StrictStr, _Matching(r"[!-~]{1,256}", "the name of a claim (visible ASCII, without blanks)")]
 Recipient = Annotated[
     StrictStr,
     _Matching(
@@ -479,18 +482,44 @@ class ProfileEntry(ProfileBody):
     extends: Name | None = None
 
 
+class Jwt(_Closed):
+    """The tokens of an identity provider that open as this key: signed by it, for us, with these claims."""
+
+    issuer: _Word
+    audience: _Word
+    keys_file: _File
+    claims: dict[_Claim, _Word] = Field(default_factory=dict)
+    tenant_claim: _Claim | None = None
+
+
 class Key(_Closed):
-    """An API key, known by its SHA-256 only; whose it is, and what it may do.
+    """A key, known by its SHA-256 only, or the tokens that stand for one; whose it is, and what it may do.
 
     `owner` is the person behind several keys: nobody rules on a program of another key of theirs.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["sha256"]}, {"required": ["jwt"]}],
+            "dependentSchemas": {"sha256": {"required": ["tenant"]}},
+        }
+    )
+
     name: Name
-    sha256: _Sha256
+    sha256: _Sha256 | None = None
+    jwt: Jwt | None = None
     owner: Name | None = None
-    tenant: Name
+    tenant: Name | None = None
     profile: Name
     roles: Annotated[frozenset[Role], AfterValidator(_one_side)]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Key:
+        if (self.sha256 is None) is (self.jwt is None):
+            raise PydanticCustomError("key", "a key needs its sha256, or else jwt: write one of them")
+        if (self.tenant is None) is (self.jwt is None or self.jwt.tenant_claim is None):
+            raise PydanticCustomError("tenant", "a key needs a tenant, or else jwt.tenant_claim: write one of them")
+        return self
 
 
 class NoticeKind(StrEnum):

@@ -140,7 +140,7 @@ BROKEN = {
     ),
     "a key without a tenant": (
         f"version: 1\nkeys:\n  - name: a\n    sha256: {SHA}\n    profile: default\n    roles: [agent]\n",
-        "policy.yaml:3:5: keys[0].tenant: is missing",
+        "policy.yaml:3:5: keys[0]: a key needs a tenant, or else jwt.tenant_claim: write one of them",
     ),
     "no role": (
         f"version: 1\nkeys:\n  - {{name: a, sha256: {SHA}, tenant: t, profile: default, roles: []}}\n",
@@ -316,7 +316,6 @@ profiles:
         f"policy.yaml:4:3: defaults.netwrok: unknown key (known here: {SECTIONS})",
         "policy.yaml:5:18: defaults.lanes.monty: 'on' is neither true nor false (write one of them, without quotes)",
         "policy.yaml:6:3: defaults.lanes: the key is given twice (first in line 5)",
-        "policy.yaml:8:5: keys[0].tenant: is missing",
         "policy.yaml:8:5: keys[0].profile: is missing",
         "policy.yaml:8:5: keys[0].roles: is missing",
         "policy.yaml:8:23: keys[0].sha256: this is not the SHA-256 of a key (64 hexadecimal digits, lower case)",

@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from gateway.callers import Role
 from gateway.policy import Policy, PolicyDocument, resolve
 from gateway.policy_file import parse_policy, read_policy
 from gateway.policy_shape import Key, Level, ProfileBody, ProfileEntry, Webhook
@@ -38,6 +39,26 @@ def test_the_strict_policy_is_narrower_than_the_default() -> None:
         assert narrow.max < wide.max, name
     assert strict.budget.failures_in_a_row == 1
     assert not strict.checks.imports.admits("os")
+
+
+def test_the_data_science_policy_has_the_packages_and_the_room() -> None:
+    data, default = (read_policy(FOLDER / name).resolve("default") for name in ("data-science.yaml", "default.yaml"))
+    assert {"numpy", "pandas", "matplotlib", "openpyxl", "pillow", "scikit-learn"} == set(data.isolation.packages)
+    assert data.isolation.image == "airlock-guest-data:latest"
+    for (name, wide), (_, narrow) in zip(data.limits, default.limits, strict=True):
+        assert wide.default > narrow.default, name
+        assert wide.max > narrow.max, name
+
+
+def test_the_fleet_policy_keeps_agents_and_judges_apart() -> None:
+    fleet = read_policy(FOLDER / "fleet.yaml")
+    assert {role for key in fleet.keys for role in key.roles} == set(Role)
+    assert len({key.tenant for key in fleet.keys}) >= 3
+    assert any(key.jwt and key.jwt.tenant_claim for key in fleet.keys)
+    for key in fleet.keys:
+        quotas = fleet.resolve(key.profile).quotas
+        assert None not in {quotas.executions, quotas.cpu}, key.name
+    assert fleet.resolve("trial").isolation == fleet.resolve("analyst").isolation
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
