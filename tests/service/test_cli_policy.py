@@ -197,11 +197,11 @@ def test_a_case_that_does_not_hold_is_told_with_its_place(policy: Path) -> None:
     )
     code, out, err = run("test", str(policy))
     assert code == 1
+    there_is_none = "there is no finding import.denied; there is none"
     assert err.splitlines() == [
         f"{cases}:8:13: cases[0].expect.lane: 'sums run in Monty with a minute': the lane is monty, not container",
         f"{cases}:9:22: cases[0].expect.limits.time: 'sums run in Monty with a minute': time is 7s, not 1m",
-        f"{cases}:10:15: cases[0].expect.rules[0]: 'sums run in Monty with a minute': there is no finding import.denied;"
-        " there is none",
+        f"{cases}:10:15: cases[0].expect.rules[0]: 'sums run in Monty with a minute': {there_is_none}",
         f"{cases}:11:24: cases[1].as: 'adda' is neither a key nor a profile of the policy (did you mean ada?)",
         f"{cases}:12:90: cases[2].expect.decision: 'sockets': it is admitted, not denied",
     ]
@@ -264,7 +264,7 @@ def test_replay_and_learn_read_beside_a_gateway_at_work(make_server: Callable[[s
         "+        - csv",
         "+        - ssl.nothing",
         "-      deny: [ssl, os]   # never",
-        "+      deny: [os]        # never",
+        "+      deny: [os]   # never",
     ]
     assert server.policy.read_text() == LEARN, "nothing is written without a word"
     assert run("learn", file, "--database", database, "--write")[0] == 1

@@ -18,11 +18,12 @@ from gateway.connection import Reader, Writer
 from gateway.database import looking
 from gateway.events import Answered, Breach, Event, Opened, Spared, Status, Submitted, Verdict
 from gateway.events import Checked as CheckedEvent
+from gateway.judging import Decision
 from gateway.lifecycle import begin
 from gateway.policy import Policy
 from gateway.policy_file import parse_policy
 from gateway.records import StoredExecution
-from gateway.replaying import Replay, Replayed
+from gateway.replaying import Change, Replay, Replayed
 from gateway.store import Store, migrate
 from gateway.times import new_id, now, stamp
 from gateway.wire import Answer, Finding
