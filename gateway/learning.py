@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import unified_diff
@@ -84,8 +85,14 @@ def _admit(text: str, policy: Policy, profile: Profile, module: str) -> str:
     return text
 
 
-def _edit(
-    text: str, policy: Policy, profile: Profile, name: str, *, gone: Set[str] = frozenset(), more: str | None = None
+def _edit(  # noqa: PLR0913  # where it is, and what becomes of it
+    text: str,
+    policy: Policy,
+    profile: Profile,
+    name: str,
+    *,
+    gone: AbstractSet[str] = frozenset(),
+    more: str | None = None,
 ) -> str:
     """The text with another list, where the file has it."""
     where = policy.said_at(profile.name, ("checks", "imports", name))
