@@ -15,7 +15,7 @@ from gateway.queue import Queue
 from gateway.reloading import Adoption
 from gateway.settings import Settings, StartError
 from gateway.store import Store
-from gateway.webhooks import subscriptions, webhook_targets
+from gateway.webhooks import letter_targets, subscriptions
 from sandbox.container import ContainerDriver
 from sandbox.driver import UnfitError
 from sandbox.outcome import Loss
@@ -43,7 +43,7 @@ class Adopter:
         """Try all that can fail; raises `StartError`. See `reloading.Adoption`."""
         before = self.in_force.current
         letting_in = authenticator(policy.keys, loopback=self.settings.loopback, data=self.settings.data)
-        letters_to, kinds = webhook_targets(policy), targets(policy)
+        letters_to, kinds = letter_targets(policy), targets(policy)
         for name, target in kinds.items():
             if target not in self.proven.targets.values():
                 await self._require_fit(name, target)

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from gateway import __version__, openapi, prefer, problems, stream
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
+from gateway.console.door import Door
 from gateway.errors import GatewayError, Unauthorized, Unavailable
 from gateway.event_stream import EventStream
 from gateway.events import Status
@@ -32,7 +33,7 @@ from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute, 
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
 from gateway.policy_schema import schema_text
-from gateway.requests import TASK_ID, ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
 from gateway.tracing import Tracer
@@ -201,6 +202,17 @@ async def rule_on_review(
     return _json(await service.rule(caller, review, ruling))
 
 
+@router.post("/reviews/{review}/checks", responses=openapi.CHECKS, summary="Check an edit")
+async def check_edit(
+    service: Port,
+    caller: Reviewer,
+    review: ReviewId,
+    edit: Annotated[EditRequest, Body(openapi_examples=openapi.EDITS)],
+) -> Response:
+    """Answer with what the checks would say of a reviewer's version. Nothing is run and nothing decided."""
+    return _json(await service.check_edit(caller, review, edit))
+
+
 @router.get("/webhooks/dead-letters", responses=openapi.LETTERS, summary="List dead letters")
 async def list_dead_letters(
     service: Port,
@@ -336,15 +348,19 @@ async def readyz(service: Port) -> Response:
     return _json(view, _health(view.ready))
 
 
-def create_app(
+def create_app(  # noqa: PLR0913  # the parts of a gateway's HTTP side
     service: Service,
     authenticator: Authenticator,
     limiter: Limiter,
     *,
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     tracer: Callable[[], Tracer | None] = lambda: None,
+    console: Callable[[], ASGIApp] | None = None,
 ) -> ASGIApp:
-    """The gateway's HTTP side, behind its ingress. `running` lasts as long as the server does; `tracer` draws requests."""
+    """The gateway's HTTP side, behind its ingress.
+
+    `running` lasts as long as the server does, `tracer` draws requests, `console` makes its pages.
+    """
     app = openapi.DocumentedApp(
         title="Airlock",
         version=__version__,
@@ -368,7 +384,8 @@ def create_app(
     app.include_router(router)
     app.include_router(telemetry)
     app.include_router(health)
-    return Ingress(Express(app, submit_execution), tracer=tracer)
+    routes = Express(app, submit_execution)
+    return Ingress(routes if console is None else Door(routes, console), tracer=tracer)
 
 
 def _submitted(view: ExecutionView, preference: prefer.Preference) -> Response:

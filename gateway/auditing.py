@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.bodies import answer_digests, digest, program_digest, record_digest
-from gateway.events import Answered, Closed, Escalated, Event, Opened, Ruled, Submitted, chain, decode
+from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn, Ruled, Submitted, chain, decode
 from gateway.lifecycle import IllegalEvent, Task, TaskState, apply, begin
 from gateway.records import StoredExecution, StoredReview
 from gateway.wire import FileOut
@@ -71,7 +71,7 @@ class _Asked:
     """What the log says of a review."""
 
     seq: int
-    row: dict[str, str | None]
+    row: Mapping[str, str | int | None]
 
 
 @dataclass(slots=True)
@@ -142,7 +142,9 @@ class Audit:
             case Escalated():
                 self.reviews += 1
                 asked = {"id": event.review, "execution": event.execution, "reason": event.reason.value}
-                self.review = _Asked(line.seq, {**asked, "state": "open", "opened_at": line.at})
+                self.review = _Asked(line.seq, {**asked, "state": "open", "opened_at": line.at, "level": 0})
+            case PassedOn(level=level) if self.review is not None:
+                self.review = _Asked(line.seq, {**self.review.row, "level": level})
             case Ruled() if self.review is not None:
                 ended = {"ruling": event.ruling.value, "ruled_execution": event.execution}
                 ended |= {"message": event.message or None, "decided_by": event.by, "decided_at": line.at}

@@ -19,11 +19,12 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from pydantic import JsonValue
 
-from gateway.events import Breach, Verdict
+from gateway.events import Breach, EscalationReason, Verdict
+from gateway.holding import held
 from gateway.modes import Leniency, Sparing
 from gateway.policy import CacheScope, Imports, LimitsRequest, Profile, TypeCheck
 from gateway.requests import ExecutionRequest
-from gateway.resources import held, lane_of, wrong_with_declaration
+from gateway.resources import lane_of, wrong_with_declaration
 from gateway.script_block import declared, may_declare
 from gateway.source import HOST_PYTHON, Unreadable, imports, nesting, parse
 from gateway.wire import Error, Finding
@@ -59,6 +60,7 @@ class Report:
     """What the checks say: a verdict, the lane that can tell the truth, and why.
 
     `imports` is a digest of the packages that an admitted program imports, for what their use of memory says of the next.
+    `reason` says why a person looks at it first.
     """
 
     verdict: Verdict
@@ -67,6 +69,7 @@ class Report:
     imports: str | None = None
     deterministic: bool = False  # where the policy has a cache or a shadow: whether it comes to the same each time
     sparing: Sparing | None = None  # what an admitted program broke, where the policy's mode refuses for nothing
+    reason: EscalationReason | None = None
 
 
 class Checker:
@@ -95,8 +98,15 @@ class Checker:
     async def check(self, request: ExecutionRequest, profile: Profile, *, ruled: bool = False) -> Report:
         """Judge a program; what was judged lately under the same policy is remembered.
 
-        `ruled`: a reviewer said what it may use.
+        `ruled`: a reviewer said what it may use, and that it may run.
         """
+        report = await self._report(request, profile, ruled=ruled)
+        if report.verdict is not Verdict.ADMIT or ruled or (hold := held(profile, request)) is None:
+            return report
+        reason, findings = hold
+        return Report(Verdict.HELD, report.lane, (*findings, *report.findings), report.imports, reason=reason)
+
+    async def _report(self, request: ExecutionRequest, profile: Profile, *, ruled: bool) -> Report:
         if (lane := lane_of(request)) != request.lane:
             request = request.model_copy(update={"lane": lane})
         off = self._monty_is_off()
@@ -162,9 +172,6 @@ class Checker:
             known = guest is not None or not asks.requires_python
             if wrong := tuple(wrong_with_declaration(request, profile, guest, ruled=ruled)):
                 return Report(Verdict.FIX_FIRST, Lane.CONTAINER, (*wrong, *report.findings)), known
-        asks_a_person = report.verdict is Verdict.ADMIT and profile.review.above_default and not ruled
-        if asks_a_person and (above := held(profile, request)):
-            return Report(Verdict.HELD, report.lane, (*above, *report.findings)), known
         return report, known
 
     async def _read(self, code: str, work: Callable[[], T]) -> T:
@@ -211,7 +218,7 @@ def _spared_or_refused(leniency: Leniency, finding: Finding) -> Report:
 
 def _key(request: ExecutionRequest, profile: Profile, *, ruled: bool, off: str | None) -> _Key:
     """All of a request that its report depends on, besides the policy."""
-    asks = may_declare(request.code) or profile.review.above_default
+    asks = may_declare(request.code)
     return (
         hashlib.sha256(request.code.encode()).digest(),
         profile.digest,
@@ -377,6 +384,8 @@ _TYPES = {
     "script.dependency": "MissingDependency",
     "script.python": "WrongPython",
     "limits.held": "NeedsReview",
+    "confidence.held": "NeedsReview",
+    "review.held": "NeedsReview",
 }
 
 

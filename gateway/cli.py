@@ -20,6 +20,8 @@ from pydantic import JsonValue
 
 from gateway import __version__, arguments, cli_explain, cli_policy
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
+from gateway.cli_audit import audit_app
+from gateway.cli_console import console_command
 from gateway.cli_monty import add_monty
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
@@ -50,6 +52,7 @@ class Verdict(StrEnum):
     GRANT = "grant"
     REJECT = "reject"
     ANSWER = "answer"
+    ESCALATE = "escalate"
 
 
 class ReviewState(StrEnum):
@@ -296,6 +299,9 @@ def verify(
     heads: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Compare with it; write it where it is not.")
     ] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An export instead of a store; needs nothing else.")
+    ] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Write FILE anew where all is well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
@@ -303,8 +309,11 @@ def verify(
     from gateway import output, verifying  # a client needs none of it
 
     try:
-        url = database or read(Settings).database
-        report = verifying.run(url, heads, renew=renew, console=output.console(sys.stderr))
+        if export is not None:
+            report = verifying.run_export(export)
+        else:
+            url = database or read(Settings).database
+            report = verifying.run(url, heads, renew=renew, console=output.console(sys.stderr))
     except (StartError, verifying.VerifyError) as error:
         _fail(str(error), _USAGE)
     if as_json:
@@ -330,9 +339,9 @@ def backup(
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    from gateway import terminal
+    from gateway.spelling import visible
 
-    typer.echo(terminal.visible(message), err=True)
+    typer.echo(visible(message), err=True)
     raise typer.Exit(code)
 
 
@@ -357,6 +366,7 @@ def _gateway(*, reviewer: bool = False) -> Iterator[Client]:
         _fail(str(error), terminal.EXIT_TEMPORARY)
     except RefusedError as error:
         wrong = [f"  {one.field}: {one.message}" for one in error.problem.errors or ()]
+        wrong += [f"  {words}" for words in terminal.findings_of(error.problem)]
         _fail("\n".join([error.problem.detail, *wrong]), terminal.EXIT_TEMPORARY if error.temporary else 1)
 
 
@@ -392,3 +402,5 @@ add_monty(app, lambda: _gateway(reviewer=True))
 cli_policy.add_to(policy_app)
 cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")
+app.command("console")(console_command(lambda: _gateway(reviewer=True)))
+app.add_typer(audit_app(_fail), name="audit")

@@ -68,7 +68,7 @@ def add_to(policy_app: typer.Typer, gateway: Callable[[], AbstractContextManager
 
 def _lines(view: ExplanationView) -> Iterator[str]:
     """A line for each decision, and below it what had a part in it."""
-    from gateway.terminal import visible
+    from gateway.spelling import visible
 
     yield visible(f"policy {view.policy or '(no name)'}, profile {view.profile}, {view.digest}")
     for one in view.decisions:
@@ -81,9 +81,9 @@ def _lines(view: ExplanationView) -> Iterator[str]:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    from gateway import terminal
+    from gateway.spelling import visible
 
-    typer.echo(terminal.visible(message), err=True)
+    typer.echo(visible(message), err=True)
     raise typer.Exit(code)
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def webhooks_app(gateway: Callable[[], AbstractContextManager[Client]]) -> typer.Typer:
     """The commands, over clients that show an operator's key."""
-    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Letters to webhooks that nobody took.")
+    app = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Letters to webhooks and mail addresses that nobody took."
+    )
 
     @app.command("list")
     def list_(

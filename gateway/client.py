@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from gateway.console.link import Link
 from gateway.following import Heard, heard
 from gateway.wire import (
     DeadLetter,
@@ -203,6 +204,11 @@ class Client:
     def drop_letter(self, letter: str) -> DeadLetter:
         """Forget a dead letter."""
         return self._view(DeadLetter, "DELETE", f"/v1/webhooks/dead-letters/{quote(letter, safe='')}")
+
+    def console_link(self) -> tuple[Link, str]:
+        """A way into the console that works once, and its whole address."""
+        link = self._view(Link, "POST", "/console/links", body={})
+        return link, str(self._http.base_url.join(link.path))
 
     def readiness(self) -> ReadyView:
         """What the gateway can do now, also where that is nothing."""

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused, remembered
 from gateway.cache import key_of, recalled
@@ -27,11 +28,13 @@ from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status, Verdict
 from gateway.expectations import Expectations
 from gateway.failures import fingerprint
-from gateway.lifecycle import IllegalEvent, State
+from gateway.lifecycle import Execution, IllegalEvent, State
 from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
+from gateway.quotas import Quotas, cpu_seconds
 from gateway.recording import record_work
 from gateway.records import Recorded
+from gateway.remembering import Memory, note
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
 from gateway.shadow import Shadow
@@ -68,6 +71,8 @@ class Conductor:
         expectations: Expectations,
         shadow: Shadow,
         observer: Observer,
+        quotas: Quotas,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._checker = checker
@@ -79,6 +84,8 @@ class Conductor:
         self._expectations = expectations
         self._shadow = shadow
         self._observer = observer
+        self._quotas = quotas
+        self._memory = memory
         self.causes: Counter[Cause] = Counter()  # of attempts, why they have no result
         self.platform_errors: Counter[Cause] = Counter()  # answers that say so
         self.spared: Counter[tuple[str, Verdict]] = Counter()  # by mode, what the checks would have refused with
@@ -105,6 +112,7 @@ class Conductor:
         if not self._live[work.tenant, work.caller]:
             del self._live[work.tenant, work.caller]
         self._observer.ended(work)
+        self._quotas.ended(work)
         self._changes.notify(work.id)
 
     def running(self, execution: str) -> tuple[Work, asyncio.Task[None]] | None:
@@ -244,7 +252,10 @@ class Conductor:
         work.timings["checks"] = time.perf_counter() - began
         work.findings, work.imports = report.findings, report.imports
         found = self._sizes.of(work.tenant, report.imports)
-        work.happened(Checked(work.id, report.verdict, report.lane, found))
+        approval = await self._memory.recall(work, report.reason) if report.reason is not None else None
+        if approval is not None:
+            work.findings = (note(approval), *(one for one in report.findings if one.severity != "error"))
+        work.happened(Checked(work.id, report.verdict, report.lane, found, report.reason, approval))
         if (sparing := report.sparing) is not None and report.verdict is Verdict.ADMIT:
             work.happened(sparing.event(work.id, work.profile))
             self.spared[sparing.mode, sparing.verdict] += 1
@@ -330,7 +341,13 @@ class Conductor:
         if step.lane is Lane.CONTAINER:
             await self.record(work)
             work.live = Live(step.attempt, partial(self._changes.notify, work.id))
-        outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+        began = time.monotonic()
+        try:
+            outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+        except asyncio.CancelledError:
+            work.cpu_seconds = min(time.monotonic() - began, step.limits.wall_seconds) * step.limits.cpu_cores
+            raise
+        work.cpu_seconds = cpu_seconds(outcome, step.limits)
         work.outcome = outcome = await self._expectations.judged(work.tenant, work.request.expect, outcome)
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
@@ -381,7 +398,9 @@ class Conductor:
                 "cause": cause,
                 "findings": list(work.findings),
                 "attempts": attempts_info(work.execution.attempts),
-                "limits": effective(work.profile, work.request, work.execution.limits, source=work.execution.source),
+                "limits": effective(
+                    work.profile, work.request, work.execution.limits, source=_limits_by(work.execution)
+                ),
                 "timings": {**timings, "total": round(time.monotonic() - work.began, 6)},
             }
         )
@@ -422,6 +441,11 @@ class Conductor:
         self.platform_errors[cause] += 1
         log.error("%s: the platform could not run it (%s); nobody is charged", work.id, cause)
         return platform_error(work.execution.lane, cause)
+
+
+def _limits_by(execution: Execution) -> Literal["agent", "reviewer"]:
+    """Who had the last word on an execution's limits; of what is remembered, the person who said it."""
+    return "reviewer" if execution.approval is not None else execution.source
 
 
 def _start_in(work: Work) -> float:

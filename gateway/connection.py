@@ -5,12 +5,14 @@ Nothing is decided here; statements are `statements.py`'s, transactions the stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from gateway import statements
+from gateway import archive_statements, statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
 from gateway.events import Answered, Event, Spared, chain, decode, encode
@@ -22,20 +24,25 @@ from gateway.records import (
     Keeping,
     LoggedEvent,
     OpenReviews,
+    StoredApproval,
     StoredAsked,
     StoredExecution,
     StoredLetter,
     StoredPosture,
     StoredReview,
+    StoredSighting,
     StoredSize,
     StoredSpared,
     StoredTask,
+    StoredUse,
 )
 from gateway.session import Session, Value
 from gateway.times import new_id, stamp
 from gateway.tracing import TraceContext
 
+T = TypeVar("T")
 _TASK = TypeAdapter(Task)
+_USES_DAYS = 90  # that what keys used is kept, for who wants to look
 
 
 class Reader:
@@ -99,6 +106,10 @@ class Reader:
         """What programs were found to need since then, newest first."""
         return self._session.every(statements.SIZES, StoredSize, since=stamp(since), limit=limit)
 
+    def uses(self, day: str) -> list[StoredUse]:
+        """What each key used of its share on a day."""
+        return self._session.every(statements.USES, StoredUse, day=day)
+
     def keeping(self, profile: str, upto: Mapping[int, str], after: tuple[str, str], limit: int) -> list[Keeping]:
         """Answered executions of which a body is due, oldest answer first, those after `after` (its time, its id).
 
@@ -132,6 +143,22 @@ class Reader:
     def open_reviews_by_profile(self) -> list[OpenReviews]:
         """How many reviews are open, by the profile of what they are about and by how far they were escalated."""
         return self._session.every(statements.OPEN_REVIEWS_BY, OpenReviews)
+
+    def reviews_to_pass_on(self, at: datetime) -> list[StoredReview]:
+        """Open reviews that are due for the next level."""
+        return self._session.every(statements.REVIEWS_TO_PASS_ON, StoredReview, at=stamp(at))
+
+    def reviews_waiting(self, after: str, limit: int) -> list[StoredReview]:
+        """Open reviews of all tenants, oldest first, those after the id `after`."""
+        return self._session.every(statements.REVIEWS_WAITING, StoredReview, after=after, limit=limit)
+
+    def execution_profile(self, execution: str) -> str | None:
+        """The name of the profile that an execution was submitted under."""
+        return self._session.one(statements.EXECUTION_PROFILE, str, id=execution)
+
+    def approval(self, question: str, at: datetime) -> StoredApproval | None:
+        """What a person said yes to, if that still holds."""
+        return self._session.one(statements.APPROVAL, StoredApproval, question=question, at=stamp(at))
 
     def open_reviews(self) -> int:
         """How many reviews wait for a person."""
@@ -168,6 +195,23 @@ class Reader:
     def spared(self, since: datetime, limit: int) -> list[StoredSpared]:
         """What ran since then although it broke rules, of all tenants, newest first."""
         return self._session.every(statements.SPARED, _stored_spared, since=stamp(since), limit=limit)
+
+    def queue_of(self, tenant: str) -> tuple[int, str]:
+        """How many reviews of a tenant are open, and the newest id of any."""
+        count = self._session.one(archive_statements.OPEN_COUNT, int, tenant=tenant)
+        return count or 0, self._session.one(archive_statements.NEWEST_REVIEW, _id_or_nothing, tenant=tenant) or ""
+
+    def open_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Open reviews that were asked for, oldest first, each with its task's name."""
+        return self._session.every(archive_statements.OPEN_FOUND, make, limit=limit, **asked)
+
+    def reviews_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Reviews that were asked for, newest first, each with its task's name."""
+        return self._session.every(archive_statements.REVIEWS_FOUND, make, limit=limit, **asked)
+
+    def executions_found(self, make: Callable[..., T], limit: int, asked: Mapping[str, str]) -> list[T]:
+        """Executions that were asked for, newest first, without their bodies."""
+        return self._session.every(archive_statements.EXECUTIONS_FOUND, make, limit=limit, **asked)
 
     def asked(self, since: datetime, after: str, limit: int) -> list[StoredAsked]:
         """What was asked since then, oldest first, those after the id `after`."""
@@ -217,8 +261,11 @@ class Writer(Reader):
         self._add_events([logged])
         return self._leave(StoredTask(id=task, head=str(logged["hash"]), task=opened))
 
-    def append(self, stored: StoredTask, events: Sequence[Event], at: datetime) -> StoredTask:
-        """Append to a log and move its projection on; raises `IllegalEvent` for what cannot happen."""
+    def append(self, stored: StoredTask, events: Sequence[Event], at: datetime, told: Sequence[str] = ()) -> StoredTask:
+        """Append to a log and move its projection on; raises `IllegalEvent` for what cannot happen.
+
+        `told` are webhooks and mail addresses that hear of reviews among the events, whatever they subscribed to.
+        """
         task, head, when, rows = stored.task, stored.head, stamp(at), []
         for item in events:
             task = apply(task, item)
@@ -229,8 +276,8 @@ class Writer(Reader):
         place: dict[str, Value] = {"this": stored.id, "seq_before": stored.task.seq}
         if self._session.change(statements.MOVE_TASK, {**place, **_projection(task, head)}) != 1:
             raise Unavailable("The task was changed by another gateway at the same moment.")
-        if self._subscriptions:
-            self._add_letters(stored.task, events, when)
+        if self._subscriptions or told:
+            self._add_letters(stored.task, events, when, told)
         return self._leave(StoredTask(id=stored.id, head=head, task=task))
 
     def _leave(self, stored: StoredTask) -> StoredTask:
@@ -245,8 +292,8 @@ class Writer(Reader):
             values = {f"{name}{number}": value for number, row in enumerate(some) for name, value in row.items()}
             self._session.change(statements.ADD_EVENTS[len(some)], values)
 
-    def _add_letters(self, before: Task, events: Sequence[Event], when: str) -> None:
-        for notice in notices(before, events, when, self._subscriptions):
+    def _add_letters(self, before: Task, events: Sequence[Event], when: str, told: Sequence[str]) -> None:
+        for notice in notices(before, events, when, self._subscriptions, told):
             letter = StoredLetter(
                 id=new_id("msg"),
                 webhook=notice.webhook,
@@ -294,6 +341,18 @@ class Writer(Reader):
     def release_key(self, execution: str) -> None:
         """Let the idempotency key of an execution stand for another one."""
         self._session.change(statements.RELEASE_KEY, {"this": execution, "bits": ~BIT[Body.KEYS]})
+
+    def add_use(self, use: StoredUse) -> None:
+        """Add to what a key used on a day. With the first of a day what is long over goes."""
+        whose: dict[str, Value] = {"this_tenant": use.tenant, "this_caller": use.caller, "this_day": use.day}
+        more: dict[str, Value] = {
+            "more_executions": use.executions,
+            "more_cpu_milliseconds": use.cpu_milliseconds,
+        }
+        if not self._session.change(statements.ADD_TO_USE, {**whose, **more}):
+            self._session.change(statements.ADD_USE, asdict(use))
+            before = date.fromisoformat(use.day) - timedelta(days=_USES_DAYS)
+            self._session.change(statements.DELETE_USES, {"before": before.isoformat()})
 
     def keep_size(self, size: StoredSize) -> None:
         """Keep what a program was found to need, in place of what was found before."""
@@ -356,10 +415,22 @@ class Writer(Reader):
         profile = self._session.one(statements.EXECUTION_PROFILE, str, id=review.execution) or ""
         self.news.append(ReviewOpened(review, profile))
 
-    def end_review(self, review: StoredReview) -> None:
-        """Keep how a review ended."""
-        self._session.change(statements.END_REVIEW, {**review.row(), "this": review.id})
-        self.news.append(ReviewEnded(review, self.trace(review.execution)))
+    def change_review(self, review: StoredReview) -> None:
+        """Keep what became of a review."""
+        self._session.change(statements.CHANGE_REVIEW, {**review.row(), "this": review.id})
+        if review.state != "open":
+            self.news.append(ReviewEnded(review, self.trace(review.execution)))
+
+    def keep_approval(self, approval: StoredApproval, at: datetime) -> None:
+        """Remember what a person said yes to, in place of what was said before; forget what holds no more."""
+        self._session.change(statements.DELETE_APPROVALS, {"at": stamp(at), "this": approval.question})
+        self._session.change(statements.ADD_APPROVAL, approval.row())
+
+    def see(self, sighting: StoredSighting) -> None:
+        """Keep that somebody looked at a review; the second time is free."""
+        whose = {"review": sighting.review, "seen_by": sighting.seen_by, "token": sighting.token}
+        if self._session.one(statements.SIGHTING, StoredSighting, **whose) is None:
+            self._session.change(statements.ADD_SIGHTING, sighting.row())
 
     def keep_policy(self, digest: str, document: str, at: datetime) -> None:
         """Keep a resolved policy that decided something; the second time is free."""

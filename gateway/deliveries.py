@@ -1,4 +1,4 @@
-"""Letters to the operator's webhooks, from the outbox in the store to whoever should read them.
+"""Letters to the operator's webhooks and mail addresses, from the outbox in the store to whoever should read them.
 
 At least once: a letter leaves the outbox when its receiver said so, and what was sent twice has the same id. Nothing
 else waits for it: a receiver that is down costs its own letters time, and rows.
@@ -11,14 +11,17 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from gateway.connection import Reader, Writer
 from gateway.errors import Conflict, NotFound, Unavailable
-from gateway.letters import Target, headers, wait_seconds
+from gateway.letters import Refused, Target, headers, wait_seconds
+from gateway.mailing import send_mail
+from gateway.mails import MailTarget
+from gateway.policy_flaws import is_address
 from gateway.policy_shape import NoticeKind
 from gateway.records import StoredLetter
 from gateway.store import Store
@@ -37,21 +40,12 @@ _STORE_RETRY_SECONDS: Final = 1.0
 _LONGEST_ERROR: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """Why a letter was not taken. `for_good`: the receiver wants no more of it; `after` is when it wants it, in seconds."""
-
-    error: str
-    for_good: bool = False
-    after: float = 0.0
-
-
 class Deliveries:
     """One gateway's outbox. `chance` gives shares from 0 to 1."""
 
-    def __init__(self, store: Store, targets: Sequence[Target], chance: Callable[[], float]) -> None:
+    def __init__(self, store: Store, targets: Sequence[Target | MailTarget], chance: Callable[[], float]) -> None:
         self._store = store
-        self._targets: Mapping[str, Target] = {}
+        self._targets: Mapping[str, Target | MailTarget] = {}
         self._chance = chance
         self._fresh: Mapping[str, asyncio.Event] = {}
         self._changed = asyncio.Event()
@@ -61,7 +55,7 @@ class Deliveries:
         """Letters that nobody tries to deliver any more."""
         self.retarget(targets)
 
-    def retarget(self, targets: Sequence[Target]) -> None:
+    def retarget(self, targets: Sequence[Target | MailTarget]) -> None:
         """Deliver to these from now on; what is waiting for others becomes dead letters."""
         self._targets = {target.name: target for target in targets}
         self._fresh = {name: asyncio.Event() for name in self._targets}
@@ -72,7 +66,7 @@ class Deliveries:
         self._store.on_commit = self._wake
         while True:
             self._changed.clear()
-            serving = asyncio.create_task(self._serve_all(), name="webhooks")
+            serving = asyncio.create_task(self._serve_all(), name="letters")
             try:
                 await self._changed.wait()
             finally:
@@ -87,7 +81,7 @@ class Deliveries:
         client = await asyncio.to_thread(_client)
         async with client, asyncio.TaskGroup() as group:
             for target in self._targets.values():
-                group.create_task(self._serve(client, target), name=f"webhook {target.name}")
+                group.create_task(self._serve(client, target), name=f"letters to {target.name}")
 
     def _wake(self) -> None:
         for fresh in self._fresh.values():
@@ -96,16 +90,20 @@ class Deliveries:
     async def _take_up(self) -> None:
         """Count the dead, and give up what is for webhooks that the policy has no more."""
         known = tuple(self._targets)
-        lost = await self._store.write(lambda writer: writer.give_up_letters(known, "the policy has no such webhook"))
+        lost = await self._store.write(
+            lambda writer: writer.give_up_letters(known, "the policy has no such webhook or address")
+        )
         if lost:
-            log.warning("%d letters were for webhooks that the policy has no more: see the dead letters", lost)
+            log.warning(
+                "%d letters were for webhooks or addresses that the policy has no more: see the dead letters", lost
+            )
         self.dead = await self._store.read(lambda reader: reader.dead_letter_count())
 
-    async def _serve(self, client: httpx.AsyncClient, target: Target) -> None:
+    async def _serve(self, client: httpx.AsyncClient, target: Target | MailTarget) -> None:
         while True:
             await _until_done(lambda: self._round(client, target))
 
-    async def _round(self, client: httpx.AsyncClient, target: Target) -> None:
+    async def _round(self, client: httpx.AsyncClient, target: Target | MailTarget) -> None:
         """Send what is due; where there is nothing, wait until there may be."""
         fresh = self._fresh.get(target.name)
         if fresh is None:  # the policy has it no more, and this is about to end
@@ -123,13 +121,16 @@ class Deliveries:
         except TimeoutError:
             return
 
-    async def _deliver(self, client: httpx.AsyncClient, target: Target, letter: StoredLetter) -> None:
-        trace = await self._store.read(lambda reader: _trace(reader, letter))
-        refusal = await _send(client, target, letter, trace)
+    async def _deliver(self, client: httpx.AsyncClient, target: Target | MailTarget, letter: StoredLetter) -> None:
+        if isinstance(target, MailTarget):
+            refusal = await send_mail(target, letter)
+        else:
+            trace = await self._store.read(lambda reader: _trace(reader, letter))
+            refusal = await _send(client, target, letter, trace)
         if refusal is None:
             await self._store.write(lambda writer: writer.remove_letter(letter.id))
             self.delivered += 1
-            log.debug("webhook %s took %s", target.name, letter.id)
+            log.debug("%s took %s", target.name, letter.id)
             return
         self.refused += 1
         attempts, at = letter.attempts + 1, now()
@@ -146,11 +147,9 @@ class Deliveries:
         await self._store.write(lambda writer: writer.change_letter(changed))
         if dead:
             self.dead += 1
-            log.error(
-                "webhook %s: %s is a dead letter after %d tries: %s", target.name, letter.id, attempts, refusal.error
-            )
+            log.error("%s: %s is a dead letter after %d tries: %s", target.name, letter.id, attempts, refusal.error)
         else:
-            log.warning("webhook %s: %s is tried again in %.0f s: %s", target.name, letter.id, wait, refusal.error)
+            log.warning("%s: %s is tried again in %.0f s: %s", target.name, letter.id, wait, refusal.error)
 
     async def dead_letters(self, limit: int, after: str | None) -> DeadLetterList:
         """A page of what nobody took, oldest first."""
@@ -165,7 +164,7 @@ class Deliveries:
         def revive(writer: Writer) -> StoredLetter:
             row = _dead(writer, letter)
             if row.webhook not in self._targets:
-                raise Conflict(f"The policy has no webhook {row.webhook!r} any more.")
+                raise Conflict(f"The policy has no webhook or address {row.webhook!r} any more.")
             row = replace(row, state="waiting", attempts=0, due_at=stamp(at))
             writer.change_letter(row)
             return row
@@ -217,7 +216,7 @@ def _trace(reader: Reader, letter: StoredLetter) -> TraceContext | None:
 
 async def _send(
     client: httpx.AsyncClient, target: Target, letter: StoredLetter, trace: TraceContext | None
-) -> _Refusal | None:
+) -> Refused | None:
     """Send a letter; None if it was taken. Of the answer nothing is read but its head."""
     import httpx  # noqa: PLC0415  # as above
 
@@ -231,18 +230,18 @@ async def _send(
         ):
             return _judged(answer.status_code, answer.headers.get("Retry-After", ""))
     except TimeoutError:
-        return _Refusal(f"no answer within {target.timeout:g} s")
+        return Refused(f"no answer within {target.timeout:g} s")
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         words = f"{type(error).__name__}: {error}"
-        return _Refusal(words[:_LONGEST_ERROR].replace(target.url, "its address"))
+        return Refused(words[:_LONGEST_ERROR].replace(target.url, "its address"))
 
 
-def _judged(status: int, retry_after: str) -> _Refusal | None:
+def _judged(status: int, retry_after: str) -> Refused | None:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     after = float(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10 else 0.0  # noqa: PLR2004  # digits
     redirect = ", which is not followed" if status < HTTPStatus.BAD_REQUEST else ""
-    return _Refusal(f"HTTP {status}{redirect}", for_good=status == HTTPStatus.GONE, after=after)
+    return Refused(f"HTTP {status}{redirect}", for_good=status == HTTPStatus.GONE, after=after)
 
 
 def _dead(reader: Reader, letter: str) -> StoredLetter:
@@ -255,7 +254,8 @@ def _dead(reader: Reader, letter: str) -> StoredLetter:
 def _shown(row: StoredLetter) -> DeadLetter:
     return DeadLetter(
         id=row.id,
-        webhook=row.webhook,
+        webhook=None if is_address(row.webhook) else row.webhook,
+        mail=row.webhook if is_address(row.webhook) else None,
         type=NoticeKind(row.type),
         state="dead" if row.state == "dead" else "waiting",
         written_at=parse(row.written_at),

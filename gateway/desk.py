@@ -31,7 +31,7 @@ from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
 from gateway.reloading import Reloader
-from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.resources import lacks_room, limits_of, memory_max_bytes
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
@@ -44,6 +44,7 @@ from gateway.times import new_id, now
 from gateway.views import execution_view
 from gateway.watching import Watching
 from gateway.wire import (
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
@@ -178,7 +179,7 @@ class Desk:
         at, caller, profile = now(), asked.caller, asked.profile
         task_id, stored = await self._task_for(caller, asked.request.task_id, profile)
         if stored is not None:
-            require_open(stored.task)
+            require_open(stored.task, rules_of(profile, anonymous=stored.task.anonymous))
         execution = new_id("exe")
         most = memory_max_bytes(profile, asked.request)
         event = Submitted(execution, asked.written.program, asked.limits, caller.name, memory_max_bytes=most)
@@ -202,7 +203,7 @@ class Desk:
         )
         work.happened(event)
         submits(work)
-        self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name))
+        self._limiter.admit_execution(caller, self._conductor.live_of(caller.tenant, caller.name), at)
         self._conductor.start(work)
         return work
 
@@ -332,6 +333,10 @@ class Desk:
         """See `service.Service.rule`."""
         return await self._reviews.rule(caller, review, ruling)
 
+    async def check_edit(self, caller: Caller, review: str, edit: EditRequest) -> ChecksView:
+        """See `service.Service.check_edit`."""
+        return await self._reviews.check(caller, review, edit.code)
+
     async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:
         """See `service.Service.dead_letters`."""
         return await self._deliveries.dead_letters(limit, after)
@@ -352,6 +357,7 @@ class Desk:
             profile=profile.name,
             digest=profile.digest,
             document=json.loads(profile.document),
+            today=self._limiter.today(caller, now()),
             file=self._reloader.view() if Role.OPERATOR in caller.roles else None,
         )
 

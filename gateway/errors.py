@@ -111,6 +111,12 @@ class InvalidRequest(GatewayError):
     id, status = "invalid-request", 422
 
 
+class RefusedByChecks(GatewayError):
+    """The checks refuse this version: the review stays open, with the same token."""
+
+    id, status = "refused-by-checks", 422
+
+
 class IdempotencyMismatch(GatewayError):
     """This idempotency key was used for another request."""
 
@@ -127,6 +133,12 @@ class RateLimited(GatewayError):
     """This key asks too much at once: wait, then send it again."""
 
     id, status = "rate-limited", 429
+
+
+class QuotaSpent(GatewayError):
+    """This key has used up its share of the day: wait for the next one."""
+
+    id, status = "quota-spent", 429
 
 
 class QueueFull(GatewayError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from pydantic import TypeAdapter
 
@@ -56,14 +56,29 @@ class RulingKind(StrEnum):
     GRANT = "grant"  # back to the agent, with this many failures more
     REJECT = "reject"  # back to the agent, with a message; ends the task when final
     ANSWER = "answer"  # a person gives the result
+    ESCALATE = "escalate"  # the next level is asked now; the review stays open
 
 
 class EscalationReason(StrEnum):
-    """Why a person is asked."""
+    """Why a person is asked. The policy's `review.when` has the same words."""
 
-    BUDGET_EXHAUSTED = "budget_exhausted"
-    STUCK = "stuck"
-    ABOVE_DEFAULT_LIMITS = "above_default_limits"
+    BUDGET_EXHAUSTED = "budget_exhausted"  # the task has failed as often as it may
+    STUCK = "stuck"  # the same failure over and over
+    ABOVE_DEFAULT = "above_default"  # it asks for more than a limit's default
+    POLICY_DENIED = "policy_denied"  # it imports what the policy denies
+    LOW_CONFIDENCE = "low_confidence"  # the agent itself is not sure of it
+    ALWAYS = "always"  # every program
+
+    @classmethod
+    def _missing_(cls, value: object) -> EscalationReason | None:
+        """Logs of earlier versions have a longer word for one of them."""
+        return cls.ABOVE_DEFAULT if value == "above_default_limits" else None
+
+
+BEFORE_THE_RUN: Final = frozenset(
+    {EscalationReason.ABOVE_DEFAULT, EscalationReason.LOW_CONFIDENCE, EscalationReason.ALWAYS}
+)
+"""Reasons to ask before anything ran or failed. A yes to these lets one program run, and leaves the budgets alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +110,29 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """What a person ruled on the same question earlier: who, on which review, when, and within which limits it may run."""
+
+    by: str
+    review: str
+    at: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """The checks ended. `lane` is the lane that can tell the truth about the program.
 
-    `memory_bytes` is what programs with the same imports were found to need, None where nothing was found.
+    `memory_bytes` is what programs with the same imports were found to need, None where nothing was found. Of a program
+    that is held, `reason` says why, and `approval` what a person said to the same question before.
     """
 
     execution: str
     verdict: Verdict
     lane: Lane
     memory_bytes: int | None = None
+    reason: EscalationReason | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +160,13 @@ class Spared:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """It may run, in this lane, within these limits."""
+    """It may run, in this lane, within these limits. `review` is where a person said so, of whom it is remembered."""
 
     execution: str
     lane: Lane
     limits: Limits
     by: str = "policy"
+    review: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +227,31 @@ class Escalated:
 
 
 @dataclass(frozen=True, slots=True)
+class Approved:
+    """One of several people said yes: `number` of the `needed`. The review stays open.
+
+    `subject` is a digest of what they said yes to; another one makes the count begin anew.
+    """
+
+    review: str
+    ruling: RulingKind
+    by: str
+    subject: str
+    number: int
+    needed: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOn:
+    """The open review went on to the next level: nobody had answered in time, or a reviewer wanted it so."""
+
+    review: str
+    level: int
+    by: str = "policy"
+
+
+@dataclass(frozen=True, slots=True)
 class Ruled:
     """The open review was decided. `failures` belongs to `grant`; `execution` is what the ruling runs or answers."""
 
@@ -214,18 +268,27 @@ class Closed:
     """The task is over: nothing more is accepted."""
 
     by: str
-    reason: Literal["closed_by_agent", "rejected", "expired"]
+    reason: Literal["closed_by_agent", "rejected", "expired", "budget_exhausted"]
     message: str = ""
 
 
 Event: TypeAlias = (
-    Opened | Submitted | Checked | Spared | Admitted | Started | Finished | Answered | Escalated | Ruled | Closed
+    Opened
+    | Submitted
+    | Checked
+    | Spared
+    | Admitted
+    | Started
+    | Finished
+    | Answered
+    | Escalated
+    | Approved
+    | PassedOn
+    | Ruled
+    | Closed
 )
 
-_ADAPTERS: dict[str, TypeAdapter[Event]] = {
-    kind.__name__: TypeAdapter(kind)
-    for kind in (Opened, Submitted, Checked, Spared, Admitted, Started, Finished, Answered, Escalated, Ruled, Closed)
-}
+_ADAPTERS: dict[str, TypeAdapter[Event]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
 
 
 def encode(event: Event) -> tuple[str, str]:

@@ -12,8 +12,10 @@ from typing import Annotated, Final, TypeVar, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, JsonValue
 from pydantic.fields import FieldInfo
 
+from gateway.holding import held
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
-from gateway.policy import DEFAULT_PROFILE, Path, Policy, Profile, closest
+from gateway.policy import DEFAULT_PROFILE, CheckMode, Policy, Profile, closest
+from gateway.policy_flaws import Path
 from gateway.policy_shape import Key, ProfileBody
 from gateway.quantities import (
     format_cores,
@@ -27,13 +29,14 @@ from gateway.quantities import (
     shown,
 )
 from gateway.requests import ExecutionRequest, ExplainRequest
-from gateway.resources import above_default, effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
+from gateway.resources import effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
 from gateway.script_block import LIMITS, Declared, declared, may_declare
 from gateway.source import Unreadable, imports, nesting, parse
 from gateway.wire import Decision, ExplanationView, LimitSource, Made
 from sandbox.job import Limits
 
 T = TypeVar("T")
+
 
 BUILT_IN: Final = "built in"
 """The place of what no line says."""
@@ -132,13 +135,13 @@ def _request(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         yield Decision(decision="declared", value="refused", why=finding.message, made=line)
     yield from _limits(policy, profile, request)
     yield from _lane(policy, profile, request)
-    above = above_default(profile, request)
-    first = bool(above) and profile.review.above_default
+    hold = held(profile, request)
+    when = profile.review.when
     yield Decision(
         decision="review before it runs",
-        value="yes" if first else "no",
-        why="; ".join(above) or "it asks for no more than the defaults",
-        made=[_made(policy, profile, ("review", "above_default"), str(profile.review.above_default).lower())],
+        value="yes" if hold else "no",
+        why="; ".join(finding.message for finding in hold[1]) if hold else "nothing of it is for a person to see first",
+        made=[_made(policy, profile, ("review", "when"), ", ".join(when))],
     )
 
 
@@ -161,9 +164,9 @@ def _imports(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         return
     depth, most = nesting(tree), profile.checks.nesting
     if depth > most:
-        made = [_made(policy, profile, ("checks", "nesting"), str(most))]
+        made = [_made(policy, profile, ("checks", "nesting"), str(most)), _mode(policy, profile)]
         why = f"functions are nested {depth} deep"
-        yield Decision(decision="nesting", value="refused", why=why, made=made)
+        yield Decision(decision="nesting", value=_broken("refused", profile), why=why, made=made)
     rules = profile.checks.imports
     allow = _made(policy, profile, ("checks", "imports", "allow"), _shown(rules.allow, None))
     deny = _made(policy, profile, ("checks", "imports", "deny"), _shown(rules.deny, None))
@@ -171,8 +174,20 @@ def _imports(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
         names = _with_parents(one)
         denied, unlisted = not names.isdisjoint(rules.deny), not rules.admits(one)
         why = "deny names it" if denied else "allow does not name it" if unlisted else "nothing is against it"
-        value = "denied" if denied or unlisted else "admitted"
-        yield Decision(decision=f"import {one}", value=value, why=why, made=[deny if denied else allow])
+        broken = denied or unlisted
+        value = _broken("denied", profile) if broken else "admitted"
+        made = [deny if denied else allow, *([_mode(policy, profile)] if broken else [])]
+        yield Decision(decision=f"import {one}", value=value, why=why, made=made)
+
+
+def _broken(value: str, profile: Profile) -> str:
+    """What becomes of a broken rule."""
+    mode = profile.checks.mode
+    return value if mode is CheckMode.ENFORCE else f"would be {value}, and runs all the same"
+
+
+def _mode(policy: Policy, profile: Profile) -> Made:
+    return _made(policy, profile, ("checks", "mode"), profile.checks.mode)
 
 
 def _with_parents(module: str) -> set[str]:

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.circumstances import arrives
+from gateway.console.door import is_console
 from gateway.errors import (
     BodyTooLarge,
     GatewayError,
@@ -45,6 +46,8 @@ CALLER: Final = "caller_name"
 _LINGER_SECONDS: Final = 0.5
 _LINGER_BYTES: Final = 16 << 20
 _CLIENT_GONE: Final = 499
+_JSON: Final = (b"application/json",)
+_FORM: Final = (b"application/x-www-form-urlencoded", *_JSON)
 _LOOKS: Final = frozenset({"GET", "HEAD"})  # they change nothing, so that they can be left off at any point
 _PROCESS: Final = secrets.token_hex(
     4
@@ -91,7 +94,7 @@ class Ingress:
         try:
             _admit(scope["headers"], self._max_body_bytes)
             if announced:
-                _admit_body(scope["method"], scope["headers"])
+                _admit_body(scope["method"], scope["headers"], _FORM if is_console(scope["path"]) else _JSON)
             if scope["method"] in _LOOKS:
                 await self._look(scope, body, answer)
             else:
@@ -234,12 +237,12 @@ def _admit(headers: _Headers, max_body_bytes: int) -> None:
         raise _too_large(max_body_bytes)
 
 
-def _admit_body(method: str, headers: _Headers) -> None:
-    """Refuse a body that is no plain JSON."""
+def _admit_body(method: str, headers: _Headers, wanted: tuple[bytes, ...]) -> None:
+    """Refuse a body of another kind: the API takes JSON, which no form of another site's can send; the console takes forms."""
     if any(value.strip().lower() != b"identity" for value in _values(headers, b"content-encoding")):
         raise UnsupportedMediaType("The body must not be compressed.")
     types = [value.partition(b";")[0].strip().lower() for value in _values(headers, b"content-type")]
-    if method in {"POST", "PUT", "PATCH"} and types != [b"application/json"]:
+    if method in {"POST", "PUT", "PATCH"} and (len(types) != 1 or types[0] not in wanted):
         raise UnsupportedMediaType
 
 

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from gateway import __version__
 
@@ -31,6 +31,31 @@ class Target:
     base: float
     cap: float
     timeout: float
+
+
+class Pace(Protocol):
+    """How often and how soon letters to somebody are tried again: seconds, and tries with the first one."""
+
+    @property
+    def attempts(self) -> int:
+        """Tries."""
+
+    @property
+    def base(self) -> float:
+        """The first wait."""
+
+    @property
+    def cap(self) -> float:
+        """The longest wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a letter was not taken. `for_good`: the receiver wants no more of it; `after` is when it wants it, in seconds."""
+
+    error: str
+    for_good: bool = False
+    after: float = 0.0
 
 
 def secrets_of(text: str) -> tuple[bytes, ...]:
@@ -64,7 +89,7 @@ def headers(target: Target, letter: str, body: bytes, at: int) -> dict[str, str]
     }
 
 
-def wait_seconds(target: Target, attempts: int, chance: float) -> float:
+def wait_seconds(target: Pace, attempts: int, chance: float) -> float:
     """How long to wait after that many attempts: between half of a growing bound and all of it, by `chance` (0 to 1)."""
     bound = min(target.cap, target.base * _FACTOR ** min(attempts - 1, 30))
     return bound * (0.5 + chance / 2)

@@ -15,8 +15,11 @@ from typing import Final, Literal, TypeAlias, TypedDict, TypeVar
 
 from gateway.causes import Cause, cause_of_ending
 from gateway.events import (
+    BEFORE_THE_RUN,
     Admitted,
     Answered,
+    Approval,
+    Approved,
     Checked,
     Closed,
     Escalated,
@@ -24,6 +27,7 @@ from gateway.events import (
     Event,
     Finished,
     Opened,
+    PassedOn,
     Ruled,
     RulingKind,
     Spared,
@@ -75,7 +79,12 @@ TASK_TRANSITIONS: Mapping[TaskState, Mapping[type[Event], TaskState]] = MappingP
             Escalated: TaskState.IN_REVIEW,
             Closed: TaskState.CLOSED,
         },
-        TaskState.IN_REVIEW: {Ruled: TaskState.OPEN, Closed: TaskState.CLOSED},
+        TaskState.IN_REVIEW: {
+            Approved: TaskState.IN_REVIEW,
+            PassedOn: TaskState.IN_REVIEW,
+            Ruled: TaskState.OPEN,
+            Closed: TaskState.CLOSED,
+        },
         TaskState.CLOSED: {},
     }
 )
@@ -100,7 +109,10 @@ class IllegalEvent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The numbers of the policy that bound a task. `grants` bounds the people, `platform_attempts` the platform."""
+    """The numbers of the policy that bound a task. `grants` bounds the people, `platform_attempts` the platform.
+
+    `when` is when a person is asked. A budget that is spent without one ends the task.
+    """
 
     failures_in_a_row: int
     failures_total: int
@@ -108,6 +120,7 @@ class Rules:
     cost_denied: int
     platform_attempts: int
     grants: int
+    when: frozenset[EscalationReason] = frozenset({EscalationReason.BUDGET_EXHAUSTED, EscalationReason.STUCK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +152,8 @@ class Execution:
     fingerprint: str | None = None
     memory_max_bytes: int | None = None
     memory_found_bytes: int | None = None
+    held_for: EscalationReason | None = None
+    approval: Approval | None = None
 
     @property
     def losses(self) -> int:
@@ -148,7 +163,10 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class OpenReview:
-    """The question that a person has not answered yet; `by` is the agent who may not answer it."""
+    """The question that a person has not answered yet; `by` is the agent who may not answer it.
+
+    `approvals` are those who said yes to `subject` so far, the author first; `level` is how often it was passed on.
+    """
 
     id: str
     execution: str
@@ -156,6 +174,9 @@ class OpenReview:
     limits: Limits
     by: str
     reason: EscalationReason
+    level: int = 0
+    subject: str | None = None
+    approvals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +306,16 @@ def _on_task(task: Task, event: Event) -> _Changes:
                 raise IllegalEvent("a review of what did not fail last")
             asked = replace(seen, reason=EscalationReason.BUDGET_EXHAUSTED)  # once about one
             return {"state": state, "review": replace(seen, id=review, reason=reason), "last_failure": asked}
+        case Approved():
+            reviewed = _reviewed(task, event.review)
+            before = reviewed.approvals if reviewed.subject == event.subject else ()
+            approved = replace(reviewed, subject=event.subject, approvals=(*before, event.by))
+            return {"state": state, "review": approved}
+        case PassedOn(level=level):
+            reviewed = _reviewed(task, event.review)
+            if level != reviewed.level + 1:
+                raise IllegalEvent(f"level {level} after {reviewed.level}")
+            return {"state": state, "review": replace(reviewed, level=level)}
         case Ruled():
             return {"state": state, **_ruled(task, event)}
         case Closed(reason=reason, message=message):
@@ -312,17 +343,26 @@ def received(event: Submitted) -> Execution:
     )
 
 
-def _ruled(task: Task, event: Ruled) -> _Changes:
-    if task.review is None or task.review.id != event.review:
+def _reviewed(task: Task, review: str) -> OpenReview:
+    if task.review is None or task.review.id != review:
         raise IllegalEvent("a ruling on what is not under review")
+    return task.review
+
+
+def _ruled(task: Task, event: Ruled) -> _Changes:
+    ended: _Changes = {"review": None, "message": event.message}
+    if _reviewed(task, event.review).reason in BEFORE_THE_RUN and event.ruling is not RulingKind.GRANT:
+        return ended
     match event.ruling:
+        case RulingKind.ESCALATE:
+            raise IllegalEvent("passing a review on does not end it")
         case RulingKind.GRANT:
             allowed, grants = event.failures, 1
         case RulingKind.APPROVE | RulingKind.APPROVE_EDITED | RulingKind.RAISE_LIMITS:
             allowed, grants = 1, 1
         case RulingKind.REJECT | RulingKind.ANSWER:
             allowed, grants = 1, 0
-    return {"review": None, "message": event.message, "grants": task.grants + grants, **_allow(task, allowed)}
+    return {**ended, "grants": task.grants + grants, **_allow(task, allowed)}
 
 
 def _allow(task: Task, failures: int) -> _Changes:
@@ -353,7 +393,8 @@ def advance(execution: Execution, event: Event) -> Execution:
         raise IllegalEvent(f"{type(event).__name__} while {execution.state}") from None
     match event:
         case Checked(verdict=verdict, lane=lane, memory_bytes=found):
-            return _with(execution, {"state": state, "verdict": verdict, "lane": lane, "memory_found_bytes": found})
+            said = {"memory_found_bytes": found, "held_for": event.reason, "approval": event.approval}
+            return _with(execution, {"state": state, "verdict": verdict, "lane": lane, **said})
         case Admitted(lane=lane, limits=limits):
             return _with(execution, {"state": state, "lane": lane, "limits": limits})
         case Started(attempt=number, lane=lane):
@@ -383,7 +424,8 @@ def _answered(task: Task, execution: Execution, event: Answered) -> _Changes:
         return {**rest, "in_a_row": 0, "row_granted": None, "fingerprints": {}}
     agent = execution.by if execution.source == "agent" else task.by
     if event.fingerprint == HELD and task.state is TaskState.OPEN:
-        return {**rest, "last_failure": _seen(execution, agent, EscalationReason.ABOVE_DEFAULT_LIMITS)}
+        held_for = execution.held_for or EscalationReason.ABOVE_DEFAULT  # of which alone earlier logs know
+        return {**rest, "last_failure": _seen(execution, agent, held_for)}
     if not event.charge:
         return rest
     fingerprint = event.fingerprint or event.status.value
@@ -393,8 +435,13 @@ def _answered(task: Task, execution: Execution, event: Answered) -> _Changes:
         "total": task.total + event.charge,
         "fingerprints": {**task.fingerprints, fingerprint: task.fingerprints.get(fingerprint, 0) + 1},
         "failures": {**task.failures, execution.digest: Failure(execution.id, event.status, event.fingerprint)},
-        "last_failure": _seen(execution, agent, EscalationReason.BUDGET_EXHAUSTED),
+        "last_failure": _seen(execution, agent, _reason(event)),
     }
+
+
+def _reason(event: Answered) -> EscalationReason:
+    denied = event.cause is Cause.DENIED
+    return EscalationReason.POLICY_DENIED if denied else EscalationReason.BUDGET_EXHAUSTED
 
 
 def _seen(execution: Execution, agent: str, reason: EscalationReason) -> OpenReview:

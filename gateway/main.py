@@ -17,16 +17,19 @@ from starlette.types import ASGIApp
 
 from gateway.adopting import Adopter
 from gateway.api import create_app
+from gateway.archive import Archive
 from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.connection import Reader
+from gateway.console.making import ConsoleRoom
 from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.expectations import Expectations
+from gateway.gauges import Gauges
 from gateway.in_force import InForce
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
@@ -37,10 +40,12 @@ from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
+from gateway.quotas import Quotas, day_of
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover
 from gateway.reloading import Reloader, first_policy, on_hang_up
+from gateway.remembering import Memory
 from gateway.retention import Pruner
 from gateway.reviews import Reviews
 from gateway.schemas import Schemas
@@ -52,9 +57,10 @@ from gateway.sizes import MOST as MOST_SIZES
 from gateway.source import ignore_warnings
 from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
+from gateway.tending import Tending
 from gateway.times import new_id, now
 from gateway.watching import Watching
-from gateway.webhooks import subscriptions, webhook_targets
+from gateway.webhooks import letter_targets, subscriptions
 from sandbox.container import ContainerDriver
 from sandbox.driver import Driver
 from sandbox.engine import Engine, EngineError
@@ -66,7 +72,7 @@ from sandbox.proven import ProvenDriver
 log = logging.getLogger(__name__)
 
 _JANITOR_SECONDS = 30.0
-_EXPIRY_SECONDS = 5.0
+_TENDING_SECONDS = 5.0  # how late a review is passed on or ends, at most
 _RETENTION_SECONDS = 30.0
 _GRACE_SECONDS = 10.0  # for live executions at a stop; what is left is taken up by the next start
 
@@ -85,9 +91,11 @@ class Gateway:
     lanes: dict[Lane, Driver]
     queue: Queue
     sizes: Sizes
+    quotas: Quotas
     shadow: Shadow
     conductor: Conductor
     reviews: Reviews
+    tending: Tending
     readiness: Readiness
     proofs: Proofs
     limiter: Limiter
@@ -97,6 +105,7 @@ class Gateway:
     deliveries: Deliveries
     observer: Observer
     desk: Desk
+    console: ConsoleRoom
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -107,16 +116,19 @@ class Gateway:
         self._trace()
         keepers = [
             asyncio.create_task(_keep(self._reap, _JANITOR_SECONDS), name="janitor"),
-            asyncio.create_task(_keep(self.reviews.expire, _EXPIRY_SECONDS), name="expiry"),
+            asyncio.create_task(_keep(self.tending.tend, _TENDING_SECONDS), name="reviews"),
             asyncio.create_task(_keep(self.pruner.prune, _RETENTION_SECONDS), name="retention"),
             asyncio.create_task(self._prove(), name="self-test"),
-            asyncio.create_task(self.deliveries.run(), name="webhooks"),
+            asyncio.create_task(self.deliveries.run(), name="letters"),
+            asyncio.create_task(self.console.gauges.keep(), name="gauges"),
             asyncio.create_task(self.reloader.watch(), name="policy"),
         ]
         hang_up = on_hang_up(self.reloader)
         try:
             await self._reap()
             self.sizes.load(reversed(await self.store.read(_memory_sizes)))
+            self.quotas.load(await self.store.read(lambda reader: reader.uses(day_of(now()))))
+            await self.tending.replan()
             await recover(self.store, self.conductor, self.in_force.current)
             yield
         finally:
@@ -140,7 +152,10 @@ class Gateway:
         if self.telemetry.traces:
             from gateway.otlp import OtlpTracer  # noqa: PLC0415  # megabytes, and only who sends traces needs them
 
-            self.observer.tracer = OtlpTracer()
+            try:
+                self.observer.tracer = OtlpTracer()
+            except Exception:
+                log.exception("no traces are sent: OpenTelemetry's variables cannot be used")
 
     async def _prove(self) -> None:
         """Let every kind of box prove itself before the first program wants one."""
@@ -155,8 +170,18 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The gateway as an ASGI application."""
         return create_app(
-            self.desk, self.authenticator, self.limiter, running=self.running, tracer=lambda: self.observer.tracer
+            self.desk,
+            self.authenticator,
+            self.limiter,
+            running=self.running,
+            tracer=lambda: self.observer.tracer,
+            console=self.console.make,
         )
+
+    def let_go(self) -> None:
+        """Let all listeners go, so that a server that stops need not wait for them."""
+        self.watching.stop()
+        self.console.stop()
 
 
 def _kept_words(profile: Profile) -> str:
@@ -188,7 +213,7 @@ def compose(settings: Settings) -> Gateway:
     authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
     chance = random.SystemRandom().random
     store, changes, monty = Store(settings.database, subscriptions(policy)), Changes(), Monty()
-    deliveries = Deliveries(store, webhook_targets(policy), chance)
+    deliveries = Deliveries(store, letter_targets(policy), chance)
     default = policy.resolve(DEFAULT_PROFILE)
     container = ContainerDriver(
         instance=_instance(settings.data),
@@ -202,7 +227,7 @@ def compose(settings: Settings) -> Gateway:
     lanes: dict[Lane, Driver] = {Lane.MONTY: SwitchedLane(MontyDriver(monty), switch), Lane.CONTAINER: proven}
     checker = Checker(monty, container.python, lambda: switch.off)
     expectations = Expectations(Schemas())
-    queue, sizes = _queue(in_force, container), Sizes()
+    queue, sizes, quotas = _queue(in_force, container), Sizes(), Quotas()
     shadow = Shadow(proven, queue, switch)
     telemetry = telemetry_wanted()
     observer = Observer(gen_ai=telemetry.gen_ai)
@@ -218,11 +243,13 @@ def compose(settings: Settings) -> Gateway:
         expectations=expectations,
         shadow=shadow,
         observer=observer,
+        quotas=quotas,
+        memory=Memory(in_force, store),
     )
-    reviews = Reviews(policy=in_force, store=store, conductor=conductor, changes=changes)
+    reviews = Reviews(policy=in_force, store=store, conductor=conductor, changes=changes, checker=checker)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=in_force, queue=queue)
     tasks = Tasks(policy=in_force, store=store, conductor=conductor, changes=changes, reviews=reviews)
-    limiter, pruner = Limiter(in_force), Pruner(policy=in_force, store=store)
+    limiter, pruner = Limiter(in_force, quotas), Pruner(policy=in_force, store=store)
     watching = Watching(policy=in_force, store=store, conductor=conductor, changes=changes, limiter=limiter)
     adopter = Adopter(
         settings=settings,
@@ -234,8 +261,24 @@ def compose(settings: Settings) -> Gateway:
         proven=proven,
         queue=queue,
     )
-    cases = Checker(monty, container.python)  # of its own: what tests say must not depend on what was checked before
+    cases = Checker(
+        monty, container.python, lambda: None
+    )  # of its own: what tests say must not depend on what was checked before
     reloader = Reloader(settings.policy, in_force, cases, adopter.adopt)
+    metrics = Metrics(
+        policy=in_force,
+        supply=container.supply,
+        checker=checker,
+        conductor=conductor,
+        queue=queue,
+        pruner=pruner,
+        store=store,
+        deliveries=deliveries,
+        reloader=reloader,
+        shadow=shadow,
+        counts=observer.counts,
+        lane=readiness.lane,
+    )
     desk = Desk(
         policy=in_force,
         store=store,
@@ -244,20 +287,7 @@ def compose(settings: Settings) -> Gateway:
         reviews=reviews,
         readiness=readiness,
         isolation=Isolation(proven, proofs),
-        metrics=Metrics(
-            policy=in_force,
-            supply=container.supply,
-            checker=checker,
-            conductor=conductor,
-            queue=queue,
-            pruner=pruner,
-            store=store,
-            deliveries=deliveries,
-            reloader=reloader,
-            shadow=shadow,
-            counts=observer.counts,
-            lane=readiness.lane,
-        ),
+        metrics=metrics,
         limiter=limiter,
         expectations=expectations,
         watching=watching,
@@ -277,9 +307,11 @@ def compose(settings: Settings) -> Gateway:
         lanes=lanes,
         queue=queue,
         sizes=sizes,
+        quotas=quotas,
         shadow=shadow,
         conductor=conductor,
         reviews=reviews,
+        tending=Tending(policy=in_force, store=store, reviews=reviews),
         readiness=readiness,
         proofs=proofs,
         limiter=limiter,
@@ -289,6 +321,13 @@ def compose(settings: Settings) -> Gateway:
         deliveries=deliveries,
         observer=observer,
         desk=desk,
+        console=ConsoleRoom(
+            service=desk,
+            archive=Archive(store),
+            gauges=Gauges(metrics.collect),
+            authenticator=authentication,
+            limiter=limiter,
+        ),
     )
 
 
@@ -366,7 +405,7 @@ def serve(settings: Settings) -> None:
     if gateway.authenticator.reviewer_key is not None:
         print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
     print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings), stopping=gateway.watching.stop)
+    server = Server(server_config(gateway.app(), settings), stopping=gateway.let_go)
     spare_the_collector()
     server.run()
     del lock

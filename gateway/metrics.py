@@ -30,9 +30,10 @@ from gateway.conductor import Conductor
 from gateway.counts import Counts, Histogram
 from gateway.deliveries import Deliveries
 from gateway.errors import Unavailable
-from gateway.events import EscalationReason, RulingKind, Status
+from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.in_force import InForce
 from gateway.policy import DEFAULT_PROFILE
+from gateway.policy_shape import CheckMode
 from gateway.queue import Queue
 from gateway.records import OpenReviews
 from gateway.reloading import Reloader
@@ -47,6 +48,7 @@ from sandbox.pool import Tally
 from sandbox.supply import Supply
 
 _LIVE: Final = frozenset({Status.QUEUED, Status.RUNNING})
+_SPARED: Final = (Verdict.DENIED, Verdict.FIX_FIRST, Verdict.TOO_COMPLEX)
 _BREAKER: Final = MappingProxyType({"closed": 0, "half_open": 1, "open": 2})
 
 
@@ -156,8 +158,9 @@ class Metrics(Collector):
             "Programs that ran although they broke a rule, by mode and by what they would have been refused with.",
             labels=("mode", "verdict"),
         )
-        for (mode, verdict), count in self._conductor.spared.items():
-            spared.add_metric((mode, verdict.value), count)
+        for mode in (CheckMode.WARN, CheckMode.AUDIT):
+            for verdict in _SPARED:
+                spared.add_metric((mode.value, verdict.value), self._conductor.spared[mode.value, verdict])
         yield spared
         shown = {one.value: count for one, count in self._shadow.counts.items()}
         yield _counter(

@@ -1,4 +1,4 @@
-"""What of a log is told to the operator's webhooks, and in which words: ids, states and where to look; no code, no output.
+"""What of a log is told to the operator's webhooks and by mail, and in which words: ids, states and where to look; no code, no output.
 
 Pure. A letter is written in the transaction of the event that it tells of, so that none is lost and none is made up.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from gateway.events import Answered, Closed, Escalated, Event, Ruled
+from gateway.events import Answered, Closed, Escalated, Event, PassedOn, Ruled
 from gateway.lifecycle import Task
 from gateway.policy_shape import NoticeKind
 
@@ -28,19 +28,26 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One letter to one webhook; `body` is the JSON that is sent."""
+    """One letter to one webhook or mail address; `body` is the JSON that is sent, or that a mail is made of."""
 
     webhook: str
     kind: NoticeKind
     body: str
 
 
-def notices(before: Task, events: Sequence[Event], at: str, wanted: Sequence[Subscription]) -> Iterator[Notice]:
-    """The letters about what happened to a task that was `before`."""
+_CALLS: Final = frozenset({NoticeKind.REVIEW_OPENED, NoticeKind.REVIEW_ESCALATED})
+"""What somebody should come for."""
+
+
+def notices(
+    before: Task, events: Sequence[Event], at: str, wanted: Sequence[Subscription], told: Sequence[str] = ()
+) -> Iterator[Notice]:
+    """The letters about what happened to a task that was `before`; `told` hear of reviews in any case, and once."""
     for kind, data in _told(before, events):
         listeners = [
-            one for one in wanted if kind in one.kinds and (one.tenants is None or before.tenant in one.tenants)
+            one.webhook for one in wanted if kind in one.kinds and (one.tenants is None or before.tenant in one.tenants)
         ]
+        listeners += [one for one in told if kind in _CALLS and one not in listeners]
         if listeners:
             body = json.dumps(
                 {
@@ -49,7 +56,7 @@ def notices(before: Task, events: Sequence[Event], at: str, wanted: Sequence[Sub
                     "data": {"tenant": before.tenant, "task": before.task_id, **data},
                 }
             )
-            yield from (Notice(listener.webhook, kind, body) for listener in listeners)
+            yield from (Notice(listener, kind, body) for listener in listeners)
 
 
 def _told(before: Task, events: Iterable[Event]) -> Iterator[tuple[NoticeKind, _Data]]:
@@ -64,6 +71,9 @@ def _told(before: Task, events: Iterable[Event]) -> Iterator[tuple[NoticeKind, _
                     NoticeKind.REVIEW_OPENED,
                     {"review": opened, "execution": execution, "reason": reason.value, "href": href},
                 )
+            case PassedOn(review=passed, level=level, by=by):
+                href = f"/v1/reviews/{passed}"
+                yield NoticeKind.REVIEW_ESCALATED, {"review": passed, "level": level, "by": by, "href": href}
             case Ruled():
                 review = None
                 yield NoticeKind.REVIEW_DECIDED, _decided(event)

@@ -15,6 +15,7 @@ from gateway.event_stream import MEDIA_TYPE as EVENT_STREAM
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
 from gateway.stream import ID as POSITION
 from gateway.wire import (
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
@@ -163,6 +164,7 @@ _WHOLE_REVIEW: Final[_Object] = {
     "grants_left": 2,
     "tries": [{"execution": _FAILED, "code": _BROKEN, "diff": ""}],
     "rulings": ["approve", "approve_edited", "raise_limits", "grant", "reject", "answer"],
+    "people_needed": {"approve": 1, "approve_edited": 2},
 }
 _DECIDED: Final[_Object] = {
     **_WHOLE_REVIEW,
@@ -343,8 +345,12 @@ RULINGS: Final[dict[str, Example]] = {
         "summary": "Let the agent try again",
         "value": {"token": _DIGEST, "ruling": "grant", "failures": 3, "message": "Mend the name in line 2."},
     },
+    "escalate": {"summary": "Ask the next level now", "value": {"token": _DIGEST, "ruling": "escalate"}},
     "answer": {"summary": "Give the result", "value": {"token": _DIGEST, "ruling": "answer", "result": 62.5}},
 }
+
+
+EDITS: Final[dict[str, Example]] = {"edit": {"summary": "A reviewer's version", "value": {"code": _FIXED}}}
 
 
 def _answer(model: type[BaseModel], says: str, **examples: _Object) -> dict[str, object]:
@@ -391,6 +397,14 @@ SUBMIT: Final[_Responses] = {
     **_ALWAYS,
     **_BODY,
     **_problem(409, "not-your-turn", "The task waits for a reviewer.", turn="reviewer", review=_REVIEW),
+    **_problem(
+        429,
+        "quota-spent",
+        "This key has used up its share of the day: wait for the next one.",
+        limit="quotas.executions",
+        limits=["quotas.executions"],
+        resets_at="2026-02-01T00:00:00+00:00",
+    ),
     **_problem(503, "unavailable", "The platform could not run it.", retryable=True, execution=_UNAVAILABLE),
 }
 EXECUTION: Final[_Responses] = {200: _answer(ExecutionView, "The execution.", failed=_FAILED, queued=_QUEUED), **_FOUND}
@@ -428,12 +442,33 @@ REVIEWS: Final[_Responses] = {
     **_ALWAYS,
 }
 REVIEW: Final[_Responses] = {200: _answer(ReviewView, "The review.", open=_WHOLE_REVIEW), **_FOUND}
+_FINDING: Final[_Object] = {
+    "rule": "name.unknown",
+    "severity": "error",
+    "message": "Name `totl` used when not defined",
+    "line": 2,
+    "column": 7,
+}
 RULING: Final[_Responses] = {
     200: _answer(ReviewView, "The review, decided.", decided=_DECIDED),
     **_FOUND,
     **_BODY,
     **_problem(409, "review-decided", "The review is decided already."),
+    **_problem(
+        422,
+        "refused-by-checks",
+        "The checks refuse this version: the review stays open, with the same token.",
+        review=_REVIEW,
+        token=_DIGEST,
+        findings=[_FINDING],
+    ),
     **_problem(412, "stale-review", "The review changed since it was looked at: look again."),
+}
+CHECKS: Final[_Responses] = {
+    200: _answer(ChecksView, "What the checks say.", refused={"admitted": False, "lane": None, "findings": [_FINDING]}),
+    **_FOUND,
+    **_BODY,
+    **_problem(409, "conflict", "The reviewed program was deleted by retention: grant or reject."),
 }
 LETTERS: Final[_Responses] = {
     200: _answer(DeadLetterList, "A page of dead letters.", page={"letters": [_LETTER], "next": None}),
@@ -442,7 +477,7 @@ LETTERS: Final[_Responses] = {
 LETTER: Final[_Responses] = {
     200: _answer(DeadLetter, "The letter.", waiting={**_LETTER, "state": "waiting", "attempts": 0}),
     **_FOUND,
-    **_problem(409, "conflict", "The policy has no webhook 'alerts' any more."),
+    **_problem(409, "conflict", "The policy has no webhook or address 'alerts' any more."),
 }
 POLICY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_ALWAYS}
 DECIDED_BY: Final[_Responses] = {200: _answer(PolicyView, "The profile.", default=_POLICY), **_FOUND}

@@ -15,6 +15,7 @@ from rich.console import Console
 from gateway import terminal
 from gateway.arguments import is_clean
 from gateway.following import Heard
+from gateway.spelling import visible
 from gateway.wire import ExecutionView, FileOut
 
 _PIPE_WIDTH = 160
@@ -73,7 +74,7 @@ def spinner() -> AbstractContextManager[object]:
 
 def _emit(stream: TextIO, text: str) -> None:
     if stream.isatty():
-        stream.write(terminal.visible(text))
+        stream.write(visible(text))
     else:
         stream.flush()
         stream.buffer.write(text.encode("utf-8", "replace"))

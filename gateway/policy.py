@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, limits_for, raised_limits
+from gateway.policy_flaws import Flaw, Path, mail_flaws, review_flaws
 from gateway.policy_shape import (
     CacheScope,
     Ceilings,
@@ -22,6 +23,7 @@ from gateway.policy_shape import (
     Imports,
     IsolationMode,
     Key,
+    Mail,
     PolicyDocument,
     Profile,
     ProfileEntry,
@@ -43,6 +45,7 @@ __all__ = [
     "Imports",
     "Key",
     "LimitsRequest",
+    "Mail",
     "Policy",
     "PolicyDocument",
     "Profile",
@@ -57,21 +60,11 @@ __all__ = [
     "resolve",
 ]
 
-Path: TypeAlias = tuple[str | int, ...]
 Layer: TypeAlias = tuple[Path, Mapping[str, object]]
 Order: TypeAlias = tuple[Path, float, Path, float, Callable[[float], str]]
 
 DEFAULT_PROFILE: Final = "default"
 """The profile of callers to whom no key gives another. It always exists: without an entry it is `defaults`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """A contradiction between sound values; `path` is the value to change, as keys and indices from the root."""
-
-    path: Path
-    message: str
-    suggestion: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +77,8 @@ class Policy:
     profiles: Mapping[str, Profile]
     keys: tuple[Key, ...]
     webhooks: tuple[Webhook, ...]
+    mail: Mail | None = None
+    public_url: str | None = None
     layers: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict, compare=False, repr=False)
     """By profile: what it, each of its ancestors and `defaults` say themselves and where, nearest first."""
     places: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
@@ -112,9 +107,14 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
         layers = _layers(line, entries, document)
         profile = _resolved(profile_name, document.name or name, layers, document.ceilings)
         flaws |= dict.fromkeys(_profile_flaws(profile, layers))
+        flaws |= dict.fromkeys(
+            Flaw(_said_at(layers, one.path), one.message, one.suggestion)
+            for one in review_flaws(profile.review, document)
+        )
         profiles[profile_name], said[profile_name] = profile, tuple(layers)
     flaws |= dict.fromkeys(_key_flaws(document.keys, entries))
     flaws |= dict.fromkeys(_webhook_flaws(document.webhooks))
+    flaws |= dict.fromkeys(mail_flaws(document.mail))
     if flaws:
         return tuple(flaws)
     return Policy(
@@ -125,6 +125,8 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
         keys=document.keys,
         webhooks=document.webhooks,
         layers=MappingProxyType(said),
+        mail=document.mail,
+        public_url=document.public_url,
     )
 
 
@@ -141,10 +143,16 @@ def _lineage(name: str, entries: Mapping[str, ProfileEntry]) -> tuple[str, ...] 
         if parent not in entries:
             return Flaw(path, f"{shown(parent)} is not a profile of this policy", closest(parent, entries))
         if parent in line:
-            circle = " -> ".join([*line[line.index(parent) :], parent])
-            return Flaw(path, f"{shown(parent)} makes a circle: {circle}")
+            return _circle(line[line.index(parent) :], list(entries))
         line.append(parent)
     return tuple(line)
+
+
+def _circle(members: list[str], names: list[str]) -> Flaw:
+    """One flaw for one circle, wherever it was entered: at the first of its profiles."""
+    first = members.index(min(members, key=names.index))
+    around = [*members[first:], *members[:first], members[first]]
+    return Flaw(("profiles", around[0], "extends"), f"{shown(around[1])} makes a circle: {' -> '.join(around)}")
 
 
 def _layers(line: tuple[str, ...], entries: Mapping[str, ProfileEntry], document: PolicyDocument) -> list[Layer]:
@@ -209,6 +217,8 @@ def _said_at(layers: list[Layer], *paths: Path) -> Path:
 
 def _says(said: object, path: Path) -> bool:
     for key in path:
+        if isinstance(said, tuple):
+            said = dict(enumerate(said))
         if not isinstance(said, Mapping) or key not in said:
             return False
         said = said[key]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from types import MappingProxyType
-from typing import Final, TypeVar, get_args
+from typing import Final, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -26,8 +26,11 @@ MOST_BYTES: Final = 1 << 20
 """The largest policy file, in bytes."""
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_<-]{1,64}")
-_UNSHOWN: Final = frozenset({"sha256", "url"})
-"""The keys whose values are never repeated: who writes the API key itself there should not find it in a log."""
+_QUOTED: Final = re.compile(r"'([^']+)'")
+_UNSHOWN: Final = frozenset({"sha256", "url", "secret_env", "secret_file"})
+"""The keys whose values are never repeated: who writes the secret itself there should not find it in a log."""
+_UNSHOWN_ITEMS: Final = frozenset({"keys", "webhooks"})
+"""The lists whose items are maps: what stands there instead may be the secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ def decoded(data: bytes, *, file: str) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start]
         mark = Mark(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        raise _refused(file, mark, "not UTF-8 text") from None
+        raise _refused(file, mark, "not UTF-8 text (save it as UTF-8)") from None
 
 
 def parse_policy(text: str, *, file: str) -> Policy:
@@ -97,7 +100,7 @@ def parse_document(text: str, shape: type[M], *, file: str) -> tuple[M, Node]:
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise _refused(file, Mark(1, 1), f"larger than {MOST_BYTES} bytes")
     root, faults = read_tree(text)
-    problems = [_problem(file, fault) for fault in faults]
+    problems = [_problem(file, _quiet(fault)) for fault in faults]
     if root is None:
         raise PolicyError(tuple(problems)) if problems else _refused(file, Mark(1, 1), "is empty (write version: 1)")
     try:
@@ -143,10 +146,20 @@ def _problem(file: str, fault: Fault, *, value: str | None = None, suggestion: s
         line=fault.mark.line,
         column=fault.mark.column,
         path=_dotted(fault.path),
-        value=value if _UNSHOWN.isdisjoint(fault.path) else None,
+        value=None if _is_secret(fault.path) else value,
         message=fault.message,
         suggestion=suggestion,
     )
+
+
+def _is_secret(path: Path) -> bool:
+    """Whether what stands there may be a secret."""
+    return not _UNSHOWN.isdisjoint(path) or (len(path) > 1 and path[-2] in _UNSHOWN_ITEMS)
+
+
+def _quiet(fault: Fault) -> Fault:
+    """A fault of form without what it quotes, where that may be a secret: `!` and `*` begin keys as well."""
+    return replace(fault, message=_QUOTED.sub("this", fault.message)) if _is_secret(fault.path) else fault
 
 
 def _dotted(path: Path) -> str:
@@ -162,12 +175,13 @@ def _shape_problems(file: str, root: Node, error: ValidationError, shape: type[B
         path = tuple(part for part in detail["loc"] if part != "[key]")
         entry, unknown = _find(root, path), detail["type"] == "extra_forbidden"
         if entry is None:  # something is missing: point to what it is missing from
-            yield _problem(file, Fault(_mark(root, path), path, _words(detail)))
+            yield _problem(file, Fault(_mark(root, path), path, _words(detail, path, shape)))
         elif unknown or path != detail["loc"]:
-            message, suggestion = _unknown_key(path, shape) if unknown else (_words(detail), None)
+            message, suggestion = _unknown_key(path, shape) if unknown else (_words(detail, path, shape), None)
             yield _problem(file, Fault(entry.mark, path, message), suggestion=suggestion)
         elif entry.node.value is not None:  # of those without a value the tree has told
-            yield _problem(file, Fault(entry.node.mark, path, _words(detail)), value=shown(detail["input"]))
+            fault = Fault(entry.node.mark, path, _words(detail, path, shape))
+            yield _problem(file, fault, value=shown(detail["input"]), suggestion=_meant(detail))
 
 
 def _flaw_problem(file: str, root: Node, flaw: Flaw) -> Problem:
@@ -178,28 +192,54 @@ def _flaw_problem(file: str, root: Node, flaw: Flaw) -> Problem:
     )
 
 
-def _words(detail: ErrorDetails) -> str:
+def _words(detail: ErrorDetails, path: Path, root: type[BaseModel]) -> str:
     """Say what is wrong in words for people who do not know pydantic; our own validators speak for themselves."""
-    value, context = shown(detail["input"]), detail.get("ctx", {})
+    given, context = detail["input"], detail.get("ctx", {})
+    value = "this" if _is_secret(path) else shown(given)
+    begin = "" if path else ": begin with version: 1, and a blank after each colon"
+    keys = f" (known here: {', '.join(_known_keys(path, root))})" if detail["type"] == "model_type" else ""
+    items = f"[{given}]" if isinstance(given, str) and value != "this" and _WORD.fullmatch(given) else "[a, b]"
+    digits = " (write it without quotes and leading zeros)" if isinstance(given, str) and given.isdecimal() else ""
     return {
         "missing": "is missing",
-        "int_type": f"{value} is not a whole number",
-        "bool_type": f"{value} is neither true nor false",
+        "int_type": f"{value} is not a whole number{digits}",
+        "float_type": f"{value} is not a number (write 0.5)",
+        "bool_type": f"{value} is neither true nor false (write one of them, without quotes)",
         "string_type": f"{value} is not text (put it in quotes)",
         "enum": f"{value} is not {context.get('expected')}",
         "greater_than_equal": f"{value} is less than {context.get('ge')}",
         "less_than_equal": f"{value} is more than {context.get('le')}",
-        "model_type": f"{value} is not a map of keys and values",
+        "model_type": f"{value} is not a map of keys and values{begin or keys}",
         "dict_type": f"{value} is not a map of keys and values",
-        "tuple_type": f"{value} is not a list (write [a, b])",
-        "frozen_set_type": f"{value} is not a list (write [a, b])",
+        "tuple_type": f"{value} is not a list (write {items}, or begin each with a dash)",
+        "frozen_set_type": f"{value} is not a list (write {items}, or begin each with a dash)",
     }.get(detail["type"], detail["msg"])
 
 
+def _meant(detail: ErrorDetails) -> str | None:
+    """Which of some words was probably meant."""
+    words = _QUOTED.findall(str(detail.get("ctx", {}).get("expected")))
+    return closest(detail["input"], words) if detail["type"] == "enum" and isinstance(detail["input"], str) else None
+
+
 def _unknown_key(path: Path, root: type[BaseModel]) -> tuple[str, str | None]:
-    known = _known_keys(path[:-1], root)
-    suggestion = closest(str(path[-1]), known)
-    return "unknown key" if suggestion else f"unknown key (known here: {', '.join(known)})", suggestion
+    known, name = _known_keys(path[:-1], root), str(path[-1])
+    if near := closest(name, known):
+        return "unknown key", near
+    same = (where for where in _all_keys(root, ()) if where[-1] == name)
+    elsewhere = max(same, key=lambda where: where[: len(path) - 1] == path[:-1], default=None)  # below, or the first
+    return f"unknown key (known here: {', '.join(known)})", _dotted(elsewhere) if elsewhere else None
+
+
+def _all_keys(shape: type[BaseModel], path: Path) -> Iterator[Path]:
+    """Every key that there is, what is in `defaults` before what is in profiles."""
+    for name, field in _fields(shape).items():
+        yield (*path, name)
+        inside = _model_in(field.annotation)
+        if inside is not None:
+            origin = get_origin(field.annotation)
+            many: Path = ("NAME",) if origin is dict else (0,) if origin is tuple else ()
+            yield from _all_keys(inside, (*path, name, *many))
 
 
 def _known_keys(path: Path, root: type[BaseModel]) -> list[str]:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.callers import Role, digest_of
+from gateway.events import EscalationReason, RulingKind
 from gateway.quantities import GIB, KIB, MIB, Cores, Count, Keeping, Seconds, Size, shown
 from sandbox.job import Cell
 
@@ -61,6 +62,20 @@ class _Matching:
 def _sorted(items: tuple[str, ...]) -> tuple[str, ...]:
     """One order for one meaning, so that equal profiles have equal digests."""
     return tuple(sorted(set(items)))
+
+
+_WordT = TypeVar("_WordT", bound=StrEnum)
+
+
+def _sorted_words(items: tuple[_WordT, ...]) -> tuple[_WordT, ...]:
+    """As `_sorted`, of words that are one of a few."""
+    return tuple(sorted(set(items)))
+
+
+def _somebody(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise PydanticCustomError("to", "a level needs at least one name")
+    return _sorted(names)
 
 
 def _of_something(sha256: str) -> str:
@@ -119,8 +134,38 @@ _Url = Annotated[
         secret=True,
     ),
 ]
-_Variable = Annotated[StrictStr, _Matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")]
-_File = Annotated[StrictStr, _Matching(r"/[^\x00]{1,4095}", "the absolute path of a file")]
+# What stands in place of a name or a path may be the secret itself.
+_Variable = Annotated[
+    StrictStr,
+    _Matching(
+        r"[A-Za-z_][A-Za-z0-9_]{0,127}",
+        "the name of an environment variable (the secret belongs into the variable, not here)",
+        secret=True,
+    ),
+]
+_File = Annotated[
+    StrictStr,
+    _Matching(
+        r"/[^\x00]{1,4095}", "the absolute path of a file (the secret belongs into the file, not here)", secret=True
+    ),
+]
+Recipient = Annotated[
+    StrictStr,
+    _Matching(
+        r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}|[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}",
+        "the name of a webhook, or a mail address (write ann@example.org)",
+    ),
+]
+"""Who is told: a webhook of the policy, by its name, or a mail address."""
+_Recipients = Annotated[tuple[Recipient, ...], AfterValidator(_sorted)]
+_Host = Annotated[StrictStr, _Matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}", "a host")]
+_Address = Annotated[
+    StrictStr,
+    _Matching(
+        r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}",
+        "a mail address (write ann@example.org)",
+    ),
+]
 _Modules = Annotated[tuple[_Module, ...], AfterValidator(_sorted)]
 
 
@@ -323,15 +368,39 @@ class Costs(_Closed):
     policy_denied: Annotated[int, Field(strict=True, ge=1, le=1000)] = 2
 
 
-class ReviewRules(_Closed):
-    """How often people may let one task go on, and how long (seconds) a review stays open.
+class Level(_Closed):
+    """Who is asked besides, where nobody decided within `after` seconds of the review's opening; and who is told then.
 
-    `above_default`: a program that asks for more than a limit's default is first shown to a person.
+    `to` are keys, their owners or roles. `notify` None is who is told of the opening.
     """
 
+    after: Seconds
+    to: Annotated[tuple[Name, ...], AfterValidator(_somebody)]
+    notify: _Recipients | None = None
+
+
+class ReviewRules(_Closed):
+    """When a person is asked, who, and how many have to agree; how long (seconds) it stays open, and who is told.
+
+    `reviewers` empty is every reviewer of the tenant. A program whose agent says less than `confidence` of it is shown
+    before it runs, where `when` says so. `remember` is how long a yes answers the same question; None: not at all.
+    """
+
+    when: Annotated[tuple[EscalationReason, ...], AfterValidator(_sorted_words)] = (
+        EscalationReason.BUDGET_EXHAUSTED,
+        EscalationReason.STUCK,
+    )
+    confidence: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
+    reviewers: Annotated[tuple[Name, ...], AfterValidator(_sorted)] = ()
+    approvals: Annotated[int, Field(strict=True, ge=1, le=2)] = 1
+    four_eyes: Annotated[
+        tuple[Literal[RulingKind.APPROVE_EDITED, RulingKind.RAISE_LIMITS], ...], AfterValidator(_sorted_words)
+    ] = ()
     grants_per_task: Annotated[int, Field(strict=True, ge=0, le=1000)] = 2
+    remember: Seconds | None = None
     expires: Seconds = 86400.0
-    above_default: StrictBool = False
+    escalate: tuple[Level, ...] = ()
+    notify: _Recipients = ()
 
 
 class Rates(_Closed):
@@ -341,6 +410,13 @@ class Rates(_Closed):
     burst: Count = 2_000
     executions: Count = 256
     streams: Count = 256
+
+
+class Quotas(_Closed):
+    """What one key may have in a day of UTC: programs, and seconds of CPU time; None is as much as there is."""
+
+    executions: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] | None = None
+    cpu: Seconds | None = None
 
 
 class CacheScope(StrEnum):
@@ -391,6 +467,7 @@ class ProfileBody(_Closed):
     costs: Costs = Costs()
     review: ReviewRules = ReviewRules()
     rates: Rates = Rates()
+    quotas: Quotas = Quotas()
     cache: Cache = Cache()
     retention: Retention = Retention()
     telemetry: Telemetry = Telemetry()
@@ -403,10 +480,14 @@ class ProfileEntry(ProfileBody):
 
 
 class Key(_Closed):
-    """An API key, known by its SHA-256 only; whose it is, and what it may do."""
+    """An API key, known by its SHA-256 only; whose it is, and what it may do.
+
+    `owner` is the person behind several keys: nobody rules on a program of another key of theirs.
+    """
 
     name: Name
     sha256: _Sha256
+    owner: Name | None = None
     tenant: Name
     profile: Name
     roles: Annotated[frozenset[Role], AfterValidator(_one_side)]
@@ -417,6 +498,7 @@ class NoticeKind(StrEnum):
 
     EXECUTION_FINISHED = "execution.finished"
     REVIEW_OPENED = "review.opened"
+    REVIEW_ESCALATED = "review.escalated"
     REVIEW_DECIDED = "review.decided"
     TASK_CLOSED = "task.closed"
 
@@ -439,6 +521,30 @@ class Webhook(_Closed):
     timeout: Seconds = 10.0
 
 
+class Tls(StrEnum):
+    """How the way to the mail server is kept private."""
+
+    STARTTLS = "starttls"  # or nothing is sent
+    TLS = "tls"  # from the first byte
+    NONE = "none"
+
+
+class Mail(_Closed):
+    """The mail server, and how mails look. None are sent without it. Times are as a webhook's."""
+
+    host: _Host
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 587
+    tls: Tls = Tls.STARTTLS
+    user: Annotated[StrictStr, _Matching(r"[!-~]{1,254}", "a user (no blanks, ASCII)")] | None = None
+    password_env: _Variable | None = None
+    password_file: _File | None = None
+    sender: _Address = Field(alias="from")
+    attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = 8
+    base: Seconds = 5.0
+    cap: Seconds = 43200.0
+    timeout: Seconds = 30.0
+
+
 class PolicyDocument(_Closed):
     """The file as a whole, not yet resolved: each value is sound, together they may still contradict."""
 
@@ -450,6 +556,8 @@ class PolicyDocument(_Closed):
     profiles: dict[Name, ProfileEntry] = Field(default_factory=dict)
     keys: tuple[Key, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
+    mail: Mail | None = None
+    public_url: _Url | None = None
 
 
 class Profile(ProfileBody):
@@ -461,8 +569,10 @@ class Profile(ProfileBody):
 
     @cached_property
     def document(self) -> str:
-        """Canonical JSON of all that decides (bytes, seconds, cores); not the names, which decide nothing."""
+        """Canonical JSON of all that decides (bytes, seconds, cores); not the names and who is told, which decide nothing."""
         decides = {"version": LANGUAGE_VERSION, **self.model_dump(mode="json", exclude={"name", "policy"})}
+        for part in (decides["review"], *decides["review"]["escalate"]):
+            del part["notify"]
         return json.dumps(decides, sort_keys=True, separators=(",", ":"))
 
     @cached_property

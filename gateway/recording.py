@@ -14,20 +14,23 @@ from gateway.cache import worth_keeping
 from gateway.causes import Cause
 from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
-from gateway.events import Answered, Escalated, Event, Opened, Status, Submitted
+from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
+from gateway.passing import due_at, told
 from gateway.policy import Profile
+from gateway.quotas import use_of
 from gateway.records import Recorded, StoredExecution, StoredReview, StoredSize, StoredTask
-from gateway.steps import escalation
-from gateway.times import new_id, stamp
+from gateway.steps import escalation, is_over
+from gateway.times import new_id, parse, stamp
+from gateway.views import task_info
 from gateway.wire import Answer
 from gateway.work import Work, Written
 
 _KEPT_CHARACTERS = 8 << 10  # of a request, beside the execution as long as it is live: what answers it needs none
 
 
-def require_open(task: Task) -> None:
-    """Refuse a submission to a task that waits for somebody else, saying for whom."""
+def require_open(task: Task, rules: Rules) -> None:
+    """Refuse a submission to a task that waits for somebody else, saying for whom, and what the task has left."""
     if task.state is TaskState.IN_REVIEW and task.review is not None:
         raise NotYourTurn(
             f"The task {task.task_id} is in review ({task.review.reason}): it is a reviewer's turn.",
@@ -35,6 +38,7 @@ def require_open(task: Task) -> None:
                 "task": task.task_id,
                 "turn": "reviewer",
                 "review": task.review.id,
+                "budget": task_info(task, rules).budget.model_dump(mode="json"),
                 "next_actions": ["wait", "close_task"],
             },
         )
@@ -46,6 +50,7 @@ def require_open(task: Task) -> None:
                 "turn": "nobody",
                 "reason": task.closed_reason,
                 "message": task.message or None,
+                "budget": task_info(task, rules).budget.model_dump(mode="json"),
                 "next_actions": ["start_new_task"],
             },
         )
@@ -59,7 +64,7 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     """
     stored = _task_of(writer, work, at)
     if isinstance(events[0], Submitted):
-        require_open(stored.task)
+        require_open(stored.task, work.rules)
     final = next((event for event in events if isinstance(event, Answered)), None)
     if final is not None and (found := work.memory_found) is not None:
         writer.keep_size(StoredSize(work.tenant, *found, stamp(at)))
@@ -67,6 +72,8 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     row = stored_execution(work, stored.id, final, answer, at)
     stored = writer.append(stored, [bound(event, row, answer) for event in events], at)
     _keep_bodies(writer, work, row)
+    if (use := use_of(work, events)) is not None:
+        writer.add_use(use)
     if final is not None:
         if work.cache_key is not None and worth_keeping(work):
             writer.keep_result(work.cache_key, work.id)
@@ -161,11 +168,11 @@ def stored_execution(
 
 
 def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Profile, at: datetime) -> StoredTask:
-    """Open a review where the lifecycle asks for one."""
+    """Open a review where the lifecycle asks for one, and end the task where it is over without."""
     reason, failure = escalation(stored.task, rules), stored.task.last_failure
     if reason is None or failure is None:
-        return stored
-    review = new_id("rev")
+        return _end(writer, stored, at) if is_over(stored.task, rules) else stored
+    review, due = new_id("rev"), due_at(at, 0, profile.review.escalate)
     writer.add_review(
         StoredReview(
             id=review,
@@ -176,6 +183,24 @@ def escalate(writer: Writer, stored: StoredTask, rules: Rules, profile: Profile,
             state="open",
             opened_at=stamp(at),
             expires_at=stamp(at + timedelta(seconds=profile.review.expires)),
+            due_at=stamp(due) if due else None,
         )
     )
-    return writer.append(stored, [Escalated(review, failure.execution, reason)], at)
+    return writer.append(stored, [Escalated(review, failure.execution, reason)], at, told(0, profile))
+
+
+def _end(writer: Writer, stored: StoredTask, at: datetime) -> StoredTask:
+    """The budget is spent, and the policy has nobody look. What still runs finds its task closed, and ends."""
+    message = "The task has failed as often as it may, and the policy has no person look at it."
+    events = cancel_live(writer, stored, "policy", at)
+    return writer.append(stored, [*events, Closed("policy", "budget_exhausted", message)], at)
+
+
+def pass_on(  # noqa: PLR0913, PLR0917  # a review with its task, and who passes it on
+    writer: Writer, stored: StoredTask, row: StoredReview, profile: Profile, by: str, at: datetime
+) -> StoredTask:
+    """Have the next level asked too."""
+    level = row.level + 1
+    due = due_at(parse(row.opened_at), level, profile.review.escalate)
+    writer.change_review(replace(row, level=level, due_at=stamp(due) if due else None))
+    return writer.append(stored, [PassedOn(row.id, level, by)], at, told(level, profile))

@@ -49,6 +49,17 @@ class StoredSize:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredUse:
+    """What a key used on a day (of UTC, as `2026-01-31`): programs taken, and their CPU time."""
+
+    tenant: str
+    caller: str
+    day: str
+    executions: int
+    cpu_milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredExecution:
     """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered.
 
@@ -138,7 +149,11 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True)
 class StoredReview:
-    """A question to a person; the fields from `ruling` on are None until it is decided."""
+    """A question to a person; the fields from `ruling` to `decided_at` are None until it is decided.
+
+    `level` is how often it was passed on, `due_at` when it is next; `proposal` (JSON) what some have approved and others
+    have to.
+    """
 
     id: str
     task: str
@@ -153,8 +168,11 @@ class StoredReview:
     message: str | None = None
     decided_by: str | None = None
     decided_at: str | None = None
+    level: int = 0
+    due_at: str | None = None
+    proposal: str | None = None
 
-    def row(self) -> dict[str, str | None]:
+    def row(self) -> dict[str, str | int | None]:
         """The columns."""
         return {name: getattr(self, name) for name in REVIEW_COLUMNS}
 
@@ -170,8 +188,38 @@ class OpenReviews:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredApproval:
+    """What a person said yes to: `limits` (JSON) are those that it may run with, `until` how long that holds."""
+
+    question: str
+    review: str
+    decided_by: str
+    decided_at: str
+    limits: str
+    until: str
+
+    def row(self) -> dict[str, str | int | None]:
+        """The columns."""
+        return {name: getattr(self, name) for name in APPROVAL_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSighting:
+    """Somebody looked at an open review in the state that the token stands for."""
+
+    review: str
+    seen_by: str
+    token: str
+    seen_at: str
+
+    def row(self) -> dict[str, str | int | None]:
+        """The columns."""
+        return {name: getattr(self, name) for name in SIGHTING_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
 class StoredLetter:
-    """A letter to a webhook; `state` is `waiting` or `dead`, `tried_at` and `error` are of the latest try."""
+    """A letter to a webhook or, where `webhook` is one, to a mail address; `state` is `waiting` or `dead`, `tried_at` and `error` are of the latest try."""
 
     id: str
     webhook: str
@@ -191,6 +239,9 @@ class StoredLetter:
 
 EXECUTION_COLUMNS = tuple(field.name for field in fields(StoredExecution))
 REVIEW_COLUMNS = tuple(field.name for field in fields(StoredReview))
+APPROVAL_COLUMNS = tuple(field.name for field in fields(StoredApproval))
+SIGHTING_COLUMNS = tuple(field.name for field in fields(StoredSighting))
 SIZE_COLUMNS = tuple(field.name for field in fields(StoredSize))
+USE_COLUMNS = tuple(field.name for field in fields(StoredUse))
 POSTURE_COLUMNS = tuple(field.name for field in fields(StoredPosture))
 LETTER_COLUMNS = tuple(field.name for field in fields(StoredLetter))

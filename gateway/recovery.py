@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 
+from pydantic import JsonValue
+
 from gateway.causes import Cause
 from gateway.conductor import Conductor
 from gateway.connection import Reader
@@ -83,6 +85,17 @@ def _profile(reader: Reader, row: StoredExecution, policy: Policy) -> Profile:
     document = reader.policy_document(row.policy)
     if document is None:
         return profile_named(policy, row.profile)
-    data = json.loads(document)
-    del data["version"]
-    return Profile.model_validate({**data, "name": row.profile, "policy": row.policy_name})
+    names = {"name": row.profile, "policy": row.policy_name}
+    profile = Profile.model_validate({**_today(json.loads(document)), **names})
+    notify = profile_named(policy, row.profile).review.notify  # who is told decides nothing, so no document has it
+    return profile.model_copy(update={"review": profile.review.model_copy(update={"notify": notify})})
+
+
+def _today(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """A document of an earlier version in today's words."""
+    del document["version"]
+    review = document.get("review")
+    if isinstance(review, dict) and "above_default" in review:
+        when: list[JsonValue] = ["budget_exhausted", "stuck"]
+        review["when"] = [*when, "above_default"] if review.pop("above_default") else when
+    return document

@@ -29,7 +29,7 @@ from gateway.events import RulingKind
 from gateway.policy import LimitsRequest
 from gateway.quantities import Seconds
 
-NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within"})
+NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within", "confidence"})
 """The fields of a request on which nothing that the program does depends."""
 TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
@@ -187,6 +187,13 @@ class ExecutionRequest(Wire):
     start_within: Seconds | None = Field(
         default=None, description="Do not run it any more if it has not started by then; its status is `expired`."
     )
+    confidence: float | None = Field(
+        default=None,
+        strict=True,
+        ge=0,
+        le=1,
+        description="How sure its author is that it does what it should. The policy may have a person look at the rest.",
+    )
     force: bool = Field(
         default=False, strict=True, description="Run it although a check is certain that a name does not exist."
     )
@@ -220,6 +227,12 @@ class ExecutionRequest(Wire):
         if len(set(paths)) < len(paths):
             raise ValueError("two files have the same path")
         return files
+
+
+class EditRequest(Wire):
+    """A reviewer's version of the reviewed program, to be judged and not to be run."""
+
+    code: Text = Field(min_length=1)
 
 
 class RulingRequest(Wire):

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from gateway.limits import FORMATS, LimitsRequest, Violation, amounts_of, limits_for
+from gateway.limits import LimitsRequest, Violation, amounts_of, limits_for
 from gateway.policy import Profile
 from gateway.requests import ExecutionRequest
 from gateway.script_block import LIMITS, Declared, declared, may_declare
@@ -155,23 +155,6 @@ def _admits(code: Declared, guest_python: str) -> bool:
     """Of the guest's Python the minor version is known: any of its patches may be the one."""
     wanted = code.requires_python
     return wanted is None or any(wanted.contains(f"{guest_python}.{patch}") for patch in (0, 99))
-
-
-def above_default(profile: Profile, request: ExecutionRequest) -> tuple[str, ...]:
-    """What is asked for above the policy's defaults, by the request or by the code: one sentence each."""
-    limits = limits_of(profile, request)
-    asked = amounts_of(limits) if isinstance(limits, Limits) else {}
-    return tuple(
-        f"{limit}: {FORMATS[limit](asked[limit])} is above the default of {FORMATS[limit](span.default)}"
-        for limit, span in profile.limits
-        if asked.get(limit, 0) > span.default
-    )
-
-
-def held(profile: Profile, request: ExecutionRequest) -> list[Finding]:
-    """Why a person decides first, where the policy wants that."""
-    hint = "Wait for the ruling. Programs that ask for less than that run at once."
-    return [_error("limits.held", message, None, hint) for message in above_default(profile, request)]
 
 
 def _error(rule: str, message: str, line: int | None, hint: str | None) -> Finding:

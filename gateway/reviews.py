@@ -1,71 +1,53 @@
-"""Reviews: the queue, what a reviewer sees, and their rulings turned into events.
-
-What may be ruled is the lifecycle's to say; what may be granted is the policy's.
-"""
+"""Reviews: the queue, what a reviewer sees, and their rulings turned into events."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
+
+from pydantic import JsonValue
 
 from gateway.answers import from_person
 from gateway.callers import Caller
+from gateway.cases import (
+    Case,
+    case_of,
+    close_task,
+    end_review,
+    kept_proposal,
+    limits_of_ruling,
+    message_of,
+    proposal_of,
+    require_allowed,
+    subject_of,
+    work_of,
+)
 from gateway.changes import Changes
+from gateway.checks import Checker, Report
 from gateway.conductor import Conductor
 from gateway.connection import Reader, Writer
-from gateway.errors import Conflict, Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
-from gateway.events import Answered, Closed, Ruled, RulingKind, Status, Submitted
+from gateway.errors import RefusedByChecks
+from gateway.events import Answered, Ruled, RulingKind, Status, Verdict
+from gateway.guards import approved
 from gateway.in_force import InForce
-from gateway.lifecycle import Rules, received
-from gateway.policy import LimitsRequest, Profile, raised_limits
-from gateway.recording import cancel_live, record_work
-from gateway.records import StoredExecution, StoredReview, StoredTask
-from gateway.requests import ExecutionRequest, RulingRequest
-from gateway.resources import memory_max_bytes
-from gateway.rules import profile_named, rules_of
-from gateway.steps import Refusal, refusal, review_token
+from gateway.recording import pass_on, record_work
+from gateway.records import StoredExecution, StoredReview, StoredSighting, StoredTask
+from gateway.remembering import approval_of
+from gateway.requests import RulingRequest
 from gateway.store import Store
-from gateway.times import new_id, now, stamp
+from gateway.times import now, stamp
 from gateway.views import review_summary, review_view
-from gateway.wire import ReviewList, ReviewView
-from gateway.work import Work, written
-from sandbox.job import Limits
+from gateway.wire import ChecksView, ReviewList, ReviewView
+from gateway.work import Work
 
-_SHOWN_TRIES = 20  # of the reviewed task, the newest
-_SHOWN_CHARACTERS = 16 << 20  # of their requests and answers, together; the reviewed one is always shown
-_MAKES_EXECUTION = frozenset(
+_SHOWN_TRIES: Final = 20  # of the reviewed task, the newest
+_SHOWN_CHARACTERS: Final = 16 << 20  # of their requests and answers, together; the reviewed one is always shown
+_SIGHTINGS: Final = 10_000  # that need not be looked for in the store
+_MAKES_EXECUTION: Final = frozenset(
     {RulingKind.APPROVE, RulingKind.APPROVE_EDITED, RulingKind.RAISE_LIMITS, RulingKind.ANSWER}
 )
-_REFUSALS: dict[Refusal, tuple[type[GatewayError], str]] = {
-    Refusal.DECIDED: (ReviewDecided, "The review is decided already; the first ruling counts."),
-    Refusal.STALE: (
-        StaleReview,
-        "The review changed since its token was shown: look again, and rule on what is there now.",
-    ),
-    Refusal.SELF_REVIEW: (Forbidden, "Nobody rules on their own program."),
-    Refusal.GRANTS_SPENT: (
-        Forbidden,
-        "People have let this task go on as often as the policy allows: reject it or answer it.",
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A review with all that a ruling on it is judged by."""
-
-    row: StoredReview
-    stored: StoredTask
-    reviewed: StoredExecution
-    profile: Profile
-    rules: Rules
-
-    @property
-    def token(self) -> str | None:
-        if self.row.state != "open":
-            return None
-        return review_token(self.stored.task, self.profile.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +62,15 @@ class _Done:
 class Reviews:
     """One gateway's review queue."""
 
-    def __init__(self, *, policy: InForce, store: Store, conductor: Conductor, changes: Changes) -> None:
+    def __init__(
+        self, *, policy: InForce, store: Store, conductor: Conductor, changes: Changes, checker: Checker
+    ) -> None:
         self._policy = policy
         self._store = store
         self._conductor = conductor
         self._changes = changes
+        self._checker = checker
+        self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     async def page(
         self,
@@ -103,53 +89,106 @@ class Reviews:
         return await self._store.read(find)
 
     async def view(self, caller: Caller, review: str) -> ReviewView:
-        """A review whole."""
+        """A review whole. That it was looked at while it was open is on record before it is shown."""
 
         def find(reader: Reader) -> ReviewView:
-            case = self._case(reader, caller, review)
+            case = case_of(reader, self._policy.current, caller, review)
             rows = _shown_tries(reader, case)
-            spared = reader.spared_in(case.stored.id)
             return review_view(
-                case.row, case.stored.task, rows, case.rules, token=case.token, profile=case.profile, spared=spared
+                case.row,
+                case.stored.task,
+                rows,
+                case.rules,
+                token=case.token,
+                profile=case.profile,
+                rulings=case.open_to(caller),
+                guards=case.guards,
+                spared=reader.spared_in(case.stored.id),
             )
 
-        return await self._store.read(find)
+        shown = await self._store.read(find)
+        if shown.token is not None:
+            await self._saw(StoredSighting(review, caller.name, shown.token, stamp(now())))
+        return shown
+
+    async def _saw(self, sighting: StoredSighting) -> None:
+        name = (sighting.review, sighting.seen_by, sighting.token)
+        if name in self._seen:
+            return
+        await self._store.write(lambda writer: writer.see(sighting))
+        self._seen[name] = None
+        if len(self._seen) > _SIGHTINGS:
+            self._seen.popitem(last=False)
+
+    async def check(self, caller: Caller, review: str, code: str) -> ChecksView:
+        """What the checks would say of another version of the reviewed program; nothing is run, and nothing recorded."""
+        case = await self._store.read(lambda reader: case_of(reader, self._policy.current, caller, review))
+        report = await self._report(case, code)
+        admitted = report.verdict is Verdict.ADMIT
+        return ChecksView(admitted=admitted, lane=report.lane if admitted else None, findings=list(report.findings))
+
+    async def _report(self, case: Case, code: str) -> Report:
+        edited = case.request().model_copy(update={"code": code})
+        return await self._checker.check(edited, case.profile, ruled=True)
 
     async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
-        """Decide a review; what the ruling runs begins at once."""
+        """Take a ruling; what it runs begins at once."""
+        if ruling.ruling is RulingKind.APPROVE_EDITED:
+            await self._require_sound(caller, review, ruling)
         done = await self._store.write(lambda writer: self._rule(writer, caller, review, ruling))
         if done.work is not None:
             self._conductor.start(done.work)
-        await self._let_go(done, caller.name)
+        await self.let_go(done.task, done.ended, caller.name)
         return await self.view(caller, review)
 
-    async def _let_go(self, done: _Done, by: str) -> None:
+    async def _require_sound(self, caller: Caller, review: str, ruling: RulingRequest) -> None:
+        """Refuse an edit that the checks refuse, after all that the guards have against it. Nothing has changed then."""
+        case = await self._store.read(lambda reader: case_of(reader, self._policy.current, caller, review))
+        require_allowed(case, caller, ruling)
+        report = await self._report(case, ruling.code or "")
+        if report.verdict is not Verdict.ADMIT:
+            findings: list[JsonValue] = [one.model_dump(mode="json") for one in report.findings]
+            raise RefusedByChecks(extra={"review": review, "token": ruling.token, "findings": findings})
+
+    async def let_go(self, task: str, ended: tuple[str, ...], by: str) -> None:
         """Stop what ran in a task that is over, and wake who waits for it."""
-        for execution in done.ended:
+        for execution in ended:
             await self._conductor.cancel(execution, by)
-        self._changes.notify(done.task)
+        self._changes.notify(task)
 
     def _rule(self, writer: Writer, caller: Caller, review: str, ruling: RulingRequest) -> _Done:
-        case = self._case(writer, caller, review)
-        _require_allowed(case, caller, ruling)
-        if ruling.failures is not None and ruling.failures > case.profile.ceilings.failures:
-            message = f"{ruling.failures} is above the policy's ceiling of {case.profile.ceilings.failures}"
-            raise InvalidRequest(fields=(("failures", message),))
-        at = now()
-        work = _work(case, caller, ruling, _limits(case, ruling), at) if ruling.ruling in _MAKES_EXECUTION else None
+        case, at = case_of(writer, self._policy.current, caller, review), now()
+        require_allowed(case, caller, ruling)
+        if ruling.ruling is RulingKind.ESCALATE:
+            return _Done(pass_on(writer, case.stored, case.row, case.profile, caller.name, at).id)
+        makes = ruling.ruling in _MAKES_EXECUTION
+        work = work_of(case, caller, ruling, limits_of_ruling(case, ruling), at) if makes else None
         if work is not None:
             work.trace = writer.trace(case.reviewed.id)
-        ruled = Ruled(
-            review, ruling.ruling, caller.name, ruling.message, ruling.failures or 0, work.id if work else None
-        )
-        self._end(writer, case.row, ruled, "decided", at)
+        if self._agreed(writer, case, caller, ruling, at):
+            return _Done(case.stored.id)
+        message = _message(case, ruling)
+        ruled = Ruled(review, ruling.ruling, caller.name, message, ruling.failures or 0, work.id if work else None)
+        end_review(writer, case.row, ruled, "decided", at)
         if ruling.ruling is RulingKind.REJECT and ruling.final:
-            return _close(writer, case.stored, ruled, "rejected", at)
+            return _Done(case.stored.id, ended=close_task(writer, case.stored, ruled, "rejected", at))
         stored = writer.append(case.stored, [ruled], at)
         if work is None:
             return _Done(stored.id)
+        _remember(writer, case, ruled, work, at)
         self._begin(writer, stored, work, ruling, at)
         return _Done(stored.id, None if ruling.ruling is RulingKind.ANSWER else work)
+
+    @staticmethod
+    def _agreed(writer: Writer, case: Case, caller: Caller, ruling: RulingRequest, at: datetime) -> bool:
+        """Record that one more person agrees, where others still have to; False where this one decides."""
+        asked, proposal = case.stored.task.review, proposal_of(ruling)
+        one = approved(asked, ruling.ruling, subject_of(proposal), caller.name, case.guards) if asked else None
+        if one is None:
+            return False
+        writer.append(case.stored, [replace(one, message=ruling.message)], at)
+        writer.change_review(replace(case.row, proposal=kept_proposal(proposal, _message(case, ruling))))
+        return True
 
     def _begin(self, writer: Writer, stored: StoredTask, work: Work, ruling: RulingRequest, at: datetime) -> None:
         """Record the execution that the ruling makes; a person's answer is its answer."""
@@ -166,53 +205,26 @@ class Reviews:
             return
         row = writer.review(stored.task.review.id)
         if row is not None:
-            writer.end_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at)))
-
-    async def expire(self) -> int:
-        """Reject what nobody answered in time: it fails closed. Returns how many."""
-        due = await self._store.read(lambda reader: reader.reviews_due(now()))
-        for row in due:
-            done = await self._store.write(lambda writer, row=row: self._expire(writer, row))  # type: ignore[misc]
-            await self._let_go(done, "policy")
-        return len(due)
-
-    def _expire(self, writer: Writer, row: StoredReview) -> _Done:
-        at, message = now(), "Nobody answered in time, so the answer is no."
-        stored = writer.task(row.task)
-        if stored is None or stored.task.review is None or stored.task.review.id != row.id:
-            return _Done(row.task)
-        ruled = Ruled(row.id, RulingKind.REJECT, "policy", message)
-        self._end(writer, row, ruled, "expired", at)
-        return _close(writer, stored, ruled, "expired", at)
-
-    @staticmethod
-    def _end(
-        writer: Writer, row: StoredReview, ruled: Ruled, state: Literal["decided", "expired"], at: datetime
-    ) -> None:
-        writer.end_review(
-            replace(
-                row,
-                state=state,
-                ruling=ruled.ruling.value,
-                ruled_execution=ruled.execution,
-                message=ruled.message or None,
-                decided_by=ruled.by,
-                decided_at=stamp(at),
-            )
-        )
-
-    def _case(self, reader: Reader, caller: Caller, review: str) -> _Case:
-        row = reader.review(review)
-        if row is None or row.tenant != caller.tenant:
-            raise NotFound("There is no such review.")
-        stored, reviewed = reader.task(row.task), reader.execution(row.execution)
-        if stored is None or reviewed is None:
-            raise NotFound("There is no such review.")
-        profile = profile_named(self._policy.current, reviewed.profile)
-        return _Case(row, stored, reviewed, profile, rules_of(profile, anonymous=stored.task.anonymous))
+            writer.change_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at), proposal=None))
 
 
-def _shown_tries(reader: Reader, case: _Case) -> list[StoredExecution]:
+def _message(case: Case, ruling: RulingRequest) -> str:
+    asked = case.stored.task.review
+    agrees = asked is not None and asked.subject == subject_of(proposal_of(ruling))
+    return message_of(case.row, ruling, agrees=agrees)
+
+
+def _remember(writer: Writer, case: Case, ruled: Ruled, work: Work, at: datetime) -> None:
+    asked = case.stored.task.review
+    if asked is None:
+        return
+    limits = work.execution.limits
+    kept = approval_of(case.row.tenant, asked, ruled.ruling, case.profile, by=ruled.by, limits=limits, at=at)
+    if kept is not None:
+        writer.keep_approval(kept, at)
+
+
+def _shown_tries(reader: Reader, case: Case) -> list[StoredExecution]:
     """The reviewed execution and the newest others, newest first, as many as a page can bear."""
     rows, characters = [case.reviewed], _characters(case.reviewed)
     for head in reader.execution_heads(case.stored.id, _SHOWN_TRIES):
@@ -233,70 +245,3 @@ def _characters(row: StoredExecution) -> int:
 def _task_id(reader: Reader, row: StoredReview) -> str:
     stored = reader.task(row.task)
     return stored.task.task_id if stored else row.task
-
-
-def _require_allowed(case: _Case, caller: Caller, ruling: RulingRequest) -> None:
-    refused = refusal(
-        case.stored.task,
-        review=case.row.id,
-        token=ruling.token,
-        policy_digest=case.profile.digest,
-        kind=ruling.ruling,
-        by=caller.name,
-        rules=case.rules,
-    )
-    if refused is not None:
-        kind, message = _REFUSALS[refused]
-        raise kind(message, extra={"review": case.row.id, "state": case.row.state})
-
-
-def _close(
-    writer: Writer, stored: StoredTask, ruled: Ruled, reason: Literal["rejected", "expired"], at: datetime
-) -> _Done:
-    """End a task with a no. What it still runs ends with it."""
-    events = cancel_live(writer, stored, ruled.by, at)
-    writer.append(stored, [ruled, *events, Closed(ruled.by, reason, ruled.message)], at)
-    return _Done(stored.id, ended=tuple(stored.task.executions))
-
-
-def _limits(case: _Case, ruling: RulingRequest) -> Limits:
-    """What the ruling runs with; raised limits may pass the profile's maximum, never the ceilings."""
-    before = case.stored.task.review.limits if case.stored.task.review else None
-    if before is None:
-        raise ReviewDecided(_REFUSALS[Refusal.DECIDED][1])
-    if ruling.ruling is RulingKind.ANSWER:
-        return before
-    limits = raised_limits(case.profile, ruling.limits or LimitsRequest(), current=before)
-    if isinstance(limits, Limits):
-        return limits
-    raise InvalidRequest(fields=tuple((f"limits.{one.field}", one.message) for one in limits))
-
-
-def _work(case: _Case, caller: Caller, ruling: RulingRequest, limits: Limits, at: datetime) -> Work:
-    """The execution that a ruling makes: the reviewed program, as the reviewer wants it."""
-    if not case.reviewed.request:
-        raise Conflict("The reviewed program was deleted by retention: grant or reject.")
-    request = ExecutionRequest.model_validate_json(case.reviewed.request)
-    if ruling.code is not None:
-        request = request.model_copy(update={"code": ruling.code})
-    execution = new_id("exe")
-    kept = written(request)
-    most = memory_max_bytes(case.profile, request, ruling.limits)
-    event = Submitted(execution, kept.program, limits, caller.name, "reviewer", case.reviewed.id, most)
-    work = Work(
-        execution=received(event),
-        request=request,
-        written=kept,
-        profile=case.profile,
-        rules=case.rules,
-        tenant=case.reviewed.tenant,
-        caller=caller.name,
-        task_id=case.stored.task.task_id,
-        anonymous=case.stored.task.anonymous,
-        failures=case.stored.task.failures,
-        submitted_at=at,
-        of=case.reviewed.id,
-        task=case.stored.id,
-    )
-    work.happened(event)
-    return work

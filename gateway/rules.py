@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from gateway.events import RulingKind
+from gateway.guards import Guards
 from gateway.lifecycle import Rules
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
 
@@ -20,6 +22,19 @@ def rules_of(profile: Profile, *, anonymous: bool) -> Rules:
         cost_denied=profile.costs.policy_denied,
         platform_attempts=profile.retries.attempts,
         grants=profile.review.grants_per_task,
+        when=frozenset(profile.review.when),
+    )
+
+
+def guards_of(profile: Profile, policy: Policy) -> Guards:
+    """Who may rule on programs of this profile, and how many have to agree."""
+    review = profile.review
+    return Guards(
+        reviewers=frozenset(review.reviewers),
+        levels=tuple(frozenset(level.to) for level in review.escalate),
+        approvals=review.approvals,
+        four_eyes=frozenset(RulingKind(kind) for kind in review.four_eyes),
+        owners={key.name: key.owner for key in policy.keys if key.owner is not None},
     )
 
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from gateway.callers import Caller
-from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import Position
 from gateway.wire import (
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionView,
@@ -89,6 +90,10 @@ class Service(Protocol):
 
     async def rule(self, caller: Caller, review: str, ruling: RulingRequest) -> ReviewView:
         """Decide a review."""
+        ...
+
+    async def check_edit(self, caller: Caller, review: str, edit: EditRequest) -> ChecksView:
+        """What the checks would say of a reviewer's version."""
         ...
 
     async def dead_letters(self, *, limit: int, after: str | None) -> DeadLetterList:

@@ -24,8 +24,18 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.records import EXECUTION_COLUMNS, LETTER_COLUMNS, POSTURE_COLUMNS, REVIEW_COLUMNS, SIZE_COLUMNS
+from gateway.records import (
+    APPROVAL_COLUMNS,
+    EXECUTION_COLUMNS,
+    LETTER_COLUMNS,
+    POSTURE_COLUMNS,
+    REVIEW_COLUMNS,
+    SIGHTING_COLUMNS,
+    SIZE_COLUMNS,
+    USE_COLUMNS,
+)
 from gateway.tables import (
+    approvals,
     events,
     executions,
     files,
@@ -35,8 +45,10 @@ from gateway.tables import (
     postures,
     results,
     reviews,
+    sightings,
     tasks,
     traces,
+    uses,
 )
 
 _Query: TypeAlias = Select[tuple[object, ...]]
@@ -84,7 +96,7 @@ SPARED_IN: Final[_Query] = (
 SPARED: Final[_Query] = (
     select(events.c.at, tasks.c.tenant, events.c.data)
     .join(tasks, tasks.c.id == events.c.task)
-    .where(events.c.type == "Spared", events.c.at >= bindparam("since"))
+    .where(events.c.type == literal_column("'Spared'"), events.c.at >= bindparam("since"))
     .order_by(events.c.at.desc())
     .limit(bindparam("limit"))
 )
@@ -142,6 +154,17 @@ RELEASE_KEY: Final = (
     .values(idempotency_key=None, kept=executions.c.kept.bitwise_and(bindparam("bits")))
 )
 
+USES: Final = _whole(uses, USE_COLUMNS).where(_is(uses.c.day))
+ADD_USE: Final[Insert] = insert(uses)
+ADD_TO_USE: Final = (
+    update(uses)
+    .where(_is(uses.c.tenant, "this_tenant"), _is(uses.c.caller, "this_caller"), _is(uses.c.day, "this_day"))
+    .values(
+        executions=uses.c.executions + bindparam("more_executions"),
+        cpu_milliseconds=uses.c.cpu_milliseconds + bindparam("more_cpu_milliseconds"),
+    )
+)
+DELETE_USES: Final = delete(uses).where(uses.c.day < bindparam("before"))
 SIZES: Final = (
     _whole(memory_sizes, SIZE_COLUMNS)
     .where(memory_sizes.c.found_at >= bindparam("since"))
@@ -207,9 +230,15 @@ NEWEST_IDS: Final[tuple[_Query, ...]] = tuple(select(func.max(table.c.id)) for t
 _REVIEW: Final = _whole(reviews, REVIEW_COLUMNS)
 REVIEW: Final = _REVIEW.where(_is(reviews.c.id))
 REVIEWS_DUE: Final = _REVIEW.where(reviews.c.state == "open", reviews.c.expires_at <= bindparam("at"))
+REVIEWS_TO_PASS_ON: Final = _REVIEW.where(reviews.c.state == "open", reviews.c.due_at <= bindparam("at"))
+REVIEWS_WAITING: Final = (
+    _REVIEW.where(reviews.c.state == "open", reviews.c.id > bindparam("after"))
+    .order_by(reviews.c.id)
+    .limit(bindparam("limit"))
+)
 OPEN_REVIEWS: Final = select(func.count()).select_from(reviews).where(reviews.c.state == "open")
 ADD_REVIEW: Final[Insert] = insert(reviews)
-END_REVIEW: Final = _changing(reviews, "id", *(column.name for column in reviews.c if column.name != "id"))
+CHANGE_REVIEW: Final = _changing(reviews, "id", *(column.name for column in reviews.c if column.name != "id"))
 
 
 def _page(*, state: bool, after: bool) -> _Query:
@@ -223,10 +252,10 @@ REVIEWS: Final = {(state, after): _page(state=state, after=after) for state in (
 
 # By profile and level (0: nobody else was asked yet): how many reviews are open, and since when the oldest is.
 OPEN_REVIEWS_BY: Final[_Query] = (
-    select(executions.c.profile, literal_column("0"), func.count(), func.min(reviews.c.opened_at))
+    select(executions.c.profile, reviews.c.level, func.count(), func.min(reviews.c.opened_at))
     .join(executions, executions.c.id == reviews.c.execution)
     .where(reviews.c.state == "open")
-    .group_by(executions.c.profile)
+    .group_by(executions.c.profile, reviews.c.level)
 )
 
 _TRACE: Final[_Query] = select(traces.c.parent, traces.c.state)
@@ -234,6 +263,17 @@ TRACE: Final = _TRACE.where(_is(traces.c.execution))
 TRACE_OF_REVIEW: Final = _TRACE.join(reviews, reviews.c.execution == traces.c.execution).where(_is(reviews.c.id))
 ADD_TRACE: Final[Insert] = insert(traces)
 DELETE_TRACE: Final = delete(traces).where(_is(traces.c.execution, "this"))
+APPROVAL: Final = _whole(approvals, APPROVAL_COLUMNS).where(
+    _is(approvals.c.question), approvals.c.until > bindparam("at")
+)
+ADD_APPROVAL: Final[Insert] = insert(approvals)
+DELETE_APPROVALS: Final[Delete] = delete(approvals).where(
+    or_(approvals.c.until <= bindparam("at"), _is(approvals.c.question, "this"))
+)
+SIGHTING: Final = _whole(sightings, SIGHTING_COLUMNS).where(
+    _is(sightings.c.review), _is(sightings.c.seen_by), _is(sightings.c.token)
+)
+ADD_SIGHTING: Final[Insert] = insert(sightings)
 
 POLICY: Final[_Query] = select(policies.c.document).where(_is(policies.c.digest))
 POLICY_KEPT: Final[_Query] = select(policies.c.digest).where(_is(policies.c.digest))

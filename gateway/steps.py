@@ -1,4 +1,4 @@
-"""The decisions: what the gateway does next about an execution, when a person is asked, which rulings are taken.
+"""The decisions: what the gateway does next about an execution, and when a person is asked.
 
 Pure, like the lifecycle whose states it reads. `next_step` gives an effect for the conductor, a
 ruling to record, or None when it is somebody else's turn.
@@ -6,15 +6,13 @@ ruling to record, or None when it is somebody else's turn.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
 from gateway.causes import KINDS, Cause
-from gateway.events import Admitted, Answered, EscalationReason, RulingKind, Status, Verdict
+from gateway.events import BEFORE_THE_RUN, Admitted, Answered, EscalationReason, Status, Verdict
 from gateway.lifecycle import HELD, Execution, Failure, Rules, State, Task, TaskState
 from sandbox.job import Lane, Limits
 
@@ -101,6 +99,9 @@ def _rule_on_checks(execution: Execution, rules: Rules) -> Admitted | Answered:
             return _admitted(execution, execution.lane or Lane.CONTAINER)
         case None:
             raise ValueError(f"{execution.id} was checked without a verdict")
+        case Verdict.HELD if (said := execution.approval) is not None:
+            admitted = _admitted(replace(execution, limits=said.limits), execution.lane or Lane.CONTAINER)
+            return replace(admitted, by=said.by, review=said.review)
         case Verdict.HELD:
             return _failed(execution, Cause.HELD, rules, HELD)
         case verdict:
@@ -155,44 +156,25 @@ def escalation(task: Task, rules: Rules) -> EscalationReason | None:
     """Why a person has to look at the task now, if so. Asked after every answer."""
     if task.state is not TaskState.OPEN or task.last_failure is None:
         return None
-    if task.last_failure.reason is EscalationReason.ABOVE_DEFAULT_LIMITS:
-        return EscalationReason.ABOVE_DEFAULT_LIMITS
+    if task.last_failure.reason in BEFORE_THE_RUN:
+        return task.last_failure.reason
     if not task.in_a_row:
         return None
-    if max(task.fingerprints.values(), default=0) >= rules.same_failure:
+    if task.last_failure.reason is EscalationReason.POLICY_DENIED and EscalationReason.POLICY_DENIED in rules.when:
+        return EscalationReason.POLICY_DENIED
+    stuck = max(task.fingerprints.values(), default=0) >= rules.same_failure
+    if stuck and EscalationReason.STUCK in rules.when:
         return EscalationReason.STUCK
-    if not task.row_left(rules) or not task.total_left(rules):
+    if _spent(task, rules) and EscalationReason.BUDGET_EXHAUSTED in rules.when:
         return EscalationReason.BUDGET_EXHAUSTED
     return None
 
 
-class Refusal(StrEnum):
-    """Why a ruling is not taken."""
-
-    DECIDED = "decided"  # the review is not open any more
-    STALE = "stale"  # the reviewer looked at something else
-    SELF_REVIEW = "self_review"  # the reviewer wrote the program
-    GRANTS_SPENT = "grants_spent"  # people have let this task go on often enough
+def is_over(task: Task, rules: Rules) -> bool:
+    """Whether the task has spent its budget, and nobody is asked because of it: then it ends. Asked after every answer."""
+    unasked = EscalationReason.BUDGET_EXHAUSTED not in rules.when and escalation(task, rules) is None
+    return unasked and task.state is TaskState.OPEN and bool(task.in_a_row) and _spent(task, rules)
 
 
-def review_token(task: Task, policy_digest: str) -> str | None:
-    """What a ruling must echo: it changes with anything that the reviewer saw. None without an open review."""
-    if task.review is None:
-        return None
-    seen = (task.review.id, task.review.digest, repr(task.review.limits), policy_digest, str(task.seq))
-    return hashlib.sha256("\n".join(seen).encode()).hexdigest()
-
-
-def refusal(  # noqa: PLR0913  # a ruling is judged on all of these together
-    task: Task, *, review: str, token: str, policy_digest: str, kind: RulingKind, by: str, rules: Rules
-) -> Refusal | None:
-    """Why this ruling may not be taken, or None when it may."""
-    if task.review is None or task.review.id != review:
-        return Refusal.DECIDED
-    if token != review_token(task, policy_digest):
-        return Refusal.STALE
-    if by == task.review.by:
-        return Refusal.SELF_REVIEW
-    if kind not in {RulingKind.REJECT, RulingKind.ANSWER} and task.grants >= rules.grants:
-        return Refusal.GRANTS_SPENT
-    return None
+def _spent(task: Task, rules: Rules) -> bool:
+    return not task.row_left(rules) or not task.total_left(rules)

@@ -20,9 +20,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
-REVISION: Final = "0009"
+REVISION: Final = "0013"
 """The latest migration, which makes these tables."""
 
 metadata = MetaData(
@@ -64,6 +65,8 @@ events = Table(
     Column("prev_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )
+_SPARED = events.c.type == literal_column("'Spared'")
+Index("ix_events_spared", events.c.at, sqlite_where=_SPARED, postgresql_where=_SPARED)
 
 # Bodies of executions: `request` is what was asked, `answer` what came of it, both JSON. `kept` has a bit for each that
 # retention may still delete; the log binds them by digest, so that a chain stays whole without them.
@@ -140,10 +143,38 @@ reviews = Table(
     Column("message", Text, nullable=True),
     Column("decided_by", String(128), nullable=True),
     Column("decided_at", String(32), nullable=True),
+    Column("level", Integer, nullable=False, server_default="0"),
+    Column("due_at", String(32), nullable=True),
+    Column("proposal", Text, nullable=True),
     Index(None, "task"),
     Index(None, "tenant", "id"),
     Index(None, "tenant", "state", "id"),
     Index(None, "state", "expires_at"),
+    Index(None, "state", "due_at"),
+    Index(None, "state", "id"),
+)
+
+# What people said yes to, by a digest of the question: until then, the same question is answered so.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("question", String(64), primary_key=True),
+    Column("review", String(64), nullable=False),
+    Column("decided_by", String(128), nullable=False),
+    Column("decided_at", String(32), nullable=False),
+    Column("limits", Text, nullable=False),
+    Column("until", String(32), nullable=False),
+    Index(None, "until"),
+)
+
+# Who looked at an open review, and at which state of it: once per person and token.
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("review", String(64), primary_key=True),
+    Column("seen_by", String(128), primary_key=True),
+    Column("token", String(64), primary_key=True),
+    Column("seen_at", String(32), nullable=False),
 )
 
 # Every resolved policy that ever decided, by its digest, so that any past run can be explained.
@@ -175,6 +206,18 @@ memory_sizes = Table(
     Index(None, "found_at"),
 )
 
+# What each key that has a share of the day used of it, by the day of UTC.
+uses = Table(
+    "uses",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("caller", String(128), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("executions", Integer, nullable=False),
+    Column("cpu_milliseconds", BigInteger, nullable=False),
+    Index(None, "day"),
+)
+
 # Everything that ever was in force around programs, by its digest; `trials` is what its latest self-test found.
 postures = Table(
     "postures",
@@ -185,12 +228,12 @@ postures = Table(
     Column("tested_at", String(32), nullable=True),
 )
 
-# The outbox: a letter to one webhook, written with the event that it tells of, gone when its receiver took it.
+# The outbox: a letter to one webhook or mail address, written with the event that it tells of, gone when its receiver took it.
 letters = Table(
     "letters",
     metadata,
     Column("id", String(64), primary_key=True),
-    Column("webhook", String(64), nullable=False),
+    Column("webhook", String(320), nullable=False),
     Column("type", String(32), nullable=False),
     Column("body", Text, nullable=False),
     Column("state", String(16), nullable=False),

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from gateway.events import Status
 from gateway.quantities import format_keeping
+from gateway.spelling import visible
 from gateway.wire import (
     BodyCounts,
     DeadLetter,
@@ -26,7 +27,9 @@ from gateway.wire import (
     IsolationView,
     LimitsInfo,
     MontyLaneView,
+    Problem,
     ProofView,
+    Proposal,
     ReadyView,
     RetentionView,
     ReviewSummary,
@@ -41,29 +44,7 @@ EXIT_OUT_OF_MEMORY: Final = 137  # as a shell says SIGKILL
 EXIT_TEMPORARY: Final = 75  # EX_TEMPFAIL: worth another try
 _SIGNAL_BASE: Final = 128
 _MAX_EXIT: Final = 255
-
-# Printable to Python, invisible to people.
-_INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
-    chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
-}
 _STYLES: Final = {"open": "yellow", "in_review": "yellow", "succeeded": "green", "decided": "green"}
-
-
-class _Spelling(dict[int, str]):
-    """Character to what is shown in its place."""
-
-    def __missing__(self, code: int) -> str:
-        char = chr(code)
-        plain = char in "\n\t" or (char.isprintable() and char not in _INVISIBLE)
-        return self.setdefault(code, char if plain else f"<U+{code:04X}>")
-
-
-_SPELLING: Final = _Spelling()
-
-
-def visible(text: str) -> str:
-    """Spell out all that a terminal would act upon and all that a reader cannot see: `<U+001B>`, `<U+202E>`."""
-    return text.translate(_SPELLING)
 
 
 def exit_code(view: ExecutionView) -> int:
@@ -152,12 +133,30 @@ def show_review(console: Console, review: ReviewView) -> None:
         )
     console.print(_line("ceilings", _limits_words(review.ceilings)))
     console.print(_line("grants left", str(review.grants_left)))
+    if review.level or review.escalates_at:
+        when = f", passed on at {review.escalates_at:%F %T}" if review.escalates_at else ""
+        console.print(_line("level", f"{review.level}{when}"))
+    if review.proposal:
+        console.print(_proposal(review.proposal))
     if review.ruling:
         console.print(_line("ruling", f"{review.ruling} by {review.decided_by}: {review.message or ''}"))
     if review.rulings:
         console.print(_line("token", review.token or ""))
         for ruling in review.rulings:
             console.print(_line("rule", f"airlock rule {review.id} {ruling.replace('_', '-')}{_NEEDS.get(ruling, '')}"))
+
+
+def _proposal(proposal: Proposal) -> RenderableType:
+    """What some have said; who agrees says the same."""
+    said = (
+        f"{proposal.ruling} by {', '.join(proposal.approved_by)}; {proposal.needed} people in all have to say the same"
+    )
+    parts: list[RenderableType] = [_line("proposal", said)]
+    if proposal.code is not None:
+        parts.append(_code(proposal.code))
+    told = {"limits": proposal.limits, "failures": proposal.failures, "result": proposal.result}
+    parts += [_line(name, json.dumps(value)) for name, value in told.items() if value is not None]
+    return Group(*parts)
 
 
 _NEEDS: Final = {
@@ -170,13 +169,13 @@ _NEEDS: Final = {
 
 
 def show_letters(console: Console, letters: Iterable[DeadLetter]) -> None:
-    """Letters to webhooks."""
-    table = _table("letter", "state", "webhook", "tells of", "written", "tries", "why")
+    """Letters to webhooks and mail addresses."""
+    table = _table("letter", "state", "to", "tells of", "written", "tries", "why")
     for letter in letters:
         table.add_row(
             _agents(letter.id),
             _state(letter.state),
-            _agents(letter.webhook),
+            _agents(letter.webhook or letter.mail or ""),
             letter.type,
             f"{letter.written_at:%F %T}",
             str(letter.attempts),
@@ -292,6 +291,13 @@ def _ending(view: ExecutionView) -> Text:
 
 def _error(error: Error) -> Text:
     return _agents((error.traceback or f"{error.type}: {error.message}").rstrip("\n"))
+
+
+def findings_of(problem: Problem) -> list[str]:
+    """What the checks have against a reviewer's version, one line each."""
+    told = (problem.model_extra or {}).get("findings")
+    found = [Finding.model_validate(one) for one in told] if isinstance(told, list) else []
+    return [f"main.py:{one.line or '?'} {one.message} [{one.rule}]" for one in found]
 
 
 def _finding(finding: Finding) -> Text:

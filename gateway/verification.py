@@ -114,8 +114,8 @@ def head_text(head: Head) -> str:
     return f"{head.task} {head.seq} {head.hash}\n"
 
 
-def _audits(session: Session, earlier: _Earlier) -> Iterator[tuple[Audit, Head]]:
-    """Every task, in the order of ids; those that begin meanwhile come last or not at all."""
+def task_rows(session: Session) -> Iterator[TaskRow]:
+    """Every task in the order of ids, each in a snapshot that lasts until the next; what begins meanwhile comes last or not at all."""
     after = ""
     while True:
         session.say("BEGIN")
@@ -123,15 +123,20 @@ def _audits(session: Session, earlier: _Earlier) -> Iterator[tuple[Audit, Head]]
             row = session.one(statements.TASK_ROWS, _task_row, after=after)
             if row is None:
                 return
-            yield _audited(session, row, earlier.of(row.id))
+            yield row
         finally:
             session.say("COMMIT")
         after = row.id
 
 
+def _audits(session: Session, earlier: _Earlier) -> Iterator[tuple[Audit, Head]]:
+    for row in task_rows(session):
+        yield _audited(session, row, earlier.of(row.id))
+
+
 def _audited(session: Session, row: TaskRow, known: Head | None) -> tuple[Audit, Head]:
     audit, reader, seq, last = Audit(row), Reader(session), 0, ""
-    for line in _lines(session, row.id):
+    for line in lines_of(session, row.id):
         event = audit.line(line)
         if event is not None:
             _compare(audit, reader, session, event)
@@ -172,14 +177,15 @@ def _rest(audit: Audit, session: Session) -> None:
         return
     executions = set(session.every(statements.EXECUTION_IDS, str, task=audit.row.id))
     reviews = set(session.every(statements.REVIEW_IDS, str, task=audit.row.id))
-    for line in _lines(session, audit.row.id):
+    for line in lines_of(session, audit.row.id):
         event = Audit(audit.row).line(line)
         executions.discard(getattr(event, "execution", ""))
         reviews.discard(getattr(event, "review", ""))
     audit.rest(sorted(executions), sorted(reviews))
 
 
-def _lines(session: Session, task: str) -> Iterator[Line]:
+def lines_of(session: Session, task: str) -> Iterator[Line]:
+    """A task's whole log, a page at a time."""
     after = -(1 << 62)
     while lines := session.every(statements.LINES, Line, task=task, after=after, limit=_LINES):
         yield from lines

@@ -9,7 +9,8 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import BindParameter, Select, bindparam, exists, func, select
 
-from gateway.tables import events, executions, files, policies, postures, reviews, tasks
+from gateway.records import SIGHTING_COLUMNS
+from gateway.tables import events, executions, files, policies, postures, reviews, sightings, tasks
 
 _Query: TypeAlias = Select[tuple[object, ...]]
 
@@ -43,4 +44,10 @@ POLICIES_USED: Final = (
     select(executions.c.policy, func.min(executions.c.id))
     .where(~exists().where(policies.c.digest == executions.c.policy))
     .group_by(executions.c.policy)
+)
+SIGHTINGS_OF: Final = (
+    select(*(sightings.c[name] for name in SIGHTING_COLUMNS))
+    .join(reviews, reviews.c.id == sightings.c.review)
+    .where(reviews.c.task == bindparam("task"), sightings.c.seen_at >= bindparam("since"))
+    .order_by(sightings.c.seen_at, sightings.c.review, sightings.c.seen_by)
 )

@@ -14,7 +14,8 @@ from rich.progress import Progress
 
 from gateway.auditing import Flaw
 from gateway.database import DatabaseError, looking
-from gateway.terminal import visible
+from gateway.export_reading import verify_export
+from gateway.spelling import visible
 from gateway.verification import HEADS, Head, HeadsError, Report, head_text, read_heads, task_count, verify
 
 _SHOWN: Final = 100  # flaws; the rest is counted
@@ -48,6 +49,15 @@ def run(url: str, heads: Path | None, *, renew: bool, console: Console) -> Repor
         raise VerifyError(f"The heads cannot be used: {error}") from None
     report.heads = written.digest if written.good else None
     return report
+
+
+def run_export(path: Path) -> Report:
+    """Verify an export; raises `VerifyError`."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return verify_export(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise VerifyError(f"The export cannot be read: {error}") from None
 
 
 class _Written:

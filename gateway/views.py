@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from types import MappingProxyType
 from gateway.answers import attempts_info
 from gateway.bodies import BIT, Body
 from gateway.events import EscalationReason, RulingKind, Spared, Status
+from gateway.guards import Guards
 from gateway.lifecycle import LIVE_STATUS, Rules, Task, TaskState
 from gateway.policy import Ceilings, Profile, Retention
 from gateway.records import ExecutionHead, StoredExecution, StoredReview
@@ -25,6 +27,7 @@ from gateway.wire import (
     Left,
     LimitsInfo,
     NextAction,
+    Proposal,
     ReviewSummary,
     ReviewView,
     SparedView,
@@ -182,6 +185,8 @@ def _review_fields(row: StoredReview, task_id: str) -> dict[str, object]:
         "decided_by": row.decided_by,
         "decided_at": parse(row.decided_at) if row.decided_at else None,
         "message": row.message,
+        "level": row.level,
+        "escalates_at": parse(row.due_at) if row.due_at and row.state == "open" else None,
     }
 
 
@@ -193,9 +198,14 @@ def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
     *,
     token: str | None,
     profile: Profile,
+    rulings: Sequence[RulingKind],
+    guards: Guards,
     spared: Sequence[Spared] = (),
 ) -> ReviewView:
-    """A review whole; `rows` are the task's executions, newest first; `spared` what of them ran although it broke rules."""
+    """A review whole; `rows` are the task's executions, newest first, `rulings` those that its reader can take.
+
+    `spared` is what of them ran although it broke rules.
+    """
     grants_left = max(0, rules.grants - task.grants)
     reviewed = next((one for one in rows if one.id == row.execution), None)
     return ReviewView.model_validate(
@@ -206,7 +216,9 @@ def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
             "ceilings": _ceilings(profile.ceilings),
             "grants_left": grants_left,
             "tries": _with_spared(_tries(list(reversed(rows)), task, rules, profile.retention), spared),
-            "rulings": _rulings(row, grants_left),
+            "rulings": list(rulings),
+            "people_needed": {kind: guards.needed(kind) for kind in rulings},
+            "proposal": _proposal(row, task, guards),
             "ruled_execution": row.ruled_execution,
         }
     )
@@ -237,10 +249,14 @@ def _ceilings(ceilings: Ceilings) -> LimitsInfo:
     )
 
 
-def _rulings(row: StoredReview, grants_left: int) -> list[RulingKind]:
-    if row.state != "open":
-        return []
-    return [kind for kind in RulingKind if grants_left or kind in {RulingKind.REJECT, RulingKind.ANSWER}]
+def _proposal(row: StoredReview, task: Task, guards: Guards) -> Proposal | None:
+    if row.proposal is None or task.review is None or row.state != "open":
+        return None
+    said = json.loads(row.proposal)
+    told = {name: said.get(name) for name in ("ruling", "code", "limits", "failures", "result")}
+    told["message"] = said.get("message") or None
+    needed = guards.needed(RulingKind(said["ruling"]))
+    return Proposal.model_validate({**told, "approved_by": list(task.review.approvals), "needed": needed})
 
 
 def _tries(rows: Sequence[StoredExecution], task: Task, rules: Rules, retention: Retention) -> list[TryView]:

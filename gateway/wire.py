@@ -262,6 +262,8 @@ class ReviewSummary(Wire):
     decided_by: str | None = None
     decided_at: datetime | None = None
     message: str | None = None
+    level: int = Field(default=0, description="How often it was passed on.")
+    escalates_at: datetime | None = Field(default=None, description="When it is passed on next. null: nobody is above.")
 
 
 DIFFED_LINES: Final = 1000
@@ -295,6 +297,27 @@ class TryView(Wire):
     spared: SparedView | None = Field(default=None, description="What the checks would have refused it for.")
 
 
+class Proposal(Wire):
+    """A ruling that still needs others: whoever agrees sends the same; another one begins anew."""
+
+    ruling: RulingKind
+    code: str | None = None
+    limits: dict[str, JsonValue] | None = Field(default=None, description="Cores, bytes and seconds.")
+    failures: int | None = None
+    result: JsonValue = None
+    message: str | None = Field(default=None, description="What was said to it; the agent reads it once it counts.")
+    approved_by: list[str] = Field(description="Its author first.")
+    needed: int = Field(description="People in all.")
+
+
+class ChecksView(Wire):
+    """What the checks say of a reviewer's version, which was not run."""
+
+    admitted: bool
+    lane: Lane | None = Field(description="Where it would begin. null: nowhere.")
+    findings: list[Finding]
+
+
 class ReviewView(ReviewSummary):
     """A review whole: its newest tries (20 and 16 MiB at most), oldest first, and the token that a ruling must echo."""
 
@@ -303,7 +326,11 @@ class ReviewView(ReviewSummary):
     ceilings: LimitsInfo
     grants_left: int
     tries: list[TryView]
-    rulings: list[RulingKind] = Field(description="The rulings that can be taken now.")
+    rulings: list[RulingKind] = Field(description="The rulings that whoever asks can take now.")
+    people_needed: dict[RulingKind, int] = Field(
+        default_factory=dict, description="How many people have to agree, the author of an edit included."
+    )
+    proposal: Proposal | None = Field(default=None, description="What some have approved, and others have to.")
     ruled_execution: str | None = Field(default=None, description="The execution that the ruling made.")
 
 
@@ -315,10 +342,11 @@ class ReviewList(Wire):
 
 
 class DeadLetter(Wire):
-    """A letter to a webhook that nobody tries to deliver any more, or that was put into the outbox again."""
+    """A letter to a webhook or a mail address that nobody tries to deliver any more, or that is in the outbox again."""
 
     id: str = Field(description="The `webhook-id` of every try, past and to come.")
-    webhook: str = Field(description="Its name in the policy.")
+    webhook: str | None = Field(default=None, description="Its name in the policy. null: it is a mail.")
+    mail: str | None = Field(default=None, description="The address. null: it is for a webhook.")
     type: NoticeKind
     state: Literal["dead", "waiting"]
     written_at: datetime
@@ -469,6 +497,16 @@ class RetentionView(Wire):
     ended_at: datetime | None = Field(description="When the latest pass was over; null before the first.")
 
 
+class UseToday(Wire):
+    """What a key used of its share of this day of UTC; what is left is null where there is no bound."""
+
+    executions: int
+    executions_left: int | None
+    cpu_seconds: float = Field(description="Of the programs that ended.")
+    cpu_seconds_left: float | None
+    resets_at: datetime
+
+
 class PolicyProblem(Wire):
     """One thing wrong with a policy file or with its tests. Lines and columns count from 1."""
 
@@ -509,6 +547,9 @@ class PolicyView(Wire):
     profile: str
     digest: str = Field(description="SHA-256 of the document as canonical JSON; every answer carries it as `policy`.")
     document: dict[str, JsonValue] = Field(description="Cores, bytes and seconds.")
+    today: UseToday | None = Field(
+        default=None, description="What the key used of its `quotas`; null where it has none, and of past policies."
+    )
     file: PolicyFileView | None = Field(default=None, description="What operators alone are told.")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gateway.causes import Cause
-from gateway.events import Event, Submitted
+from gateway.events import Answered, Event, Status, Submitted
 from gateway.lifecycle import Execution, Failure, Rules, State, advance
 from gateway.policy import Profile
 from gateway.records import Recorded
@@ -67,6 +67,8 @@ class Work:
     imports: str | None = None  # a digest of what the program imports; None while it is unknown
     timings: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None
+    cpu_seconds: float = 0.0  # what its latest attempt is charged
+    status: Status | None = None  # once it is answered
     answer: Answer | None = None
     fresh: bool = False  # it is run although its result is known
     cache_key: str | None = None  # of all that must come to the same
@@ -99,6 +101,8 @@ class Work:
         """Move on in memory; raises `IllegalEvent`, and remembers nothing, for what cannot happen."""
         if not isinstance(event, Submitted):
             self.execution = advance(self.execution, event)
+        if isinstance(event, Answered):
+            self.status = event.status
         self.pending.append(event)
 
     def job(self, attempt: int, lane: Lane, limits: Limits) -> Job:

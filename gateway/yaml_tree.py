@@ -103,8 +103,8 @@ def read_tree(text: str) -> tuple[Node | None, tuple[Fault, ...]]:
         reader.faults.append(Fault(mark, (), "a character that YAML does not allow"))
     except MarkedYAMLError as error:
         reader.faults.append(_syntax(text, error))
-    except (YAMLError, ValueError, OverflowError) as error:  # ruamel lets those of chr() and int() through
-        reader.faults.append(Fault(reader.mark, (), f"not YAML after this: {error}"))
+    except (YAMLError, ValueError, OverflowError):  # ruamel lets those of chr() and int() through
+        reader.faults.append(Fault(reader.mark, (), "not YAML after this: a character that there is not, perhaps"))
     return root, tuple(reader.faults)
 
 
@@ -117,15 +117,35 @@ def plain(node: Node) -> object:
     return node.value
 
 
+_SAID: Final[tuple[tuple[str, bool, str], ...]] = (
+    ("character '\\t' that cannot start", False, "a tab cannot stand here (use spaces)"),
+    ("cannot start any token", False, "a value cannot begin with this character (put it in quotes)"),
+    ("found '<block mapping start>'", False, "this line is indented unlike those above it"),
+    ("found '<block sequence start>'", False, "this line is indented unlike those above it"),
+    ("could not find expected ':'", True, "a key needs a colon, and a blank after it (write key: value)"),
+    (
+        "mapping values are not allowed",
+        False,
+        "a key cannot stand here: mind the indentation, or put a text with a colon in quotes",
+    ),
+    ("end of stream while scanning a quoted", True, "this quote is never closed"),
+    ("while parsing a flow mapping", True, "this { is never closed, or a comma is missing after it"),
+    ("while parsing a flow sequence", True, "this [ is never closed, or a comma is missing after it"),
+    ("while scanning an alias", True, "* begins an alias (put it in quotes)"),
+)
+"""Words of the parser -> whether the place is where the thing began, and what to say instead."""
+
+
 def _syntax(text: str, error: MarkedYAMLError) -> Fault:
-    place = error.problem_mark or error.context_mark
+    # Only the parser's words: its own text form quotes the line, and a line may hold a secret.
+    words = f"{error.problem}{f' {error.context}' if error.context else ''}"
+    began, says = next(((began, says) for part, began, says in _SAID if part in words), (False, f"not YAML: {words}"))
+    place = (error.context_mark if began else None) or error.problem_mark or error.context_mark
     mark = Mark(place.line + 1, place.column + 1) if place else Mark(1, 1)
     line = [*text.splitlines(), "", ""][mark.line - 1]
     if line[: mark.column].strip(" ").startswith("\t"):
         return Fault(mark, (), "a tab cannot indent YAML (use spaces)")
-    # Only the parser's words: its own text form quotes the line, and a line may hold a secret.
-    context = f" {error.context}" if error.context else ""
-    return Fault(mark, (), f"not YAML: {error.problem}{context}")
+    return Fault(mark, (), says)
 
 
 class _Reader:
@@ -166,7 +186,7 @@ class _Reader:
         if not isinstance(event, (MappingStartEvent, SequenceStartEvent, ScalarEvent)):
             raise _Stop(mark, "a value is missing here", path)
         if event.tag is not None:
-            self.faults.append(Fault(mark, path, f"tags are not allowed: {event.tag[:64]!a}"))
+            self.faults.append(Fault(mark, path, f"tags are not allowed: {_tag(str(event.tag))}"))
         if isinstance(event, MappingStartEvent):
             node = self._mapping(mark, path)
         elif isinstance(event, SequenceStartEvent):
@@ -207,7 +227,7 @@ class _Reader:
         while not isinstance(event := self._next(), MappingEndEvent):
             key_mark = self.mark
             if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
-                raise _Stop(key_mark, "a key must be text", path)
+                raise _Stop(key_mark, "a key must be text (a value that begins with { or [ needs quotes)", path)
             key = self._node(event, path).value
             here = (*path, key) if isinstance(key, str) else path
             node = self._item(self._next(), here, key_mark)
@@ -227,6 +247,11 @@ class _Reader:
                 Fault(mark, path, "there is no value (leave the key out, or write one; {} is an empty map)")
             )
         return node
+
+
+def _tag(tag: str) -> str:
+    """A tag as it was written."""
+    return ascii(tag[:64].replace("tag:yaml.org,2002:", "!!", 1))
 
 
 def _key_fault(key: object, entries: Mapping[str, Entry]) -> str | None:

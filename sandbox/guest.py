@@ -45,7 +45,7 @@ except ImportError:  # an interpreter without its faster half of json
 TYPE_CHECKING = False  # the real one would cost a box the import of typing
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import CodeType, ModuleType
     from typing import NoReturn, TypedDict
 
@@ -302,27 +302,27 @@ class Program:
             form, text = encode_result(value, self.output_bytes)
             self._send(RESULT_JSON if form == "json" else RESULT_REPR, text.encode())
             if form == "repr" and _is_rich(value):
-                self._display().show_value(value, text)
+                self._display(lambda display: display.show_value(value, text))
 
     def show(self) -> None:
         """Report what a notebook would show of a program that ended well; most have nothing of the kind."""
         if os.getpid() == self.process:
-            if "matplotlib.pyplot" in self.modules:
-                try:
-                    self._display().show_figures()
-                except BaseException:  # noqa: BLE001, S110 - what has this name may be the program's own
-                    pass
+            if _has_figures(self.modules):
+                self._display(lambda display: display.show_figures())
             if self.display is not None:
                 for name in self.display.figures:
                     self._send(FIGURE, name.encode())
                 self._send(BUNDLES, self.display.text.encode())
 
-    def _display(self) -> Display:
-        if self.display is None:
-            need("value")
-            need("display")
-            self.display = Display(self.output_bytes, self.modules)
-        return self.display
+    def _display(self, show: Callable[[Display], None]) -> None:
+        try:
+            if self.display is None:
+                need("value")
+                need("display")
+                self.display = Display(self.output_bytes, self.modules)
+            show(self.display)
+        except BaseException:  # noqa: BLE001 - values, figures and all that has a module's name are the program's
+            return
 
     def fail(self, error: BaseException) -> None:
         """Show an uncaught exception as CPython does, and report it.
@@ -380,6 +380,14 @@ class Program:
                 write_all(self.report, HEADER.pack(kind, len(part)) + part)
         except OSError:
             return  # closed by the program: then it reports nothing
+
+
+def _has_figures(modules: Mapping[str, ModuleType]) -> bool:
+    """Whether pyplot has any open, as far as what has its name says."""
+    try:
+        return bool(modules["matplotlib._pylab_helpers"].Gcf.figs)
+    except BaseException:  # noqa: BLE001 - it may be the program's, and most programs have none
+        return False
 
 
 def _is_rich(value: object) -> bool:

@@ -47,7 +47,7 @@ class Display:
     def show_value(self, value: object, plain: str) -> None:
         """Add what the value tells of itself; nothing where that is no more than its repr."""
         forms: dict[str, str] = {}
-        note = ""
+        notes: dict[str, str] = {}
         for kind, form in _forms(value):
             encoded = _encoded(kind, form, self.left)
             if encoded is not None:
@@ -55,9 +55,10 @@ class Display:
         table, rows, all_rows = _table(value, self.modules, self.left // 2)
         if table:
             forms["application/json"] = table
-            note = f'"rows": [{rows}, {all_rows}]' if rows < all_rows else ""
+            if rows < all_rows:
+                notes["rows"] = f"[{rows}, {all_rows}]"
         if forms:
-            self._add({"text/plain": quoted(cut(plain, self.left // 4)), **forms}, note)
+            self._add({"text/plain": quoted(cut(plain, self.left // 4)), **forms}, notes)
 
     def show_figures(self) -> None:
         """Save what pyplot has open as `figure-1.png` and so on, in the order of its numbers, and tell of each."""
@@ -71,33 +72,36 @@ class Display:
                 figure.savefig(os.path.join(HOME, name), format="png", bbox_inches="tight")
             except BaseException:  # noqa: BLE001 - the figure is the program's, and so are the methods of what is in it
                 _remove(os.path.join(HOME, name))
-                self._add({"text/plain": plain, "image/png": ""}, "")
+                self._add({"text/plain": plain, "image/png": ""}, {})
             else:
                 self.figures.append(name)
-                self._add({"text/plain": plain}, f'"file": {quoted(name)}')
+                self._add({"text/plain": plain}, {"file": quoted(name)})
         if len(numbers) > MOST_FIGURES:
-            self._add({"text/plain": quoted(f"{len(numbers) - MOST_FIGURES} more figures"), "image/png": ""}, "")
+            self._add({"text/plain": quoted(f"{len(numbers) - MOST_FIGURES} more figures"), "image/png": ""}, {})
 
-    def _add(self, forms: Mapping[str, str], note: str) -> None:
+    def _add(self, forms: Mapping[str, str], notes: dict[str, str]) -> None:
         """Add a bundle, of each form's JSON; an empty one, and one for which there is no room, is only named."""
-        kept: list[str] = []
+        kept: dict[str, str] = {}
         omitted: list[str] = []
-        room = self.left - 120 - len(note) - 24 * len(forms)  # what is not a form's own text, at most
+        room = self.left - 200 - 24 * len(forms)  # what is not a form's own text, at most
         for kind, text in forms.items():
             size = len(text.encode()) + len(kind) + 6
             if text and size <= room:
                 room -= size
-                kept.append(f"{quoted(kind)}: {text}")
+                kept[kind] = text
             else:
                 omitted.append(quoted(kind))
-        notes = [note] if note else []
         if omitted:
-            notes.append(f'"omitted": [{", ".join(omitted)}]')
-        bundle = f'{{"data": {{{", ".join(kept)}}}, "metadata": {{{", ".join(notes)}}}}}'
+            notes["omitted"] = "[" + ", ".join(omitted) + "]"
+        bundle = _as_object({"data": _as_object(kept), "metadata": _as_object(notes)})
         size = len(bundle.encode()) + len(", ")
         if size <= self.left:
             self.left -= size
             self.bundles.append(bundle)
+
+
+def _as_object(texts: Mapping[str, str]) -> str:
+    return "{" + ", ".join([quoted(name) + ": " + text for name, text in texts.items()]) + "}"
 
 
 def _forms(value: object) -> Iterator[tuple[str, object]]:

@@ -13,22 +13,23 @@ import os
 import re
 import secrets
 import sysconfig
+import threading
 import time
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
+import pydantic_monty
 from pydantic_monty import (
-    AsyncFunctionSnapshot,
-    AsyncMonty,
-    AsyncMontySession,
     CollectStreams,
+    FunctionSnapshot,
     MontyCrashedError,
     MontyError,
     MontyRuntimeError,
+    MontySession,
     MontySyntaxError,
     MontyTypingError,
     ResourceLimits,
@@ -37,6 +38,7 @@ from pydantic_monty import (
 from sandbox.diagnostics import Diagnostic, read_diagnostics
 from sandbox.driver import Readiness
 from sandbox.guest_value import encode_result
+from sandbox.hands import Hands
 from sandbox.job import Job, JsonValue, Lane
 from sandbox.monty_text import MontySource, UnfitError, faithful, monty_source, unfit_inputs
 from sandbox.outcome import Ending, Evidence, Outcome, Output, Result, Usage
@@ -46,7 +48,7 @@ POSTURE: Final = interpreter_posture("pydantic-monty", importlib.metadata.versio
 """What isolates a program of this lane: the interpreter itself."""
 
 _MEMORY_BYTES: Final = 128 << 20
-_CHECK_SECONDS: Final = 1.0
+_CHECK_SECONDS: Final = 1.0  # for each turn of a check's; only one of them does any work
 _WAIT_SECONDS: Final = 0.25  # for the one checker; a check takes about 2 ms, so that many can wait this long
 _CHECKED_CHARACTERS: Final = 32 << 10  # its time grows with the square of the bindings of one name
 _CHECKOUT_SECONDS: Final = 2.0
@@ -92,48 +94,41 @@ def _limits(seconds: float, memory_bytes: int = _MEMORY_BYTES) -> ResourceLimits
 
 
 class Monty:
-    """The pool of workers, started at its first use."""
+    """The workers, started at their first use: one that checks types, and a pool for everything else.
+
+    The client is called from threads: its calls on the event loop take three times as long, and change threads eleven times.
+    """
 
     def __init__(self, workers: int | None = None) -> None:
-        self._workers = workers or os.cpu_count() or 1
-        self._stack = AsyncExitStack()
-        self._starting = asyncio.Lock()
-        self._pool: AsyncMonty | None = None
+        count = workers or os.cpu_count() or 1
+        self.pool: Final = _Pool(count, _REQUEST_SECONDS)
+        self.hands: Final = Hands(count, "monty")
+        """Who runs waits here, first come, first served: a wait for the pool ends in a container, which costs far more."""
+        self._checkers = _Pool(1, _CHECK_SECONDS)
+        self._checking_hand = Hands(1, "monty-checker")
         self._checking = asyncio.Lock()
         self._checker: _WarmChecker | None = None
-        self.turns = asyncio.Semaphore(self._workers)
-        """Who runs waits here, first come, first served: a wait for the pool ends in a container, which costs far more."""
-
-    async def pool(self) -> AsyncMonty:
-        """The running pool. The worker's program is the installed one, never one that is found on the PATH."""
-        if self._pool is not None:
-            return self._pool
-        async with self._starting:
-            if self._pool is None:
-                self._pool = await self._stack.enter_async_context(
-                    AsyncMonty(
-                        binary_path=Path(sysconfig.get_path("scripts")) / "monty",
-                        min_processes=1,
-                        max_processes=self._workers + 1,  # one is the warm checker's
-                        checkout_timeout=_CHECKOUT_SECONDS,
-                        request_timeout=_REQUEST_SECONDS,
-                        max_checkouts_per_worker=1000,
-                    )
-                )
-            return self._pool
 
     async def close(self) -> None:
-        """End the workers."""
+        """End the workers; what runs in one is waited for."""
+        await asyncio.gather(self.hands.close(), self._checking_hand.close())
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
         if self._checker is not None:
-            await self._checker.close()
-        await self._stack.aclose()
+            self._checker.close()
+        self._checkers.close()
+        self.pool.close()
 
     async def compile_gate(self, code: str) -> GateVerdict:
         """Compile `code` without running it: its first line suspends, and the session is dropped there."""
+        return await self.hands.do(partial(self._compile_gate, code))
+
+    def _compile_gate(self, code: str) -> GateVerdict:
         gate = _gate_name()
         try:
-            async with (await self.pool()).checkout(limits=_limits(_CHECK_SECONDS)) as session:
-                snapshot = await session.feed_start(f"{gate}()\n{_without_future(code)}")
+            with self.pool.checkout(limits=_limits(_CHECK_SECONDS)) as session:
+                snapshot = session.feed_start(f"{gate}()\n{_without_future(code)}")
         except MontySyntaxError as error:
             kind = Gate.UNSUPPORTED if "too deeply nested" in str(error) else Gate.SYNTAX
             return GateVerdict(kind, error.display("msg"), _line(error))
@@ -143,7 +138,7 @@ class Monty:
             return GateVerdict(Gate.TOO_COMPLEX, "the program takes too long to compile", lasting=False)
         except _TROUBLE as error:
             return GateVerdict(Gate.UNSUPPORTED, f"Monty is not available ({type(error).__name__})", lasting=False)
-        if isinstance(snapshot, AsyncFunctionSnapshot) and snapshot.function_name == gate:
+        if isinstance(snapshot, FunctionSnapshot) and snapshot.function_name == gate:
             return GateVerdict(Gate.OK)
         return GateVerdict(Gate.UNSUPPORTED, "Monty did not stop at the gate")
 
@@ -157,69 +152,91 @@ class Monty:
         except TimeoutError:
             return None
         try:
-            async with asyncio.timeout(_CHECK_SECONDS):
-                return await self._checked(_without_future(code))
+            return await self._checking_hand.do(partial(self._checked, _without_future(code)))
         except (*_TROUBLE, ValueError, KeyError):
-            if self._checker is not None:
-                self._checker.worn = True
             return None
         finally:
             self._checking.release()
 
-    async def _checked(self, code: str) -> tuple[Diagnostic, ...] | None:
-        if self._checker is None or self._checker.worn:
-            await self._renew_checker()
-        return None if self._checker is None else await self._checker.check(code)
+    def _checked(self, code: str) -> tuple[Diagnostic, ...]:
+        checker = self._checker
+        if checker is None or checker.worn:
+            if checker is not None:
+                checker.close()
+            checker = self._checker = None
+            checker = self._checker = _WarmChecker(self._checkers)
+        return checker.check(code)
 
-    async def _renew_checker(self) -> None:
-        if self._checker is not None:
-            old, self._checker = self._checker, None
-            await old.close()
-        self._checker = await _WarmChecker.open(await self.pool())
+
+class _Pool:
+    """Workers that are used by threads. A worker that takes longer than `turn_seconds` for one turn is killed."""
+
+    def __init__(self, workers: int, turn_seconds: float) -> None:
+        self._workers = workers
+        self._turn_seconds = turn_seconds
+        self._starting = threading.Lock()
+        self._pool: pydantic_monty.Monty | None = None
+
+    def checkout(
+        self, *, limits: ResourceLimits, type_check_stubs: str | None = None
+    ) -> AbstractContextManager[MontySession]:
+        """A session of a worker's, for as long as it is entered; with stubs every program is type-checked first."""
+        return self._running().checkout(
+            limits=limits,
+            assert_message_annotations=False,
+            type_check=type_check_stubs is not None,
+            type_check_stubs=type_check_stubs,
+            type_check_format=None if type_check_stubs is None else "json",
+        )
+
+    def _running(self) -> pydantic_monty.Monty:
+        """The workers' program is the installed one, never one that is found on the PATH."""
+        with self._starting:
+            if self._pool is None:
+                self._pool = pydantic_monty.Monty(
+                    binary_path=Path(sysconfig.get_path("scripts")) / "monty",
+                    min_processes=1,
+                    max_processes=self._workers,
+                    checkout_timeout=_CHECKOUT_SECONDS,
+                    request_timeout=self._turn_seconds,
+                    max_checkouts_per_worker=1000,
+                ).__enter__()
+            return self._pool
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is not None:
+            self._pool.__exit__(None, None, None)
 
 
 class _WarmChecker:
     """One session that checks many programs and runs none: the gate in front of each never type-checks."""
 
-    def __init__(self, gate: str, stack: AsyncExitStack, session: AsyncMontySession) -> None:
-        self._gate = gate
-        self._stack = stack
-        self._session = session
+    def __init__(self, pool: _Pool) -> None:
+        self._gate = _gate_name()
+        self._stack = ExitStack()
+        stubs = f"def {self._gate}() -> None: ...\n"
+        self._session = self._stack.enter_context(pool.checkout(limits=_limits(_CHECK_SECONDS), type_check_stubs=stubs))
         self._checks = 0
         self.worn = False
 
-    @classmethod
-    async def open(cls, pool: AsyncMonty) -> _WarmChecker:
-        """Check a worker out for long."""
-        gate, stack = _gate_name(), AsyncExitStack()
-        session = await stack.enter_async_context(
-            pool.checkout(
-                limits=_limits(_CHECK_SECONDS),
-                type_check=True,
-                type_check_stubs=f"def {gate}() -> None: ...\n",
-                type_check_format="json",
-            )
-        )
-        return cls(gate, stack, session)
-
-    async def close(self) -> None:
+    def close(self) -> None:
         """Give the worker back; one that crashed is gone already."""
-        try:
-            await self._stack.aclose()
-        except MontyError:
-            return
+        with suppress(MontyError):
+            self._stack.close()
 
-    async def check(self, code: str) -> tuple[Diagnostic, ...]:
+    def check(self, code: str) -> tuple[Diagnostic, ...]:
         """The diagnostics. The gate has one argument too many, so there is always one, and nothing ever runs."""
         self._checks += 1
-        self.worn = True  # until the answer is there: who is cancelled here leaves a dead session
+        self.worn = True  # until the answer is there
         try:
-            snapshot = await self._session.feed_start(f"{self._gate}(1)\n{code}")
-            if isinstance(snapshot, AsyncFunctionSnapshot) and snapshot.function_name == "import_stubs":
-                snapshot = await snapshot.resume({"return_value": {}})
+            snapshot = self._session.feed_start(f"{self._gate}(1)\n{code}")
+            if isinstance(snapshot, FunctionSnapshot) and snapshot.function_name == "import_stubs":
+                snapshot.resume({"return_value": {}})
         except MontyTypingError as error:
+            found = tuple(read_diagnostics(error.display(), self._gate))
             self.worn = self._checks >= _CHECKS_PER_SESSION
-            return tuple(read_diagnostics(error.display(), self._gate))
+            return found
         raise ValueError("the gate did not hold")
 
 
@@ -235,16 +252,15 @@ class MontyDriver:
             return _unsupported("the job has stdin, args, env, files or outputs")
         if reason := unfit_inputs(job.inputs):
             return _unsupported(reason)
-        began = time.perf_counter()
+        return await self._monty.hands.do(partial(self._run, job, time.perf_counter()))
+
+    def _run(self, job: Job, began: float) -> Outcome:
         collected = CollectStreams(job.limits.output_bytes)
         limits = _limits(job.limits.wall_seconds, min(job.limits.memory_bytes, _MEMORY_BYTES))
         try:
             source = _source(job.code)
-            async with (
-                self._monty.turns,
-                (await self._monty.pool()).checkout(limits=limits, assert_message_annotations=False) as session,
-            ):
-                value = await session.feed_run(source.text, inputs=dict(job.inputs), print_callback=collected)
+            with self._monty.pool.checkout(limits=limits) as session:
+                value = session.feed_run(source.text, inputs=dict(job.inputs), print_callback=collected)
         except (*_TROUBLE, UnfitError, ValueError, TypeError) as error:
             return _unsupported(f"{type(error).__name__}: {str(error)[:200]}")
         seconds = time.perf_counter() - began
@@ -253,11 +269,15 @@ class MontyDriver:
     async def ready(self) -> Readiness:
         """See `driver.Driver.ready`."""
         try:
-            async with (await self._monty.pool()).checkout(limits=_limits(_CHECK_SECONDS)) as session:
-                value: object = await session.feed_run("1 + 1")
+            value = await self._monty.hands.do(self._sum)
         except _TROUBLE as error:
             return Readiness(available=False, detail=f"Monty does not run: {type(error).__name__}")
         return Readiness(available=value == 2, detail="Monty runs")  # noqa: PLR2004  # the sum of one and one
+
+    def _sum(self) -> object:
+        with self._monty.pool.checkout(limits=_limits(_CHECK_SECONDS)) as session:
+            value: object = session.feed_run("1 + 1")
+            return value
 
     async def reap(self, live: frozenset[tuple[str, int]]) -> int:
         """See `driver.Driver.reap`: workers end with this process, so nothing is ever left."""

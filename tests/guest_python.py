@@ -39,9 +39,9 @@ class Ran:
         return match[1] if match else None
 
 
-def run_all(programs: Mapping[str, str]) -> dict[str, Ran]:
+def run_all(programs: Mapping[str, str], image: str = IMAGE) -> dict[str, Ran]:
     command = ["docker", "run", "--rm", "-i", "--network", "none", "--user", "65532:65532"]
-    command += ["--read-only", "--tmpfs", "/tmp", IMAGE, "python3", "-I", "-c", _RUNNER]
+    command += ["--read-only", "--tmpfs", "/tmp", "--env", "HOME=/tmp", image, "python3", "-I", "-c", _RUNNER]
     done = subprocess.run(
         command, input=json.dumps(list(programs.values())), capture_output=True, text=True, timeout=170, check=True
     )

@@ -38,7 +38,7 @@ profiles:
       memory: {max: 2Gi}
   trial:
     extends: analyst
-    review: {above_default: true}
+    review: {when: [above_default]}
     lanes:
       monty: false
 keys:
@@ -100,11 +100,21 @@ def test_the_caller_the_lane_the_imports_and_the_review_have_their_lines() -> No
     assert told["lane"].value == "container"
     assert places(told["lane"]) == {"profiles.trial.lanes.monty": ("false", "acme.yaml:19")}
     assert told["import ctypes"].value == "denied"
-    assert places(told["import ctypes"]) == {"defaults.checks.imports.deny": ("[ctypes]", "acme.yaml:7")}
+    assert places(told["import ctypes"]) == {
+        "defaults.checks.imports.deny": ("[ctypes]", "acme.yaml:7"),
+        "checks.mode": ("enforce", BUILT_IN),
+    }
     assert told["import json"].value == "admitted"
     first = told["review before it runs"]
     assert (first.value, first.why) == ("yes", "time: 1m is above the default of 30s")
-    assert places(first) == {"profiles.trial.review.above_default": ("true", "acme.yaml:17")}
+    assert places(first) == {"profiles.trial.review.when": ("above_default", "acme.yaml:17")}
+
+
+def test_a_rule_that_only_warns_is_told_as_one() -> None:
+    lenient = parse_policy(TEXT.replace("  checks:\n", "  checks:\n    mode: warn\n"), file="acme.yaml")
+    told = asked(lenient, request={"code": "import ctypes"})["import ctypes"]
+    assert told.value == "would be denied, and runs all the same"
+    assert places(told)["defaults.checks.mode"] == ("warn", "acme.yaml:7")
 
 
 def test_a_profile_may_be_asked_about_instead_of_a_key_and_nothing_need_be_sent() -> None:
@@ -183,3 +193,17 @@ def test_a_recorded_document_is_told_in_the_words_of_a_file_also_with_keys_that_
     assert told["lanes.monty"] == "false"
     assert told["gone.key"] == "[1, None]"
     assert "version" not in told
+
+
+@pytest.mark.parametrize("mode", ["warn", "audit"])
+def test_a_mode_that_refuses_nothing_is_told_with_its_line_and_with_what_enforce_would_say(mode: str) -> None:
+    softened = TEXT.replace(
+        "    imports: {deny: [ctypes]}", f"    mode: {mode}\n    nesting: 1\n    imports: {{deny: [ctypes]}}"
+    )
+    policy = parse_policy(softened, file="acme.yaml")
+    nested = "import ctypes\ndef a():\n    def b():\n        pass"
+    told = asked(policy, profile="analyst", request={"code": nested})
+    for decision, would in (("import ctypes", "denied"), ("nesting", "refused")):
+        assert told[decision].value == "admitted"
+        assert f"`enforce` would say {would}" in told[decision].why
+        assert [(one.key, one.place) for one in told[decision].made][-1] == ("defaults.checks.mode", "acme.yaml:7")

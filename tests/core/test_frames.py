@@ -18,7 +18,7 @@ from sandbox.job import InputFile, Job, Limits
 from sandbox.transcript import Transcript
 
 LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 26, wall_seconds=1, pids=8, disk_bytes=1 << 20, output_bytes=4096)
-KINDS = [b"S", b"F", b"k", b"p", b"z", b"o", b"e", b"O", b"E", b"j", b"r", b"x", b"f", b"d", b"s"]
+KINDS = [b"S", b"F", b"k", b"p", b"z", b"o", b"e", b"O", b"E", b"j", b"r", b"m", b"x", b"f", b"d", b"s"]
 ENDED = {
     "status": 0,
     "wall_seconds": 0.1,

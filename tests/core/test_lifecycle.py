@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import TypeAlias
 
 import pytest
 
 from gateway.causes import KINDS, Cause
 from gateway.events import (
+    BEFORE_THE_RUN,
     Admitted,
     Answered,
+    Approval,
+    Approved,
     Checked,
     Closed,
     Escalated,
@@ -20,6 +24,7 @@ from gateway.events import (
     Event,
     Finished,
     Opened,
+    PassedOn,
     Ruled,
     RulingKind,
     Started,
@@ -30,6 +35,7 @@ from gateway.events import (
     decode,
     encode,
 )
+from gateway.guards import Guards, Person, Refusal, approved, refusal, review_token
 from gateway.lifecycle import (
     EXECUTION_TRANSITIONS,
     TASK_TRANSITIONS,
@@ -43,17 +49,18 @@ from gateway.lifecycle import (
     begin,
     fold,
 )
-from gateway.steps import Check, Refusal, Run, escalation, more_memory_bytes, next_step, refusal, review_token
+from gateway.steps import Check, Run, escalation, is_over, more_memory_bytes, next_step
 from sandbox.job import Lane, Limits
 from sandbox.outcome import FAULTS, Ending
 
 LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 28, wall_seconds=5, pids=64, disk_bytes=1 << 20, output_bytes=1 << 16)
 RULES = Rules(failures_in_a_row=2, failures_total=4, same_failure=3, cost_denied=2, platform_attempts=2, grants=1)
 Walk: TypeAlias = tuple[dict[str, Task], dict[str, set[str]], list[Event]]
+Way: TypeAlias = tuple[Rules, Guards, int]  # the numbers, who rules, and how many programs bound the walk
 OPENED = Opened("t", "task", "agent")
 MOST_BYTES = 2 * LIMITS.memory_bytes  # LADDER steps lead there
 LADDER = 1
-MOST_SUBMISSIONS = 3  # bounds the walk: two spend the budget, a third may follow what a person rules
+MOST_SUBMISSIONS = 3  # bounds the widest walk: two spend the budget, a third may follow what a person rules
 
 
 def submitted(number: int, digest: str, source: str = "agent") -> Submitted:
@@ -76,11 +83,15 @@ def out_of_memory(execution: Execution) -> Finished:
     return Finished(execution.id, number, Ending.OUT_OF_MEMORY, KINDS[cause].fault, "memory", cause=cause)
 
 
-def moves(task: Task) -> Iterator[list[Event]]:
+def moves(task: Task, rules: Rules, guards: Guards, most: int) -> Iterator[list[Event]]:
     """Every group of events that can come next: the gateway's own step, or the world's and people's choices."""
-    if reason := escalation(task, RULES):
+    if reason := escalation(task, rules):
         assert task.last_failure is not None
         yield [Escalated(f"r{task.seq}", task.last_failure.execution, reason)]
+        return
+    if is_over(task, rules):
+        ended: list[Event] = [Answered(one, Status.CANCELLED, 0) for one in task.executions]
+        yield [*ended, Closed("policy", "budget_exhausted")]
         return
     for execution in task.executions.values():
         yield from steps(task, execution)
@@ -88,13 +99,15 @@ def moves(task: Task) -> Iterator[list[Event]]:
     count = int(task.latest[1:]) if task.latest else 0
     if task.state is TaskState.OPEN and not task.executions:
         yield [Closed("agent", "closed_by_agent")]
-        if count < MOST_SUBMISSIONS:
+        if count < most:
             yield [submitted(count + 1, "same")]
             yield [submitted(count + 1, f"d{count}")]
     if task.review is not None:
         yield [Closed("agent", "closed_by_agent")]
-        if count <= MOST_SUBMISSIONS:
-            yield from rulings(task, count)
+        if task.review.level < len(guards.levels):
+            yield [PassedOn(task.review.id, task.review.level + 1)]
+        if count <= most:
+            yield from rulings(task, count, rules, guards)
 
 
 def steps(task: Task, execution: Execution) -> Iterator[list[Event]]:
@@ -104,6 +117,8 @@ def steps(task: Task, execution: Execution) -> Iterator[list[Event]]:
                 yield [Checked(execution.id, verdict, Lane.CONTAINER)]
             if execution.id == "e1":  # of one only: it bounds the walk, and no ruling's program is ever held
                 yield [Checked(execution.id, Verdict.HELD, Lane.CONTAINER)]
+                remembered = Approval("zoe", "r0", "then", LIMITS)
+                yield [Checked(execution.id, Verdict.HELD, Lane.MONTY, None, EscalationReason.ALWAYS, remembered)]
             for lane in Lane:
                 yield [Checked(execution.id, Verdict.ADMIT, lane)]
         case Run(attempt=number, lane=lane):
@@ -115,18 +130,36 @@ def steps(task: Task, execution: Execution) -> Iterator[list[Event]]:
             yield [ruling]
 
 
-def rulings(task: Task, count: int) -> Iterator[list[Event]]:
+PEOPLE = (Person("ann"), Person("bob"))
+EXPECTED_REFUSALS = {Refusal.GRANTS_SPENT, Refusal.APPROVED_ALREADY, Refusal.NO_NEXT_LEVEL, Refusal.NOT_ASKED}
+
+
+def rulings(task: Task, count: int, rules: Rules, guards: Guards) -> Iterator[list[Event]]:
     assert task.review is not None
-    for kind in RulingKind:
+    for kind, by in product(RulingKind, PEOPLE if guards.approvals > 1 else PEOPLE[:1]):
         token = review_token(task, "policy")
         assert token is not None
         refused = refusal(
-            task, review=task.review.id, token=token, policy_digest="policy", kind=kind, by="ann", rules=RULES
+            task,
+            review=task.review.id,
+            token=token,
+            policy_digest="policy",
+            kind=kind,
+            by=by,
+            rules=rules,
+            guards=guards,
+            subject=kind,
         )
         if refused is not None:
-            assert refused is Refusal.GRANTS_SPENT
+            assert refused in EXPECTED_REFUSALS
             continue
-        ruled = Ruled(task.review.id, kind, "ann", failures=1)
+        if kind is RulingKind.ESCALATE:
+            yield [PassedOn(task.review.id, task.review.level + 1, by.name)]
+            continue
+        if one := approved(task.review, kind, kind, by.name, guards):
+            yield [one]
+            continue
+        ruled = Ruled(task.review.id, kind, by.name, failures=1)
         match kind:
             case RulingKind.GRANT:
                 yield [ruled]
@@ -169,8 +202,28 @@ def invariants(task: Task, before: Task, events: list[Event]) -> None:
         assert before.state is not TaskState.CLOSED
 
 
+WAYS = {
+    "one person decides": (RULES, Guards(), MOST_SUBMISSIONS),
+    "two people agree": (
+        replace(RULES, failures_in_a_row=1, failures_total=2, platform_attempts=1),
+        Guards(approvals=2, four_eyes=frozenset({RulingKind.RAISE_LIMITS})),
+        2,
+    ),
+    "asked level by level about what is denied, never about the budget": (
+        replace(RULES, when=frozenset({EscalationReason.POLICY_DENIED})),
+        Guards(reviewers=frozenset({"zoe"}), levels=(frozenset({"ann"}),)),
+        2,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> Way:
+    return WAYS[request.param]
+
+
 @pytest.fixture(scope="module")
-def walk() -> Walk:
+def walk(way: Way) -> Walk:
     """Every reachable task (by shape), who leads to whom, and one of each event that occurred."""
     start = begin(OPENED)
     seen = {_key(start): start}
@@ -179,7 +232,7 @@ def walk() -> Walk:
     waiting = deque([start])
     while waiting:
         task = waiting.popleft()
-        for events in moves(task):
+        for events in moves(task, *way):
             after = task
             for event in events:
                 after = apply(after, event)
@@ -199,7 +252,7 @@ def _key(task: Task) -> str:
 
 def test_the_walk_is_wide_and_nothing_in_it_breaks_an_invariant(walk: Walk) -> None:
     seen = walk[0].values()
-    assert len(seen) > 1000
+    assert len(seen) > 500
     assert {task.state for task in seen} == set(TaskState)
     states = {execution.state for task in seen for execution in task.executions.values()}
     assert states == set(State) - {State.ANSWERED}
@@ -225,7 +278,7 @@ def test_whatever_the_tables_do_not_have_is_refused(walk: Walk) -> None:
             execution = task.executions.get(getattr(event, "execution", ""))
             table = (
                 EXECUTION_TRANSITIONS[execution.state]
-                if execution is not None and not isinstance(event, (Submitted, Escalated, Ruled))
+                if execution is not None and not isinstance(event, (Submitted, Escalated, Ruled, Approved, PassedOn))
                 else TASK_TRANSITIONS[task.state]
             )
             if type(event) not in table:
@@ -235,17 +288,26 @@ def test_whatever_the_tables_do_not_have_is_refused(walk: Walk) -> None:
     assert refused > 1000
 
 
-def test_nobody_is_asked_while_there_is_budget_and_somebody_is_when_there_is_none(
-    walk: Walk,
-) -> None:
+def test_nobody_is_asked_while_there_is_budget_and_somebody_is_when_there_is_none(walk: Walk, way: Way) -> None:
+    rules = way[0]
     for task in walk[0].values():
-        if task.state is TaskState.OPEN and task.in_a_row and not task.row_left(RULES):
-            assert escalation(task, RULES) is not None
-        held = task.last_failure is not None and task.last_failure.reason is EscalationReason.ABOVE_DEFAULT_LIMITS
+        if task.state is TaskState.OPEN and task.in_a_row and not task.row_left(rules):
+            assert (escalation(task, rules) is None) == is_over(task, rules)
+            assert is_over(task, rules) <= (EscalationReason.BUDGET_EXHAUSTED not in rules.when)
+        held = task.last_failure.reason if task.last_failure and task.last_failure.reason in BEFORE_THE_RUN else None
         if task.state is TaskState.OPEN and held:
-            assert escalation(task, RULES) is EscalationReason.ABOVE_DEFAULT_LIMITS
+            assert escalation(task, rules) is held
         elif not task.in_a_row:
-            assert escalation(task, RULES) is None
+            assert escalation(task, rules) is None
+
+
+def test_a_review_ends_only_when_as_many_people_agreed_as_the_policy_wants(walk: Walk, way: Way) -> None:
+    guards = way[1]
+    for task in walk[0].values():
+        if task.review is not None:
+            assert len(task.review.approvals) < max(guards.needed(kind) for kind in RulingKind)
+            assert len(set(task.review.approvals)) == len(task.review.approvals)
+            assert task.review.level <= len(guards.levels)
 
 
 def test_events_survive_writing_and_reading(walk: Walk) -> None:
@@ -371,7 +433,14 @@ def test_an_agent_cannot_rule_on_its_own_program() -> None:
     task = apply(task, Escalated("r", "e2", reason))
     token = review_token(task, "p") or ""
     refused = refusal(
-        task, review="r", token=token, policy_digest="p", kind=RulingKind.APPROVE, by="agent", rules=RULES
+        task,
+        review="r",
+        token=token,
+        policy_digest="p",
+        kind=RulingKind.APPROVE,
+        by=Person("agent"),
+        rules=RULES,
+        guards=Guards(),
     )
     assert refused is Refusal.SELF_REVIEW
 
@@ -386,8 +455,8 @@ def test_a_program_that_is_held_is_shown_to_a_person_once_and_costs_nothing() ->
     answer = next_step(held.executions["e1"], {}, RULES)
     assert answer == Answered("e1", Status.DENIED, 0, fingerprint="held", cause=Cause.HELD)
     answered = apply(held, answer)
-    assert escalation(answered, RULES) is EscalationReason.ABOVE_DEFAULT_LIMITS
-    asked = apply(answered, Escalated("r1", "e1", EscalationReason.ABOVE_DEFAULT_LIMITS))
+    assert escalation(answered, RULES) is EscalationReason.ABOVE_DEFAULT
+    asked = apply(answered, Escalated("r1", "e1", EscalationReason.ABOVE_DEFAULT))
     assert (asked.total, asked.failures, asked.review and asked.review.execution) == (0, {}, "e1")
     ruled = apply(asked, Ruled("r1", RulingKind.APPROVE, "ann"))
     assert escalation(ruled, RULES) is None

@@ -110,10 +110,10 @@ def test_an_unknown_parent_is_told_with_a_suggestion() -> None:
     assert flaws == (Flaw(("profiles", "trial", "extends"), message, "analyst"),)
 
 
-def test_a_circle_is_told_where_it_closes() -> None:
+def test_a_circle_is_told_once_at_the_first_of_its_profiles() -> None:
     flaws = flaws_of({"profiles": {"a": {"extends": "b"}, "b": {"extends": "a"}, "c": {"extends": "a"}}})
-    assert {flaw.path for flaw in flaws} == {("profiles", "a", "extends"), ("profiles", "b", "extends")}
-    assert flaws[0].message == "'a' makes a circle: a -> b -> a"
+    assert [flaw.path for flaw in flaws] == [("profiles", "a", "extends")]
+    assert flaws[0].message == "'b' makes a circle: a -> b -> a"
     assert [flaw.message for flaw in flaws_of({"profiles": {"a": {"extends": "a"}}})] == ["'a' makes a circle: a -> a"]
 
 

@@ -97,7 +97,7 @@ async def test_what_cannot_run_or_cannot_be_had_is_refused_in_every_mode(
 
 @pytest.mark.parametrize("mode", SOFT)
 async def test_a_person_is_asked_for_more_than_the_default_in_every_mode(checker: Checker, mode: str) -> None:
-    asks = profile(mode, more=", review: {above_default: true}")
+    asks = profile(mode, more=", review: {when: [above_default]}")
     request = ExecutionRequest.model_validate({"code": DENIED, "limits": {"memory": "512Mi"}})
     assert (await checker.check(request, asks)).verdict is Verdict.HELD
     ruled = await checker.check(request, asks, ruled=True)

@@ -208,7 +208,9 @@ async def test_many_at_once_are_all_answered(monty: Monty) -> None:
 async def test_a_crowd_waits_for_its_turn_and_is_not_sent_away(monty: Monty) -> None:
     """Together they take longer than a wait for a worker may; what is not run here costs a container each."""
     crowd = [f"total = {number}\nfor i in range(2_500_000): total += i\ntotal" for number in range(14)]
-    outcomes = await asyncio.gather(*(run(monty, code) for code in crowd))
+    patient = replace(LIMITS, wall_seconds=4)  # what is shown is the wait, also on a machine where each takes a second
+    driver = MontyDriver(monty)
+    outcomes = await asyncio.gather(*(driver.run(replace(job(code), limits=patient)) for code in crowd))
     assert [outcome.ending for outcome in outcomes] == [Ending.SUCCEEDED] * len(crowd)
 
 
@@ -219,3 +221,15 @@ async def test_a_cancelled_run_leaves_the_pool_in_order(monty: Monty) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert (await run(monty, "1 + 1")).ending is Ending.SUCCEEDED
+
+
+async def test_a_program_that_is_cancelled_in_the_queue_is_never_begun(monty: Monty) -> None:
+    """Else each would still take its second of a worker from those behind it."""
+    crowd = [asyncio.create_task(run(monty, "while True:\n    pass")) for _ in range(40)]
+    await asyncio.sleep(0.2)
+    for one in crowd:
+        one.cancel()
+    async with asyncio.timeout(10):
+        assert (await run(monty, "1 + 1")).ending is Ending.SUCCEEDED
+    ended = await asyncio.gather(*crowd, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended)

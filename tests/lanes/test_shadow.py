@@ -12,22 +12,18 @@ import pytest
 import pytest_asyncio
 
 from gateway.checks import Checker
-from gateway.events import Submitted
-from gateway.lifecycle import received
-from gateway.limits import limits_for
 from gateway.monty_switch import OFF, MontySwitch, SwitchedLane
 from gateway.policy_file import parse_policy
 from gateway.queue import Bounds, Queue
 from gateway.requests import ExecutionRequest
-from gateway.rules import rules_of
 from gateway.shadow import Shadow, Shown, differences, is_chosen
-from gateway.times import new_id, now
 from gateway.turns import Ticket
-from gateway.work import Work, written
-from sandbox.job import Job, Lane, Limits
+from gateway.work import Work
+from sandbox.job import Job, Lane
 from sandbox.monty import Monty, MontyDriver
 from sandbox.outcome import Ending, Evidence, Loss, Outcome, Output, ProgramError, Result
 from sandbox.testing import Script, ScriptedDriver
+from tests.works import work_of
 
 CODE = "print('hello')\n[1, 2.5, 'x']"
 SAME = Outcome(
@@ -68,24 +64,9 @@ class World:
         request = ExecutionRequest.model_validate({"code": code, **more})
         report = await Checker(self.monty, _python).check(request, profile)
         assert report.lane is Lane.MONTY, report.findings
-        limits = limits_for(profile, None)
-        assert isinstance(limits, Limits)
-        event = Submitted(new_id("exe"), "d", limits, "ada")
-        work = Work(
-            execution=received(event),
-            request=request,
-            written=written(request),
-            profile=profile,
-            rules=rules_of(profile, anonymous=True),
-            tenant="t",
-            caller="ada",
-            task_id="task",
-            anonymous=True,
-            failures={},
-            submitted_at=now(),
-        )
+        work = work_of(profile, request)
         work.deterministic = report.deterministic
-        work.outcome = await self.lane.run(work.job(1, Lane.MONTY, limits))
+        work.outcome = await self.lane.run(work.job(1, Lane.MONTY, work.execution.limits))
         return work
 
     async def shown(self, work: Work) -> dict[str, int]:

@@ -30,11 +30,12 @@ from gateway.explaining import explanation
 from gateway.lifecycle import TaskState
 from gateway.policy import Policy, PolicyDocument, resolve
 from gateway.policy_shape import NoticeKind
-from gateway.requests import ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire import (
     BodyCounts,
     Budget,
+    ChecksView,
     DeadLetter,
     DeadLetterList,
     ExecutionSummary,
@@ -312,6 +313,10 @@ class FakeService:
             }
         )
         return self.opened[review]
+
+    async def check_edit(self, caller: Caller, review: str, edit: EditRequest) -> ChecksView:
+        await self.review(caller, review)
+        return ChecksView(admitted="refuse" not in edit.code, lane=None, findings=[])
 
     async def policy(self, caller: Caller) -> PolicyView:
         return PolicyView(name="default", profile=caller.profile, digest="0" * 64, document={})

@@ -12,6 +12,7 @@ from gateway.callers import Caller, KnownKey, Role
 from gateway.in_force import InForce
 from gateway.limiter import Limiter
 from gateway.policy_file import read_policy
+from gateway.quotas import Quotas
 from gateway.settings import Settings
 from tests.service.fake_service import FakeService
 
@@ -39,7 +40,7 @@ KEYLESS = Authenticator(
 )
 
 
-LIMITER = Limiter(InForce(read_policy(Settings().policy)))
+LIMITER = Limiter(InForce(read_policy(Settings().policy)), Quotas())
 
 
 def client(

@@ -57,6 +57,7 @@ OPERATIONS: Final = (
     "GET /v1/reviews",
     "GET /v1/reviews/{review}",
     "POST /v1/reviews/{review}/rulings",
+    "POST /v1/reviews/{review}/checks",
     "GET /v1/webhooks/dead-letters",
     "POST /v1/webhooks/dead-letters/{letter}/replay",
     "DELETE /v1/webhooks/dead-letters/{letter}",

@@ -341,6 +341,7 @@ GUARDED = [
     ("GET", "/v1/reviews"),
     ("GET", "/v1/reviews/rev_0000"),
     ("POST", "/v1/reviews/rev_0000/rulings"),
+    ("POST", "/v1/reviews/rev_0000/checks"),
     ("GET", "/v1/webhooks/dead-letters"),
     ("POST", "/v1/webhooks/dead-letters/msg_0000/replay"),
     ("DELETE", "/v1/webhooks/dead-letters/msg_0000"),

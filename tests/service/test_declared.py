@@ -17,7 +17,7 @@ RULES = policy(
 )
 HELD = policy(
     {"ada": ("a", "agent"), "ann": ("a", "reviewer")},
-    "limits: {memory: {default: 64Mi, max: 256Mi}, time: {default: 5s, max: 20s}}, review: {above_default: true}",
+    "limits: {memory: {default: 64Mi, max: 256Mi}, time: {default: 5s, max: 20s}}, review: {when: [budget_exhausted, stuck, above_default]}",
 )
 
 
@@ -122,7 +122,7 @@ def test_more_than_the_default_waits_for_a_person_where_the_policy_says_so(
         assert ada.post("/v1/executions", json={"code": "print(3)", "task_id": "t"}).status_code == 409
 
         review = ann.get(f"/v1/reviews/{held['task']['review']}").json()
-        assert (review["reason"], review["execution"]) == ("above_default_limits", held["id"])
+        assert (review["reason"], review["execution"]) == ("above_default", held["id"])
         ruled = ann.post(
             f"/v1/reviews/{review['id']}/rulings", json={"token": review["token"], "ruling": "approve"}
         ).json()["ruled_execution"]

@@ -21,7 +21,9 @@ from gateway.monty_switch import MontySwitch
 from gateway.observer import Observer
 from gateway.policy_file import read_policy
 from gateway.queue import Bounds, Queue
+from gateway.quotas import Quotas
 from gateway.readiness import Readiness
+from gateway.remembering import Memory
 from gateway.schemas import Schemas
 from gateway.settings import Settings
 from gateway.shadow import Shadow
@@ -117,11 +119,13 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         lanes=lanes,
         changes=Changes(),
         chance=random.random,
+        memory=Memory(InForce(read_policy(settings.policy)), store),
         queue=queue,
         sizes=Sizes(),
         expectations=Expectations(Schemas()),
         shadow=Shadow(ScriptedDriver(), queue, MontySwitch(tmp_path / "monty-lane.jsonl")),
         observer=Observer(),
+        quotas=Quotas(),
     )
     policy = InForce(read_policy(settings.policy))
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import httpx
 import pytest
@@ -171,6 +173,22 @@ def test_a_receiver_that_is_slow_or_refuses_delays_nobody_and_not_the_end(make_s
     assert not spans.all, "nothing was taken"
     assert took[hung.port] < 5 * took[plain.port] + 5, "requests do not wait for an answer that takes a minute"
     assert took[-hung.port] < took[-plain.port] + 3 + 5, "its own limit is three seconds"
+
+
+def test_a_place_in_a_trace_is_kept_as_long_as_the_code(make_server: Callable[..., Server]) -> None:
+    server = make_server(policy(KEYS, "retention: {code: 2s}"))
+
+    def kept() -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(server.data / "airlock.db")) as store:
+            return store.execute("SELECT parent, state FROM traces").fetchall()
+
+    with server.client("key-of-ada") as agent, server.client("key-of-olaf") as operator:
+        post(agent, "1", CALLER)
+        post(agent, "2")
+        assert kept() == [tuple(CALLER.values())]
+        time.sleep(2)
+        assert operator.post("/v1/retention/passes").json()["deleted"]["code"] == 2
+    assert kept() == []
 
 
 def test_without_an_endpoint_a_callers_trace_is_passed_on_as_it_came(make_server: Callable[..., Server]) -> None:

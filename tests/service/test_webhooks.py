@@ -234,7 +234,7 @@ def test_letters_for_a_webhook_that_is_gone_are_not_lost_in_silence(make_server:
     with server.client("key-of-olga") as operator:
         eventually(lambda: bool(operator.get("/v1/webhooks/dead-letters").json()["letters"]))
         [letter] = operator.get("/v1/webhooks/dead-letters").json()["letters"]
-        assert letter["error"] == "the policy has no such webhook"
+        assert letter["error"] == "the policy has no such webhook or address"
         assert operator.post(f"/v1/webhooks/dead-letters/{letter['id']}/replay").status_code == 409
 
 

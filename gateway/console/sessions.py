@@ -1,0 +1,112 @@
+"""Who is logged in: sessions by the SHA-256 of their token, and links that log in once.
+
+In memory, on purpose: a restart logs everybody out, and a copy of the database opens nothing. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.callers import Caller
+from gateway.errors import RateLimited
+from gateway.rates import Pace
+
+IDLE_SECONDS: Final = 8 * 3600.0
+LONGEST_SECONDS: Final = 24 * 3600.0
+LINK_SECONDS: Final = 60.0
+
+_MOST_SESSIONS: Final = 1_000
+_MOST_LINKS: Final = 100
+_MOST_ADDRESSES: Final = 1_000
+_TRIES_PER_MINUTE, _TRIES_AT_ONCE = 10, 30  # of one address
+_ALL_TRIES_PER_MINUTE, _ALL_TRIES_AT_ONCE = 120, 60
+
+
+def digest(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Session:
+    """One person's log-in. `key` is the digest of the key that it began with; None where it began elsewhere."""
+
+    caller: Caller
+    key: str | None
+    csrf: str
+    began: float
+    seen: float
+    flash: str = field(default="")
+    """What the next page tells once."""
+
+    def trusts(self, token: str) -> bool:
+        """Whether a form carries this session's token."""
+        return hmac.compare_digest(self.csrf.encode(), token.encode())
+
+
+class Sessions:
+    """One gateway's sessions. `clock` counts seconds and never goes back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._links: OrderedDict[str, tuple[float, Caller, str | None]] = OrderedDict()
+        self._tries: OrderedDict[str, Pace] = OrderedDict()
+        self._all_tries = Pace(_ALL_TRIES_PER_MINUTE, _ALL_TRIES_AT_ONCE)
+
+    def begin(self, caller: Caller, key: str | None) -> str:
+        """Begin a session; returns its token, which nobody has but the browser."""
+        token, now = secrets.token_urlsafe(32), self._clock()
+        self._open[digest(token)] = Session(caller, key, secrets.token_urlsafe(32), now, now)
+        while len(self._open) > _MOST_SESSIONS:
+            self._open.popitem(last=False)
+        return token
+
+    def find(self, token: str) -> Session | None:
+        """The session of a token, which is in use now; None where there is none any more."""
+        name, now = digest(token), self._clock()
+        session = self._open.get(name)
+        if session is None:
+            return None
+        if now - session.seen > IDLE_SECONDS or now - session.began > LONGEST_SECONDS:
+            del self._open[name]
+            return None
+        session.seen = now
+        self._open.move_to_end(name)
+        return session
+
+    def end(self, token: str) -> None:
+        """End a session."""
+        self._open.pop(digest(token), None)
+
+    def link(self, caller: Caller, key: str | None) -> str:
+        """A token that begins a session once, within `LINK_SECONDS`."""
+        token = secrets.token_urlsafe(32)
+        self._links[digest(token)] = (self._clock() + LINK_SECONDS, caller, key)
+        while len(self._links) > _MOST_LINKS:
+            self._links.popitem(last=False)
+        return token
+
+    def follow(self, token: str) -> tuple[Caller, str | None] | None:
+        """Whose link it is, and the key that asked for it; it is used up."""
+        until, caller, key = self._links.pop(digest(token), (0.0, None, None))
+        return (caller, key) if caller is not None and self._clock() <= until else None
+
+    def count_try(self, address: str) -> None:
+        """Count a log-in; raises `RateLimited` for one too many, of one address or of all."""
+        now = self._clock()
+        pace = self._tries.setdefault(address, Pace(_TRIES_PER_MINUTE, _TRIES_AT_ONCE))
+        self._tries.move_to_end(address)
+        while len(self._tries) > _MOST_ADDRESSES:
+            self._tries.popitem(last=False)
+        wait = pace.ask(now)
+        wait = self._all_tries.ask(now) if wait is None else wait
+        if wait is not None:
+            raise RateLimited("Too many log-ins were tried: wait, then try again.", retry_after_seconds=wait)

@@ -1,0 +1,123 @@
+"""A real Chromium over the real gateway. Whatever a page does that it should not fails the test that opened it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, sync_playwright
+
+from tests.conftest import Server
+from tests.service.gateways import policy
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SECONDS = 20_000  # milliseconds that a page may take on a busy machine
+
+
+@dataclass
+class Watched:
+    """A browser's window, and what it complained about."""
+
+    page: Page
+    server: Server
+    complaints: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        self.page.on("dialog", self._asked)
+
+    def _asked(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # a page that was refused with words is an answer like any other
+        if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def queue(self) -> Page:
+        """The page that a reviewer begins with."""
+        assert self.go("queue") == 200
+        return self.page
+
+    def go(self, path: str) -> int:
+        answer = self.page.goto(f"{self.server.url}/console/{path}")
+        assert answer is not None
+        return answer.status
+
+    def log_in(self, key: str | None = None) -> None:
+        self.go("login")
+        self.page.get_by_label("Your API key").fill(key or self.server.reviewer_key)
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_url(re.compile("/console/(queue|overview)$"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, BROWSERS)), None)
+        assert found, "no Chromium: script/bootstrap --only-browser installs it"
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])  # root, in a container
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A gateway that all tests here share; each keeps to tasks of its own."""
+    data = tmp_path_factory.mktemp("console")
+    (data / "policy.yaml").write_text(policy())
+    running = Server(data, data / "policy.yaml").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def session(gateway: Server) -> str:
+    """The cookie of a reviewer who logged in: pages take a key through their form ten times a minute at most."""
+    with httpx.Client(base_url=gateway.url, headers={"Origin": gateway.url}) as client:
+        assert client.post("/console/login", data={"key": gateway.reviewer_key}).status_code == 303
+        return str(client.cookies["airlock_console"])
+
+
+@pytest.fixture
+def agent_of(gateway: Server) -> Iterator[httpx.Client]:
+    with gateway.client() as client:
+        yield client
+
+
+@pytest.fixture
+def open_window(chromium: Browser, gateway: Server, session: str) -> Iterator[Callable[..., Watched]]:
+    """Windows of people who are logged in; nothing on any of their pages may have complained in the end."""
+    contexts: list[BrowserContext] = []
+    windows: list[Watched] = []
+
+    def open_(*, logged_in: bool = True, **options: object) -> Watched:
+        context = chromium.new_context(**options)  # type: ignore[arg-type]  # as Playwright has them
+        context.set_default_timeout(SECONDS)
+        contexts.append(context)
+        if logged_in:
+            context.add_cookies([{"name": "airlock_console", "value": session, "url": f"{gateway.url}/console"}])
+        window = Watched(context.new_page(), gateway)
+        window.watch()
+        windows.append(window)
+        return window
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert [one for window in windows for one in window.complaints] == []
+
+
+def spend_the_budget(agent: httpx.Client, task: str, last: str = '{}["x"]') -> str:
+    """Fail three times in a row; returns the review that this opens."""
+    for code in ("1/0", "[][1]", last):
+        answer = agent.post("/v1/executions", json={"code": code, "task_id": task}).json()
+    review: str = answer["task"]["review"]
+    assert review, answer
+    return review
