@@ -174,7 +174,7 @@ BARS: Final = (
 KNOWN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "box-p50": "two commits, HTTP, and what bounds and watches a program take longer than the fork",
-        "cell-p50": "as for a box; HTTP and two commits alone are most of what the bar leaves beside the fork",
+        "cell-p50": "as for a box; HTTP and two commits alone are more than half of what the bar leaves beside the fork",
         "cell-rate": "two forks and namespaces in the cell, two commits, HTTP and the engine's stream for each program",
     }
 )
