@@ -13,15 +13,11 @@ from typing import Final
 from pydantic import JsonValue
 
 from gateway.callers import Caller
-from gateway.checks import Checker, Report
 from gateway.connection import Reader
-from gateway.errors import Conflict, NotFound
+from gateway.errors import NotFound
 from gateway.events import encode
-from gateway.in_force import InForce
-from gateway.policy import Profile
 from gateway.records import REVIEW_COLUMNS, StoredReview
 from gateway.requests import ExecutionRequest
-from gateway.rules import profile_named
 from gateway.store import Store
 from gateway.tasks import owned_task
 from gateway.times import parse
@@ -67,10 +63,8 @@ class Queue:
 class Archive:
     """One gateway's archive."""
 
-    def __init__(self, *, policy: InForce, store: Store, checker: Checker) -> None:
-        self._policy = policy
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._checker = checker
 
     async def queue(self, caller: Caller) -> Queue:
         """How long the queue is now."""
@@ -144,21 +138,10 @@ class Archive:
 
     async def request(self, caller: Caller, execution: str) -> ExecutionRequest | None:
         """What was asked of an execution; None where retention deleted it."""
-        return (await self._asked(caller, execution))[0]
-
-    async def check(self, caller: Caller, execution: str, code: str) -> Report:
-        """What the checks say of a reviewer's version of a program. Nothing runs, nothing is recorded."""
-        request, profile = await self._asked(caller, execution)
-        if request is None:
-            raise Conflict("The reviewed program was deleted by retention: grant or reject.")
-        return await self._checker.check(request.model_copy(update={"code": code}), profile, ruled=True)
-
-    async def _asked(self, caller: Caller, execution: str) -> tuple[ExecutionRequest | None, Profile]:
         row = await self._store.read(lambda reader: reader.execution(execution))
         if row is None or row.tenant != caller.tenant:
             raise NotFound("There is no such execution.")
-        request = ExecutionRequest.model_validate_json(row.request) if row.request else None
-        return request, profile_named(self._policy.current, row.profile)
+        return ExecutionRequest.model_validate_json(row.request) if row.request else None
 
 
 def _fields(data: str) -> dict[str, JsonValue]:

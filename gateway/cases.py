@@ -127,6 +127,18 @@ def proposal_of(ruling: RulingRequest) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
 
+def kept_proposal(proposal: str, message: str) -> str:
+    """What is kept of it beside the log until the review is over, with what its latest supporter said to it."""
+    return json.dumps({**json.loads(proposal), "message": message})
+
+
+def message_of(row: StoredReview, ruling: RulingRequest, *, agrees: bool) -> str:
+    """What the agent reads: what the last one said, or else, where they agreed, those before."""
+    if ruling.message or row.proposal is None or not agrees:
+        return ruling.message
+    return str(json.loads(row.proposal).get("message", ""))
+
+
 def subject_of(proposal: str) -> str:
     """What the log has of it."""
     return hashlib.sha256(proposal.encode()).hexdigest()

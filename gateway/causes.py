@@ -74,7 +74,7 @@ KINDS: Mapping[Cause, Kind] = MappingProxyType(
         Cause.TOO_COMPLEX: _code("a bound of the checks: size, nesting, or Monty's watchdog"),
         Cause.FIX_FIRST: _code("a check is certain: a name or member that does not exist"),
         Cause.INEXACT: _code("the request asks for Monty alone, and the exactness guard names what differs"),
-        Cause.HELD: Kind("policy", Fault.NONE, "nothing", "reviewer", "it asks for more than the policy gives without a person"),
+        Cause.HELD: Kind("policy", Fault.NONE, "nothing", "reviewer", "the policy has a person look at it before it runs"),
         Cause.EXCEPTION: _code("an uncaught exception, as the guest reports it; also one of laying out what the request sends"),
         Cause.EXIT_CODE: _code("an exit code other than 0, from the kernel's status of the process"),
         Cause.SIGNAL: _code("a signal ended the process, from the kernel's status; neither we nor the kernel's memory limit sent it"),

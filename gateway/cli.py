@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 import typer
 from pydantic import JsonValue
 
-from gateway import __version__, arguments, cli_explain
+from gateway import __version__, arguments, cli_explain, cli_policy
 from gateway.auth import REVIEWER_KEY, KeysError, read_key
 from gateway.cli_audit import audit_app
 from gateway.cli_console import console_command
@@ -338,18 +338,6 @@ def backup(
         _fail(str(error), _USAGE)
 
 
-@policy_app.command("check")
-def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
-    """Say what is wrong with a policy file, and where."""
-    from gateway.policy_file import PolicyError, read_policy  # a client needs none of it
-
-    try:
-        policy = read_policy(file)
-    except PolicyError as error:
-        _fail("\n".join(str(problem) for problem in error.problems), 1)
-    typer.echo(f"{file}: fine; profiles: {', '.join(sorted(policy.profiles))}; keys: {len(policy.keys)}")
-
-
 def _fail(message: str, code: int) -> NoReturn:
     from gateway.spelling import visible
 
@@ -378,6 +366,7 @@ def _gateway(*, reviewer: bool = False) -> Iterator[Client]:
         _fail(str(error), terminal.EXIT_TEMPORARY)
     except RefusedError as error:
         wrong = [f"  {one.field}: {one.message}" for one in error.problem.errors or ()]
+        wrong += [f"  {words}" for words in terminal.findings_of(error.problem)]
         _fail("\n".join([error.problem.detail, *wrong]), terminal.EXIT_TEMPORARY if error.temporary else 1)
 
 
@@ -410,6 +399,7 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
 
 
 add_monty(app, lambda: _gateway(reviewer=True))
+cli_policy.add_to(policy_app)
 cli_explain.add_to(policy_app, _gateway)
 app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")
 app.command("console")(console_command(lambda: _gateway(reviewer=True)))

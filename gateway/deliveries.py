@@ -66,7 +66,7 @@ class Deliveries:
         self._store.on_commit = self._wake
         while True:
             self._changed.clear()
-            serving = asyncio.create_task(self._serve_all(), name="webhooks")
+            serving = asyncio.create_task(self._serve_all(), name="letters")
             try:
                 await self._changed.wait()
             finally:

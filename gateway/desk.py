@@ -179,7 +179,7 @@ class Desk:
         at, caller, profile = now(), asked.caller, asked.profile
         task_id, stored = await self._task_for(caller, asked.request.task_id, profile)
         if stored is not None:
-            require_open(stored.task)
+            require_open(stored.task, rules_of(profile, anonymous=stored.task.anonymous))
         execution = new_id("exe")
         most = memory_max_bytes(profile, asked.request)
         event = Submitted(execution, asked.written.program, asked.limits, caller.name, memory_max_bytes=most)

@@ -239,6 +239,7 @@ class Approved:
     subject: str
     number: int
     needed: int
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

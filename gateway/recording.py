@@ -22,14 +22,15 @@ from gateway.quotas import use_of
 from gateway.records import Recorded, StoredExecution, StoredReview, StoredSize, StoredTask
 from gateway.steps import escalation, is_over
 from gateway.times import new_id, parse, stamp
+from gateway.views import task_info
 from gateway.wire import Answer
 from gateway.work import Work, Written
 
 _KEPT_CHARACTERS = 8 << 10  # of a request, beside the execution as long as it is live: what answers it needs none
 
 
-def require_open(task: Task) -> None:
-    """Refuse a submission to a task that waits for somebody else, saying for whom."""
+def require_open(task: Task, rules: Rules) -> None:
+    """Refuse a submission to a task that waits for somebody else, saying for whom, and what the task has left."""
     if task.state is TaskState.IN_REVIEW and task.review is not None:
         raise NotYourTurn(
             f"The task {task.task_id} is in review ({task.review.reason}): it is a reviewer's turn.",
@@ -37,6 +38,7 @@ def require_open(task: Task) -> None:
                 "task": task.task_id,
                 "turn": "reviewer",
                 "review": task.review.id,
+                "budget": task_info(task, rules).budget.model_dump(mode="json"),
                 "next_actions": ["wait", "close_task"],
             },
         )
@@ -48,6 +50,7 @@ def require_open(task: Task) -> None:
                 "turn": "nobody",
                 "reason": task.closed_reason,
                 "message": task.message or None,
+                "budget": task_info(task, rules).budget.model_dump(mode="json"),
                 "next_actions": ["start_new_task"],
             },
         )
@@ -61,7 +64,7 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
     """
     stored = _task_of(writer, work, at)
     if isinstance(events[0], Submitted):
-        require_open(stored.task)
+        require_open(stored.task, work.rules)
     final = next((event for event in events if isinstance(event, Answered)), None)
     if final is not None and (found := work.memory_found) is not None:
         writer.keep_size(StoredSize(work.tenant, *found, stamp(at)))

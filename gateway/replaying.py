@@ -29,6 +29,8 @@ from sandbox.monty import Gate, GateVerdict
 _PAGE: Final = 500
 _NAME: Final = "name.unknown"
 _WATCHDOG: Final = "complexity.watchdog"
+_INEXACT: Final = "lane.monty"
+_SWITCHED_OFF: Final = "the policy has the Monty lane switched off"
 _ALL_SPARED: Final = 10_000_000
 
 Facts: TypeAlias = frozenset[str]
@@ -77,6 +79,8 @@ class _Remembered:
         del code
         if _WATCHDOG in self.facts:
             return GateVerdict(Gate.TOO_COMPLEX, "it was too complex for Monty")
+        if _INEXACT in self.facts:
+            return GateVerdict(Gate.UNSUPPORTED, "Monty could not run it like CPython")
         syntax = any(one.partition(".")[0] == "syntax" for one in self.facts)
         return GateVerdict(Gate.SYNTAX if syntax else Gate.OK)
 
@@ -100,7 +104,7 @@ class Replay:
         self._new = new
         self._since = since
         self._monty = _Remembered()
-        self._checker = Checker(self._monty, _no_guest)
+        self._checker = Checker(self._monty, _no_guest, finds_lanes=False)
         self._spared = _spared_facts(reader, since)
         self._profiles: dict[tuple[str, str], Profile | None] = {}
         self._deciding: dict[str, str] = {}
@@ -271,7 +275,8 @@ def _refused_rules(answer: str | None) -> Facts | None:
     found = json.loads(answer)
     if found.get("cause") == "repeated":
         return frozenset()
-    return frozenset(one["rule"] for one in found.get("findings") or () if one["severity"] == "error")
+    errors = [one for one in found.get("findings") or () if one["severity"] == "error"]
+    return frozenset(one["rule"] for one in errors if one["message"] != _SWITCHED_OFF) or frozenset({"policy"})
 
 
 def _recorded(row: StoredAsked, rules: Facts) -> Decision:

@@ -16,7 +16,9 @@ from gateway.cases import (
     case_of,
     close_task,
     end_review,
+    kept_proposal,
     limits_of_ruling,
+    message_of,
     proposal_of,
     require_allowed,
     subject_of,
@@ -165,9 +167,8 @@ class Reviews:
             work.trace = writer.trace(case.reviewed.id)
         if self._agreed(writer, case, caller, ruling, at):
             return _Done(case.stored.id)
-        ruled = Ruled(
-            review, ruling.ruling, caller.name, ruling.message, ruling.failures or 0, work.id if work else None
-        )
+        message = _message(case, ruling)
+        ruled = Ruled(review, ruling.ruling, caller.name, message, ruling.failures or 0, work.id if work else None)
         end_review(writer, case.row, ruled, "decided", at)
         if ruling.ruling is RulingKind.REJECT and ruling.final:
             return _Done(case.stored.id, ended=close_task(writer, case.stored, ruled, "rejected", at))
@@ -185,8 +186,8 @@ class Reviews:
         one = approved(asked, ruling.ruling, subject_of(proposal), caller.name, case.guards) if asked else None
         if one is None:
             return False
-        writer.append(case.stored, [one], at)
-        writer.change_review(replace(case.row, proposal=proposal))
+        writer.append(case.stored, [replace(one, message=ruling.message)], at)
+        writer.change_review(replace(case.row, proposal=kept_proposal(proposal, _message(case, ruling))))
         return True
 
     def _begin(self, writer: Writer, stored: StoredTask, work: Work, ruling: RulingRequest, at: datetime) -> None:
@@ -204,7 +205,13 @@ class Reviews:
             return
         row = writer.review(stored.task.review.id)
         if row is not None:
-            writer.change_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at)))
+            writer.change_review(replace(row, state="withdrawn", decided_by=by, decided_at=stamp(at), proposal=None))
+
+
+def _message(case: Case, ruling: RulingRequest) -> str:
+    asked = case.stored.task.review
+    agrees = asked is not None and asked.subject == subject_of(proposal_of(ruling))
+    return message_of(case.row, ruling, agrees=agrees)
 
 
 def _remember(writer: Writer, case: Case, ruled: Ruled, work: Work, at: datetime) -> None:

@@ -135,7 +135,9 @@ ASKED: Final[_Query] = (
         executions.c.source,
         executions.c.request,
         executions.c.status,
-        case((executions.c.status.in_(("denied", "rejected")), executions.c.answer), else_=None),
+        case(
+            (or_(executions.c.status == "denied", executions.c.status == "rejected"), executions.c.answer), else_=None
+        ),
     )
     .where(executions.c.id > bindparam("after"), executions.c.submitted_at >= bindparam("since"))
     .order_by(executions.c.id)

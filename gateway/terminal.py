@@ -27,7 +27,9 @@ from gateway.wire import (
     IsolationView,
     LimitsInfo,
     MontyLaneView,
+    Problem,
     ProofView,
+    Proposal,
     ReadyView,
     RetentionView,
     ReviewSummary,
@@ -131,12 +133,30 @@ def show_review(console: Console, review: ReviewView) -> None:
         )
     console.print(_line("ceilings", _limits_words(review.ceilings)))
     console.print(_line("grants left", str(review.grants_left)))
+    if review.level or review.escalates_at:
+        when = f", passed on at {review.escalates_at:%F %T}" if review.escalates_at else ""
+        console.print(_line("level", f"{review.level}{when}"))
+    if review.proposal:
+        console.print(_proposal(review.proposal))
     if review.ruling:
         console.print(_line("ruling", f"{review.ruling} by {review.decided_by}: {review.message or ''}"))
     if review.rulings:
         console.print(_line("token", review.token or ""))
         for ruling in review.rulings:
             console.print(_line("rule", f"airlock rule {review.id} {ruling.replace('_', '-')}{_NEEDS.get(ruling, '')}"))
+
+
+def _proposal(proposal: Proposal) -> RenderableType:
+    """What some have said; who agrees says the same."""
+    said = (
+        f"{proposal.ruling} by {', '.join(proposal.approved_by)}; {proposal.needed} people in all have to say the same"
+    )
+    parts: list[RenderableType] = [_line("proposal", said)]
+    if proposal.code is not None:
+        parts.append(_code(proposal.code))
+    told = {"limits": proposal.limits, "failures": proposal.failures, "result": proposal.result}
+    parts += [_line(name, json.dumps(value)) for name, value in told.items() if value is not None]
+    return Group(*parts)
 
 
 _NEEDS: Final = {
@@ -271,6 +291,13 @@ def _ending(view: ExecutionView) -> Text:
 
 def _error(error: Error) -> Text:
     return _agents((error.traceback or f"{error.type}: {error.message}").rstrip("\n"))
+
+
+def findings_of(problem: Problem) -> list[str]:
+    """What the checks have against a reviewer's version, one line each."""
+    told = (problem.model_extra or {}).get("findings")
+    found = [Finding.model_validate(one) for one in told] if isinstance(told, list) else []
+    return [f"main.py:{one.line or '?'} {one.message} [{one.rule}]" for one in found]
 
 
 def _finding(finding: Finding) -> Text:

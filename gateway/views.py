@@ -254,6 +254,7 @@ def _proposal(row: StoredReview, task: Task, guards: Guards) -> Proposal | None:
         return None
     said = json.loads(row.proposal)
     told = {name: said.get(name) for name in ("ruling", "code", "limits", "failures", "result")}
+    told["message"] = said.get("message") or None
     needed = guards.needed(RulingKind(said["ruling"]))
     return Proposal.model_validate({**told, "approved_by": list(task.review.approvals), "needed": needed})
 

@@ -305,6 +305,7 @@ class Proposal(Wire):
     limits: dict[str, JsonValue] | None = Field(default=None, description="Cores, bytes and seconds.")
     failures: int | None = None
     result: JsonValue = None
+    message: str | None = Field(default=None, description="What was said to it; the agent reads it once it counts.")
     approved_by: list[str] = Field(description="Its author first.")
     needed: int = Field(description="People in all.")
 

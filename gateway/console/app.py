@@ -130,9 +130,12 @@ class Console:
         session = self._parts.sessions.find(token) if token else None
         if session is None or token is None:
             return None
-        if session.key is not None and all(one.sha256 != session.key for one in self._parts.authenticator.keys):
-            self._parts.sessions.end(token)
-            return None
+        if session.key is not None:
+            known = next((one for one in self._parts.authenticator.keys if one.sha256 == session.key), None)
+            if known is None:
+                self._parts.sessions.end(token)
+                return None
+            session.caller = known.caller  # whose roles may be others since
         request.scope.setdefault("state", {})[CALLER] = session.caller.name
         return session
 

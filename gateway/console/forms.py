@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
@@ -65,10 +66,17 @@ def _limits(form: Mapping[str, str]) -> dict[str, JsonValue]:
     for name in LIMITS:
         text = form.get(f"limit.{name}", "").strip()
         if text:
-            given[name] = int(text) if text.isdecimal() else text
+            given[name] = _amount(text)
     if not given:
         raise InvalidRequest(fields=(("limits", "say at least one of them"),))
     return given
+
+
+def _amount(text: str) -> JsonValue:
+    """A number, or a quantity as the policy writes it."""
+    if text.isdecimal():
+        return int(text)
+    return float(text) if re.fullmatch(r"[0-9]+\.[0-9]+", text) else text
 
 
 def _number(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,6 +73,7 @@ class Pages:
             "when": _when,
             "machine": _machine,
             "clock": _clock,
+            "tojson_text": json.dumps,
             "lines_of": text.tail,
         }
         self._environment.globals |= {"root": ROOT, "version": __version__}

@@ -13,12 +13,11 @@ from gateway.console import forms, words
 from gateway.console.tries import shown_tries
 from gateway.console.visits import Parts, Visit, to
 from gateway.errors import GatewayError, InvalidRequest, NotFound, StaleReview
-from gateway.events import Verdict
+from gateway.requests import EditRequest
 from gateway.spelling import visible
-from gateway.wire import Finding, ReviewView, TryView
+from gateway.wire import ChecksView, TryView
 
 _RAW_HEADERS: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
-_SENT: Final = frozenset({Verdict.ADMIT, Verdict.HELD})
 
 
 async def review(parts: Parts, visit: Visit) -> Response:
@@ -32,62 +31,60 @@ async def rule(parts: Parts, visit: Visit) -> Response:
     try:
         ruling = forms.ruling(visit.form)
         if kind == "approve_edited" and ruling.code is not None:
-            view = await parts.service.review(visit.caller, visit.found["review"])
-            found, refused = await _checked(parts, visit, view, ruling.code)
-            if refused or "check" in visit.form:
-                return await _show(parts, visit, view=view, checked=found, refused=refused)
+            checked = await parts.service.check_edit(visit.caller, visit.found["review"], EditRequest(code=ruling.code))
+            if not checked.admitted or "check" in visit.form:
+                return await _show(parts, visit, checked=checked)
         decided = await parts.service.rule(visit.caller, visit.found["review"], ruling)
     except GatewayError as error:
         if isinstance(error, NotFound):
             raise
         return await _show(parts, visit, error=error)
-    visit.session.flash = (
-        f"{words.verdict(kind).title}: done." if decided.state != "open" else "Your ruling is recorded."
-    )
+    told = words.verdict(kind)
+    stays = decided.state == "open" and kind != "escalate"
+    visit.session.flash = f"{told.title}: recorded. The review stays open." if stays else told.done or "Done."
     return to(f"/reviews/{visit.found['review']}")
 
 
-async def _checked(parts: Parts, visit: Visit, view: ReviewView, code: str) -> tuple[list[Finding], bool]:
-    """What the checks say of an edit, and whether it may not be sent."""
-    report = await parts.archive.check(visit.caller, view.execution, code)
-    return list(report.findings), report.verdict not in _SENT
-
-
-async def _show(  # noqa: PLR0913  # what a page can have to tell
+async def _show(
     parts: Parts,
     visit: Visit,
     *,
-    view: ReviewView | None = None,
     error: GatewayError | None = None,
-    checked: list[Finding] | None = None,
-    refused: bool = False,
+    checked: ChecksView | None = None,
 ) -> Response:
     """The page. A form that comes back keeps its own token: what changed meanwhile is still seen to have changed."""
-    view = view or await parts.service.review(visit.caller, visit.found["review"])
+    version = await parts.archive.version(
+        visit.caller, visit.found["review"]
+    )  # first: what comes later is told as news
+    view = await parts.service.review(visit.caller, visit.found["review"])
     log = await parts.archive.log(visit.caller, view.task)
+    request = await parts.archive.request(visit.caller, view.execution)
     tries = await asyncio.to_thread(shown_tries, view)
     flash, visit.session.flash = visit.session.flash, ""
     reviewed = next((one for one in view.tries if one.execution.id == view.execution), view.tries[-1])
+    refused = checked is not None and not checked.admitted
     status = error.status if error else HTTPStatus.UNPROCESSABLE_ENTITY if refused else HTTPStatus.OK
     return await parts.pages.show(
         "review.html",
         visit.session,
         status=status,
         review=view,
-        version=f"{view.state}.{log[-1].seq if log else 0}",
+        version=version or "",
         tries=list(reversed(tries)),
         reviewed=reviewed.execution,
         code=reviewed.code,
+        asked=words.asked(request) if request else [],
         moments=words.timeline(log),
         decisions=words.decisions(reviewed.execution),
         reach=words.reach(reviewed.execution),
         verdicts=[(kind.value, words.verdict(kind.value)) for kind in view.rulings],
+        people={kind.value: count for kind, count in view.people_needed.items()},
         limits=forms.LIMITS,
         form=_kept(visit.form),
         error=error,
         stale=isinstance(error, StaleReview),
         wrong=error.fields if isinstance(error, InvalidRequest) else (),
-        checked=checked,
+        checked=checked.findings if checked else None,
         refused=refused,
         flash=flash,
     )

@@ -99,7 +99,7 @@ def _shown(number: int, one: TryView, reviewed: bool) -> Shown:  # noqa: FBT001 
         code=code,
         rows=list(rows_of(one.diff)),
         notes=dict(notes),
-        findings=view.findings[:MOST_FINDINGS],
+        findings=[one for one in view.findings[:MOST_FINDINGS] if one.line is None or one.line > len(code.lines)],
         more_findings=max(0, len(view.findings) - MOST_FINDINGS),
         error_line=view.error.line if view.error else None,
         stdout=tail(view.stdout),

@@ -5,6 +5,7 @@ A word that is not known here, of a newer gateway's, is shown as it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Final, TypeAlias
 from pydantic import JsonValue
 
 from gateway.archive import LogLine
+from gateway.requests import ExecutionRequest
 from gateway.wire import ExecutionView
 
 _Fields: TypeAlias = dict[str, JsonValue]
@@ -25,6 +27,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "above_default": "it asks for more than the usual limits",
         "low_confidence": "the agent is not sure of its program",
         "policy_denied": "the policy refused it",
+        "always": "the policy asks a person about every program",
     }
 )
 STATUSES: Final[Mapping[str, str]] = MappingProxyType(
@@ -53,19 +56,56 @@ class Verdict:
     effect: str
     button: str
     key: str = ""
+    done: str = ""
 
 
 VERDICTS: Final[Mapping[str, Verdict]] = MappingProxyType(
     {
-        "approve": Verdict("Approve", "Runs the program once, as it is.", "Approve and run", "a"),
-        "approve_edited": Verdict("Edit", "Runs your version of it. It is checked first.", "Check and run", "e"),
-        "raise_limits": Verdict(
-            "Raise limits", "Runs it once with these limits. What is left empty stays.", "Run with these limits"
+        "approve": Verdict(
+            "Approve",
+            "Runs the program once, as it is.",
+            "Approve and run",
+            "a",
+            done="The program runs now. The agent gets what comes of it.",
         ),
-        "grant": Verdict("Let it try", "Back to the agent, with more failures to spend.", "Let it try"),
-        "reject": Verdict("Reject", "Back to the agent, with your words. It reads them as data.", "Reject", "r"),
-        "answer": Verdict("Answer", "You give the result; the agent reads that it is a person's.", "Send this answer"),
-        "escalate": Verdict("Escalate", "The next who are in charge are asked now.", "Escalate"),
+        "approve_edited": Verdict(
+            "Edit",
+            "Runs your version of it. It is checked first.",
+            "Check and run",
+            "e",
+            done="Your version runs now. The agent gets what comes of it.",
+        ),
+        "raise_limits": Verdict(
+            "Raise limits",
+            "Runs it once with these limits. What is left empty stays.",
+            "Run with these limits",
+            done="The program runs now, with your limits. The agent gets what comes of it.",
+        ),
+        "grant": Verdict(
+            "Let it try",
+            "Back to the agent, with more failures to spend.",
+            "Let it try",
+            done="It is the agent's turn again.",
+        ),
+        "reject": Verdict(
+            "Reject",
+            "Back to the agent, with your words. It reads them as data.",
+            "Reject",
+            "r",
+            done="The agent is told.",
+        ),
+        "answer": Verdict(
+            "Answer",
+            "You give the result; the agent reads that it is a person's.",
+            "Send this answer",
+            done="The agent gets your answer.",
+        ),
+        "escalate": Verdict(
+            "Escalate",
+            "The next who are in charge are asked now.",
+            "Escalate",
+            done="The next are asked. The review stays open.",
+        ),
     }
 )
 
@@ -134,6 +174,24 @@ def decisions(view: ExecutionView) -> list[str]:
 def _sources(said: Mapping[str, str]) -> str:
     words = [f"{name} from the {source}" for name, source in said.items()]
     return f"Limits that are not the profile's defaults: {', '.join(words)}."
+
+
+def asked(request: ExecutionRequest) -> list[tuple[str, str]]:
+    """What came with a program, besides its code: a name and a text each."""
+    sizes = [f"{file.path} ({len(file.content):,} characters)" for file in request.files]
+    said = request.limits.model_dump(exclude_none=True) if request.limits else {}
+    parts = [
+        ("inputs", json.dumps(request.inputs, ensure_ascii=False, indent=1) if request.inputs else ""),
+        ("stdin", request.stdin),
+        ("arguments", " ".join(request.args)),
+        ("environment", "\n".join(f"{name}={value}" for name, value in request.env.items())),
+        ("files", "\n".join(sizes)),
+        ("brings back", "\n".join(request.outputs)),
+        ("limits that it wants", ", ".join(f"{name} {amount:g}" for name, amount in said.items())),
+        ("lane", "" if request.lane == "auto" else request.lane),
+        ("how sure it is", "" if request.confidence is None else f"{request.confidence:g}"),
+    ]
+    return [(name, text) for name, text in parts if text]
 
 
 def reach(view: ExecutionView) -> list[str]:
@@ -225,6 +283,11 @@ _TOLD: Final[Mapping[str, Callable[[_Fields], str]]] = MappingProxyType(
         "Finished": _finished,
         "Answered": _answered,
         "Escalated": lambda data: f"a person is asked: {reason(str(data['reason']))}",
+        "Approved": lambda data: (
+            f"{data['by']} is for it: {verdict(str(data['ruling'])).title.lower()}, {data['number']} of {data['needed']}"
+        ),
+        "PassedOn": lambda data: f"passed on to level {data['level']}",
+        "Spared": lambda data: f"the checks would have refused it; the policy's mode {data['mode']} let it pass",
         "Ruled": _ruled,
         "Closed": lambda data: f"the task is over: {data['reason']}",
     }

@@ -193,3 +193,17 @@ def test_a_recorded_document_is_told_in_the_words_of_a_file_also_with_keys_that_
     assert told["lanes.monty"] == "false"
     assert told["gone.key"] == "[1, None]"
     assert "version" not in told
+
+
+@pytest.mark.parametrize("mode", ["warn", "audit"])
+def test_a_mode_that_refuses_nothing_is_told_with_its_line_and_with_what_enforce_would_say(mode: str) -> None:
+    softened = TEXT.replace(
+        "    imports: {deny: [ctypes]}", f"    mode: {mode}\n    nesting: 1\n    imports: {{deny: [ctypes]}}"
+    )
+    policy = parse_policy(softened, file="acme.yaml")
+    nested = "import ctypes\ndef a():\n    def b():\n        pass"
+    told = asked(policy, profile="analyst", request={"code": nested})
+    for decision, would in (("import ctypes", "denied"), ("nesting", "refused")):
+        assert told[decision].value == "admitted"
+        assert f"`enforce` would say {would}" in told[decision].why
+        assert [(one.key, one.place) for one in told[decision].made][-1] == ("defaults.checks.mode", "acme.yaml:7")

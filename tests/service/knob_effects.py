@@ -38,7 +38,7 @@ from gateway.events import (
     Verdict,
 )
 from gateway.explaining import explain
-from gateway.guards import refusal, review_token
+from gateway.guards import Guards, Person, refusal, review_token
 from gateway.in_force import InForce
 from gateway.letters import wait_seconds
 from gateway.lifecycle import OpenReview, Task, apply, begin
@@ -333,7 +333,8 @@ def grants(_: Bench, policy: Policy) -> Seen:
         token=token,
         policy_digest="p",
         kind=RulingKind.GRANT,
-        by="ann",
+        by=Person("ann"),
+        guards=Guards(),
         rules=rules_of(default(policy), anonymous=False),
     )
 

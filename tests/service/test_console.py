@@ -20,7 +20,7 @@ from gateway.console.sessions import IDLE_SECONDS, LINK_SECONDS, LONGEST_SECONDS
 from gateway.console.text import code_lines, shown, tail
 from gateway.errors import MalformedRequest, RateLimited
 from tests.conftest import Server
-from tests.service.gateways import policy
+from tests.service.gateways import QUICK, policy
 
 KEYS = {
     "bot": ("acme", "agent"),
@@ -238,6 +238,7 @@ def test_what_is_no_form_is_refused(body: bytes) -> None:
 def test_text_becomes_markup_in_which_nothing_acts_and_nothing_hides() -> None:
     assert shown("<b>&\"'") == "&lt;b&gt;&amp;&quot;&#x27;"
     assert shown("a\u202eb\x1bc") == 'a<span class="spelled">U+202E</span>b<span class="spelled">U+001B</span>c'
+    assert shown("e" + "\u0301" * 200 + "<") == 'e\u0301\u0301<span class="spelled">198 marks</span>&lt;'
     code = 'x = """<i>\n\r\u202e</i>"""\n# é\n'
     lines = [line for _, line in code_lines(code).lines]
     assert len(lines) == 3
@@ -291,3 +292,45 @@ def test_a_queue_of_ten_thousand_reviews_is_a_page_like_any_other(make_server: C
         assert second.count("<tr data-row>") == 50
         # the queue's page is some tens of milliseconds of work; its length may not be in it
         assert queue < max(0.1, 12 * help_page)
+
+
+FOUR_EYES = f"{QUICK}, review: {{four_eyes: [approve_edited]}}"
+
+
+def test_an_edit_that_needs_four_eyes_is_shown_to_the_second_person_who_agrees_with_one_button(
+    make_server: Callable[..., Server],
+) -> None:
+    server = make_server(policy({**KEYS, "bob": ("acme", "reviewer")}, FOUR_EYES))
+    with server.client("key-of-bot") as agent:
+        for code in ("1/0", "[][1]", "{}['x']"):
+            answer = agent.post("/v1/executions", json={"code": code, "task_id": "eyes"}).json()
+        path = f"/console/reviews/{answer['task']['review']}"
+        with in_(server, "ann") as ann, in_(server, "bob") as bob:
+            page = ann.get(path).text
+            assert "2 people have to agree." in page
+            edit = {**hidden(page), "ruling": "approve_edited", "code": "print('by two <b>')\n"}
+            assert ann.post(path, data=edit, follow_redirects=True).text.count("The review stays open.") == 1
+            seen = bob.get(path).text
+            assert "1 of 2 people agreed" in seen
+            assert "print(&#x27;by two &lt;b&gt;&#x27;)" in seen
+            agreed = seen[seen.index('class="proposal"') :]
+            agreed = agreed[: agreed.index("</form>")]
+            again = {**hidden(agreed), "code": "print('by two <b>')\n"}
+            assert bob.post(path, data=again, follow_redirects=True).text.count("Your version runs now.") == 1
+        assert agent.get("/v1/tasks/eyes", params={"wait": 30}).json()["latest"]["stdout"] == "by two <b>\n"
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The first values of a page's hidden fields."""
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page)
+    return {name: html.unescape(value) for name, value in reversed(found) if name != "next"}
+
+
+def test_a_page_of_a_key_that_left_the_policy_is_not_shown_any_more(make_server: Callable[..., Server]) -> None:
+    server = make_server(policy(KEYS))
+    with in_(server, "ann") as ann, server.client("key-of-olga") as olga:
+        assert ann.get("/console/queue").status_code == 200
+        assert server.policy is not None
+        server.policy.write_text(policy({name: who for name, who in KEYS.items() if name != "ann"}))
+        assert olga.post("/v1/policy/reload").status_code == 200
+        assert ann.get("/console/queue").status_code == 303

@@ -12,15 +12,19 @@ import pytest
 from pydantic import BaseModel
 
 from gateway.policy import PolicyDocument
-from gateway.policy_file import parse_policy
+from gateway.policy_file import PolicyError, parse_policy
 from gateway.policy_schema import rows_of
 from gateway.policy_shape import ProfileBody, ProfileEntry
 from gateway.store import migrate
 from sandbox.monty import Monty
 from tests.service.knob_effects import KEY, SECRETS, WEBHOOK, Bench, Json, merged
-from tests.service.knobs import KNOBS, Knob
+from tests.service.knobs import KNOBS as ALL_BUT_REVIEWS
+from tests.service.knobs import Knob
+from tests.service.review_knobs import REVIEW_KNOBS
 
 README: Final = Path(__file__).parents[2] / "policies" / "README.md"
+KNOBS: Final = {**ALL_BUT_REVIEWS, **REVIEW_KNOBS}
+LEVEL: Final[dict[str, Json]] = {"after": "1h", "to": ["ann"]}
 ADD: Final = (
     "Add a row to KNOBS in tests/service/knobs.py: the key, a function (bench, policy) -> what the gateway does because of"
     " it, and two values for which that differs. If nothing differs, the key is dead: remove it."
@@ -38,7 +42,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         for one in models:
             yield from leaves(one, f"{prefix}{name}{many}.")
         if not models:
-            yield f"{prefix}{name}"
+            yield f"{prefix}{info.alias or name}"
 
 
 def _inside(annotation: object) -> Iterator[object]:
@@ -80,10 +84,11 @@ def said(key: str, value: Json) -> dict[str, Json]:
         for part in reversed(rest):
             inner = {part: inner}
         return {name: [merged(base, inner)]}
-    path = [first, *rest] if first in {"engine", "ceilings", "name", "version"} else ["defaults", first, *rest]
+    top = {"engine", "ceilings", "name", "version", "mail", "public_url"}
+    path = [first, *rest] if first in top else ["defaults", first, *rest]
     inner = value
     for part in reversed(path):
-        inner = {part: inner}
+        inner = {part.removesuffix("[]"): [merged(LEVEL, inner)] if part == "escalate[]" else inner}
     assert isinstance(inner, dict)
     document |= inner
     return document
@@ -113,19 +118,23 @@ async def test_turning_it_changes_what_the_gateway_does(
         assert first[0] == first[1], (
             "what is looked at has to be the same each time, or a difference would prove nothing"
         )
-        other = await seen(bench, knob, key, knob.other) if key != "version" else not first[0]
+        other = await seen(bench, knob, key, knob.other)
         assert first[0] != other, f"{key} is dead: {knob.one!r} and {knob.other!r} come to the same"
     finally:
         await monty.close()
 
 
 async def seen(bench: Bench, knob: Knob, key: str, value: Json) -> object:
-    if key == "webhooks[].secret_file":
+    if key in {"webhooks[].secret_file", "mail.password_file"}:
         value = str(bench.folder / str(value))
     document = merged(merged({"version": 1}, dict(knob.beside)), said(key, value))
     document = merged(said(key, value), merged({"version": 1}, dict(knob.beside))) if "[]" in key else document
     text = json.dumps(document)
-    policy = parse_policy(text, file="knobs.yaml")
+    try:
+        policy = parse_policy(text, file="knobs.yaml")
+    except PolicyError:
+        assert key == "version", document
+        return PolicyError
     (bench.folder / f"{policy.name}.yaml").write_text(text)
     found = knob.see(bench, policy)
     return await found if isawaitable(found) else found

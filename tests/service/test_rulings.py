@@ -103,6 +103,9 @@ def test_two_people_have_to_agree_and_one_of_them_twice_is_one(team: Callable[[s
     refused(t.rule("bob", review, "approve", token=first["token"]), 412, "stale")
     refused(t.rule("ann", review, "approve"), 409, "approved_already")
     assert t.call("ada", "GET", "/v1/tasks/t").json()["turn"] == "reviewer"
+    waits = t.submit()
+    assert (waits["status"], waits["turn"], waits["next_actions"]) == (409, "reviewer", ["wait", "close_task"])
+    assert waits["budget"]["failures_in_a_row"] == {"left": 0, "limit": 1}
     done = t.rule("bob", review, "approve").json()
     assert (done["state"], done["decided_by"], done["proposal"]) == ("decided", "bob", None)
     assert done["ruled_execution"]
@@ -117,11 +120,12 @@ def test_two_people_have_to_agree_and_one_of_them_twice_is_one(team: Callable[[s
 def test_another_edit_makes_the_count_begin_anew(team: Callable[[str], Team]) -> None:
     t = team(rules("approvals: 2"))
     review = t.submit()["task"]["review"]
-    assert t.rule("ann", review, "approve_edited", code="1").json()["proposal"]["code"] == "1"
-    other = t.rule("bob", review, "approve_edited", code="2").json()
+    assert t.rule("ann", review, "approve_edited", code="1", message="mine").json()["proposal"]["code"] == "1"
+    other = t.rule("bob", review, "approve_edited", code="2", message="a better one").json()
     assert (other["state"], other["proposal"]["code"], other["proposal"]["approved_by"]) == ("open", "2", ["bob"])
+    assert other["proposal"]["message"] == "a better one"
     done = t.rule("ann", review, "approve_edited", code="2").json()
-    assert done["state"] == "decided"
+    assert (done["state"], done["message"]) == ("decided", "a better one"), "the agent reads what was said to it"
     ran = t.call("ada", "GET", f"/v1/executions/{done['ruled_execution']}?wait=30").json()
     assert (ran["status"], ran["result"]) == ("succeeded", 2)
 
