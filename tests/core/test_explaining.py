@@ -137,7 +137,7 @@ def test_who_is_not_there_is_told_who_is(words: dict[str, str], says: str) -> No
     assert caught.value.args == (says,)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("*.tests.yaml"))), ids=lambda path: path.name)
 def test_every_key_of_a_shipped_policy_is_explained_by_a_line_that_names_it(path: Path) -> None:
     policy, lines = read_policy(path), path.read_text("utf-8").splitlines()
     for name, profile in policy.profiles.items():
@@ -204,6 +204,5 @@ def test_a_mode_that_refuses_nothing_is_told_with_its_line_and_with_what_enforce
     nested = "import ctypes\ndef a():\n    def b():\n        pass"
     told = asked(policy, profile="analyst", request={"code": nested})
     for decision, would in (("import ctypes", "denied"), ("nesting", "refused")):
-        assert told[decision].value == "admitted"
-        assert f"`enforce` would say {would}" in told[decision].why
+        assert told[decision].value == f"would be {would}, and runs all the same"
         assert [(one.key, one.place) for one in told[decision].made][-1] == ("defaults.checks.mode", "acme.yaml:7")
