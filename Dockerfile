@@ -52,8 +52,8 @@ ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     PIP_ROOT_USER_ACTION=ignore
 ARG PACKAGES=/usr/local/lib/python3.13/dist-packages
 COPY requirements-guest-data.lock package[s] /src/
-# Matplotlib keeps its list of fonts in the user's home; in a box nothing is kept, and to make the list takes longer than
-# to plot. It is made here, beside the fonts, and read from there.
+# Matplotlib wants a directory that it can write, for its settings and its list of fonts, and asks the environment where. A
+# box keeps nothing and has no such variable: both are made here, in the directory of the fonts, and read from there.
 RUN set -eu; \
     if [ ! -d /src/numpy ]; then \
         apt-get update; \
@@ -67,7 +67,8 @@ RUN set -eu; \
     rm -rf "$PACKAGES"; \
     mv /src "$PACKAGES"; \
     cd "$PACKAGES/matplotlib"; \
-    sed -i 's/mpl\.get_cachedir(), f"fontlist-v/mpl.get_data_path(), f"fontlist-v/' font_manager.py; \
+    sed -i "s/^def _get_config_or_cache_dir(xdg_base_getter):\$/&\\n    if not os.environ.get('MPLCONFIGDIR'):\\n        return get_data_path()/" __init__.py; \
+    grep -q "^        return get_data_path()" __init__.py; \
     sed -i 's/^##backend: Agg$/backend: Agg/' mpl-data/matplotlibrc; \
     HOME=/nonexistent python3 -I -W error -c 'import matplotlib.pyplot as p; assert p.get_backend().lower() == "agg"'; \
     ls mpl-data/fontlist-v*.json; \

@@ -5,9 +5,10 @@ The bars are the project's promises about speed; a run is judged against them, n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from bench.results import Results
@@ -45,11 +46,17 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A bar and what came of it; `found` is None for what was not measured."""
+    """A bar and what came of it; `found` is None for what was not measured. `known` is why it is known not to hold."""
 
     bar: Bar
     found: Ratio | None
     verdict: Verdict
+    known: str = ""
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether it holds, or is known not to. What was not measured is no surprise: the table says so."""
+        return self.verdict is Verdict.UNKNOWN or (self.verdict is Verdict.FAILS) == bool(self.known)
 
 
 def _latency(this: str, that: str) -> Measure:
@@ -164,24 +171,37 @@ BARS: Final = (
 )
 
 
+KNOWN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "box-p50": "two commits, HTTP, and what bounds and watches a program take longer than the fork",
+        "cell-p50": "as for a box; HTTP and two commits alone are more than half of what the bar leaves beside the fork",
+        "cell-rate": "two forks and namespaces in the cell, two commits, HTTP and the engine's stream for each program",
+    }
+)
+"""Bars that are known not to hold, by name, and why. One that holds again is to be taken off: until then the run fails."""
+
+
 def judge(results: Results, *, short: bool = False) -> list[Judged]:
-    """Every bar's verdict. In a `short` run a bar holds within its slack."""
+    """Every bar's verdict. In a `short` run a bar holds within its slack, and one known not to hold has to beat it by that."""
     return [_judged(bar, bar.measure(results), short=short) for bar in BARS]
 
 
 def failed(judged: list[Judged]) -> list[Judged]:
-    """Those that do not hold. What was not measured is no failure: the table says so."""
-    return [one for one in judged if one.verdict is Verdict.FAILS]
+    """Those of which another verdict was expected."""
+    return [one for one in judged if not one.as_expected]
 
 
 def _judged(bar: Bar, found: Ratio | None, *, short: bool) -> Judged:
+    known = KNOWN.get(bar.name, "")
     if found is None:
-        return Judged(bar, None, Verdict.UNKNOWN)
+        return Judged(bar, None, Verdict.UNKNOWN, known)
     slack = bar.slack if short else 1.0
-    if _within(found.value, bar.moonshot, most=bar.most):
-        return Judged(bar, found, Verdict.MOONSHOT)
+    slack = 1 / slack if known else slack
     limit = bar.bar * slack if bar.most else bar.bar / slack
-    return Judged(bar, found, Verdict.HOLDS if _within(found.value, limit, most=bar.most) else Verdict.FAILS)
+    if not _within(found.value, limit, most=bar.most):
+        return Judged(bar, found, Verdict.FAILS, known)
+    moonshot = _within(found.value, bar.moonshot, most=bar.most)
+    return Judged(bar, found, Verdict.MOONSHOT if moonshot else Verdict.HOLDS, known)
 
 
 def _within(value: float, limit: float, *, most: bool) -> bool:

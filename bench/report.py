@@ -82,11 +82,18 @@ def bars_table(judged: Sequence[Judged]) -> str:
             _limit(one.bar.bar, one),
             _limit(one.bar.moonshot, one),
             _found(one),
-            f"**{one.verdict}**" if one.verdict is Verdict.FAILS else str(one.verdict),
+            _verdict(one),
         )
         for one in judged
     ]
     return _table(("what", "bar", "moonshot", "measured", "verdict"), rows)
+
+
+def _verdict(one: Judged) -> str:
+    words = f"**{one.verdict}**" if one.verdict is Verdict.FAILS else str(one.verdict)
+    if not one.known or one.verdict is Verdict.UNKNOWN:
+        return words
+    return f"{words}, as is known: {one.known}" if one.as_expected else f"{words}: **take it off `bars.KNOWN`**"
 
 
 def _limit(value: float, one: Judged) -> str:

@@ -104,7 +104,7 @@ class Checker:
         if report.verdict is not Verdict.ADMIT or ruled or (hold := held(profile, request)) is None:
             return report
         reason, findings = hold
-        return Report(Verdict.HELD, report.lane, (*findings, *report.findings), report.imports, reason=reason)
+        return replace(report, verdict=Verdict.HELD, findings=(*findings, *report.findings), reason=reason)
 
     async def _report(self, request: ExecutionRequest, profile: Profile, *, ruled: bool) -> Report:
         if (lane := lane_of(request)) != request.lane:

@@ -244,7 +244,7 @@ def _print_json(value: object) -> None:
 
 
 def _print(line: str, *, err: bool = False) -> None:
-    from gateway.terminal import visible
+    from gateway.spelling import visible
 
     typer.echo(visible(line), err=err)
 

@@ -256,7 +256,8 @@ class Conductor:
         if approval is not None:
             work.findings = (note(approval), *(one for one in report.findings if one.severity != "error"))
         work.happened(Checked(work.id, report.verdict, report.lane, found, report.reason, approval))
-        if (sparing := report.sparing) is not None and report.verdict is Verdict.ADMIT:
+        runs = report.verdict is Verdict.ADMIT or approval is not None
+        if runs and (sparing := report.sparing) is not None:
             work.happened(sparing.event(work.id, work.profile))
             self.spared[sparing.mode, sparing.verdict] += 1
         work.deterministic = report.deterministic

@@ -6,10 +6,10 @@ the checks are certain of, such as a misspelt name, is no reason to change a pol
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import unified_diff
@@ -64,45 +64,72 @@ def denied_modules(answer: str | None) -> tuple[str, ...]:
 
 
 def learned(text: str, policy: Policy, found: Mapping[str, Wish]) -> str:
-    """The text of the policy's file with the smallest change that admits what was wished; comments stay where they are.
+    """The text of the policy's file with the smallest change that admits what was wished; all else stays as it is written.
 
     A module is taken out of `deny`, and added to `allow` where there is one, in the section of the file that says so.
     """
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    document = yaml.load(text)
     for name, wish in found.items():
         profile = policy.profiles.get(name)
-        if profile is not None:
-            for module in sorted(wish.modules):
-                _admit(document, policy, profile, module)
-    out = io.StringIO()
-    yaml.dump(document, out)
-    return out.getvalue()
+        for module in sorted(wish.modules) if profile else ():
+            text = _admit(text, policy, profile, module) if profile else text
+    return text
 
 
-def _admit(document: CommentedMap, policy: Policy, profile: Profile, module: str) -> None:
+def _admit(text: str, policy: Policy, profile: Profile, module: str) -> str:
     parents = {module[:end] for end in (*(at for at, one in enumerate(module) if one == "."), len(module))}
     rules = profile.checks.imports
-    denied = _said(document, policy, profile, "deny")
-    for one in sorted(parents & set(rules.deny)):
-        if denied is not None and one in denied:
-            denied.remove(one)
-    allowed = _said(document, policy, profile, "allow")
-    if rules.allow is not None and not parents & set(rules.allow) and allowed is not None and module not in allowed:
-        allowed.append(module)
+    if parents & set(rules.deny):
+        text = _edit(text, policy, profile, "deny", gone=parents)
+    if rules.allow is not None and not parents & set(rules.allow):
+        text = _edit(text, policy, profile, "allow", more=module)
+    return text
 
 
-def _said(document: CommentedMap, policy: Policy, profile: Profile, name: str) -> CommentedSeq | None:
-    """The list as the file has it, where the file has it."""
+def _edit(  # noqa: PLR0913  # where it is, and what becomes of it
+    text: str,
+    policy: Policy,
+    profile: Profile,
+    name: str,
+    *,
+    gone: AbstractSet[str] = frozenset(),
+    more: str | None = None,
+) -> str:
+    """The text with another list, where the file has it."""
     where = policy.said_at(profile.name, ("checks", "imports", name))
     if where is None:
-        return None
-    found: object = document
-    for part in where:
-        found = found[part]  # type: ignore[index]  # the policy was read from this text
-    return found if isinstance(found, CommentedSeq) else None
+        return text
+    around: object = YAML().load(text)
+    for part in where[:-1]:
+        around = around[part]  # type: ignore[index]  # the policy was read from this text
+    items = around[name] if isinstance(around, CommentedMap) else None
+    if not isinstance(items, CommentedSeq) or not isinstance(around, CommentedMap):
+        return text
+    kept = [str(one) for one in items if one not in gone]
+    wanted = [*kept, more] if more is not None and more not in kept else kept
+    if items.fa.flow_style() or not items:
+        return _flowing(text, items.lc.line, items.lc.col, wanted)
+    return _standing(text, items, around.lc.key(name)[0], wanted)
+
+
+def _flowing(text: str, line: int, column: int, wanted: Sequence[str]) -> str:
+    """`[a, b]` with other items."""
+    start = sum(len(one) for one in text.splitlines(keepends=True)[:line]) + column
+    end = text.index("]", start) + 1
+    return f"{text[:start]}[{', '.join(wanted)}]{text[end:]}"
+
+
+def _standing(text: str, items: CommentedSeq, key: int, wanted: Sequence[str]) -> str:
+    """A list of one item a line with other items: those that stay keep their lines, what is new is at the end."""
+    lines = text.splitlines(keepends=True)
+    places = [items.lc.item(index)[0] for index in range(len(items))]
+    last = lines[places[-1]]
+    new = [f"{last[: len(last) - len(last.lstrip())]}- {one}\n" for one in wanted if one not in items]
+    lines[places[-1]] = f"{last.rstrip()}\n" if new else last
+    drop = {place for place, one in zip(places, items, strict=True) if one not in wanted}
+    if not wanted:
+        lines[key] = lines[key].replace(":", ": []", 1)
+    kept = [line for number, line in enumerate(lines[: places[-1] + 1]) if number not in drop]
+    return "".join([*kept, *new, *lines[places[-1] + 1 :]])
 
 
 def as_diff(old: str, new: str, file: str) -> str:

@@ -405,10 +405,8 @@ def advance(execution: Execution, event: Event) -> Execution:
         case Finished(attempt=number, ending=ending):
             if number != len(execution.attempts):
                 raise IllegalEvent(f"attempt {number} finished, but {len(execution.attempts)} is running")
-            cause = event.cause or cause_of_ending(ending)
-            ended = replace(
-                execution.attempts[-1], ending=ending, cause=cause, peak_memory_bytes=event.peak_memory_bytes
-            )
+            was, cause = execution.attempts[-1], event.cause or cause_of_ending(ending)
+            ended = Attempt(number, was.lane, was.limits, ending, cause, event.peak_memory_bytes)
             attempts = (*execution.attempts[:-1], ended)
             return _with(
                 execution,

@@ -152,7 +152,10 @@ class Gateway:
         if self.telemetry.traces:
             from gateway.otlp import OtlpTracer  # noqa: PLC0415  # megabytes, and only who sends traces needs them
 
-            self.observer.tracer = OtlpTracer()
+            try:
+                self.observer.tracer = OtlpTracer()
+            except Exception:
+                log.exception("no traces are sent: OpenTelemetry's variables cannot be used")
 
     async def _prove(self) -> None:
         """Let every kind of box prove itself before the first program wants one."""

@@ -85,13 +85,22 @@ DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
         "budget.anonymous_failures_in_a_row": Rule.MORE,
         "budget.anonymous_window": Rule.LESS,  # the sooner a fresh task begins, the more may fail
         "costs.policy_denied": Rule.LESS,
+        "review.when": Rule.OTHER,  # more questions let less run, and a spent budget without one ends its task
+        "review.confidence": Rule.LESS,
+        "review.reviewers": Rule.OTHER,
+        "review.approvals": Rule.LESS,
+        "review.four_eyes": Rule.OTHER,
         "review.grants_per_task": Rule.MORE,
+        "review.remember": Rule.MORE,
         "review.expires": Rule.OTHER,
-        "review.above_default": ("true", "false"),
+        "review.escalate": Rule.OTHER,
+        "review.notify": Rule.OTHER,
         "rates.requests": Rule.MORE,
         "rates.burst": Rule.MORE,
         "rates.executions": Rule.MORE,
         "rates.streams": Rule.MORE,
+        "quotas.executions": Rule.MORE,
+        "quotas.cpu": Rule.MORE,
         "cache.scope": ("none", "tenant", "shared"),
         "retention.code": Rule.OTHER,  # who keeps more can explain more, and lose more
         "retention.output": Rule.OTHER,
@@ -99,6 +108,7 @@ DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
         "retention.keys": Rule.OTHER,
         "telemetry.content": _OFF_ON,
         "telemetry.content_size": Rule.MORE,
+        "keys[].owner": Rule.OTHER,
         "keys[].tenant": Rule.OTHER,
         "keys[].sha256": Rule.OTHER,
         "keys[].jwt": Rule.OTHER,
@@ -131,6 +141,7 @@ def differences(old: Policy, new: Policy) -> tuple[Change, ...]:
         *_compared(_section(old.ceilings, "ceilings"), _section(new.ceilings, "ceilings")),
         *_keys(old, new),
         *_webhooks(old.webhooks, new.webhooks),
+        *_mail(old, new),
         *_profiles(old, new),
     )
 
@@ -249,6 +260,14 @@ def _webhooks(old: Sequence[Webhook], new: Sequence[Webhook]) -> Iterator[Change
             for field in Webhook.model_fields:
                 if getattr(before[name], field) != getattr(after[name], field):
                     yield Change(f"webhooks.{name}.{field}", "one", "another", Way.DIFFERENT)
+
+
+def _mail(old: Policy, new: Policy) -> Iterator[Change]:
+    """Only that, not what, as with webhooks."""
+    for name, before, after in (("mail", old.mail, new.mail), ("public_url", old.public_url, new.public_url)):
+        if before != after:
+            words = ("one", "another") if before and after else ("there", "gone") if before else ("not there", "there")
+            yield Change(name, *words, Way.DIFFERENT)
 
 
 def _profiles(old: Policy, new: Policy) -> Iterator[Change]:

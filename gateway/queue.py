@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
 
@@ -173,7 +174,7 @@ class Queue:
     def _mend(self) -> None:
         if self.breaker.state == "open" and (self._mending is None or self._mending.done()):
             log.error("the engine is away: programs wait until a probe runs there")
-            self._mending = asyncio.create_task(self._until_closed(), name="breaker")
+            self._mending = asyncio.create_task(self._until_closed(), name="breaker", context=Context())
 
     async def _until_closed(self) -> None:
         while self.breaker.state != "closed":

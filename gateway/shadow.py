@@ -13,6 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextvars import Context
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
@@ -85,7 +86,7 @@ class Shadow:
             self.counts[Shown.NO_ROOM] += 1
             return
         if self._runner is None:
-            self._runner = asyncio.create_task(self._run(), name="shadow")
+            self._runner = asyncio.create_task(self._run(), name="shadow", context=Context())
 
     @property
     def pending(self) -> int:

@@ -62,6 +62,7 @@ class Cell:
                 __import__(name)
             except Exception as error:  # noqa: BLE001 - the image's code may raise anything
                 sys.exit(f"the image cannot preload {name}: {type_name(error)}: {error}")
+        _end_threads()
 
     def serve(self) -> None:
         """Make one run after the other; returns only in a run's first process."""
@@ -119,6 +120,15 @@ class Cell:
         if getattr(self.libc, name)(*arguments) != 0:
             said = os.strerror(ctypes.get_errno())
             sys.exit(f"this host cannot make cells: {name} {arguments[1]!r}: {said}")
+
+
+def _end_threads() -> None:
+    """Fork once, as libraries expect it: those with threads of their own end them then, and begin anew when they are needed.
+
+    Of a bare clone they hear nothing: in there each would wait for threads that there are not, at the first fork.
+    """
+    if os.fork() == 0:
+        os._exit(0)
 
 
 def _practise() -> None:

@@ -71,6 +71,8 @@ class Hands:
                 result = part.work() if part.wanted else None
             except Exception as raised:  # noqa: BLE001  # its caller is told
                 error = raised
+            except BaseException as raised:  # noqa: BLE001  # a library's panic is no reason to have one hand less
+                error = RuntimeError(f"{type(raised).__name__}: {raised}")
             with suppress(RuntimeError):  # the loop is gone, and whoever waited with it
                 part.loop.call_soon_threadsafe(_settle, part.done, result, error)
 

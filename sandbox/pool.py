@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -127,7 +128,7 @@ class Pool:
         shelf = self._shelves.setdefault(kind, _Shelf())
         shelf.asked_at = time.monotonic()
         if self._size and self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep(), name="pool")
+            self._keeper = asyncio.create_task(self._keep(), name="pool", context=Context())  # of no program
         self._work.set()
         return shelf
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -23,10 +25,13 @@ from gateway.console.guarding import (
     set_cookie,
 )
 from gateway.console.link import Link
+from gateway.console.oidc import WAIT_SECONDS, Oidc
 from gateway.console.sessions import LINK_SECONDS
 from gateway.console.visits import Parts
 from gateway.errors import Forbidden, GatewayError, Unauthorized
 from gateway.problems import problem
+
+_STATE: Final = "airlock_oidc"
 
 
 class Entrance:
@@ -40,6 +45,8 @@ class Entrance:
             "/enter": self.follow,
             "/links": self.make_link,
         }
+        if parts.oidc is not None:
+            self.gets |= {"/oidc": partial(self.begin, parts.oidc), "/oidc/back": partial(self.come_back, parts.oidc)}
 
     async def ask(self, request: Request) -> Response:
         """Send somebody who is not logged in to the form, and back afterwards.
@@ -62,6 +69,7 @@ class Entrance:
             error=error,
             key_file=self._parts.authenticator.reviewer_key,
             encrypted=is_secure(request),
+            oidc=self._parts.oidc.provider.name if self._parts.oidc else "",
         )
         headers = {"Retry-After": str(error.retry_after_seconds)} if error and error.retry_after_seconds else {}
         return HTMLResponse(page, error.status if error else HTTPStatus.OK, headers)
@@ -122,6 +130,35 @@ class Entrance:
         if found is None:
             raise Unauthorized("This link was used already, or its minute is over. `airlock console` makes another.")
         return self._let_in(request, *found, "")
+
+    async def begin(self, oidc: Oidc, request: Request) -> Response:
+        """Send a browser to the identity provider. Its cookie is `lax`, since it has to come back from elsewhere."""
+        self._parts.sessions.count_try(request.client.host if request.client else "")
+        scheme = "https" if is_secure(request) else "http"
+        back = f"{scheme}://{request.headers.get('host', '')}{ROOT}/oidc/back"
+        address, state = await oidc.begin(back, request.query_params.get("next", ""))
+        response = RedirectResponse(address, HTTPStatus.SEE_OTHER)
+        response.set_cookie(
+            _STATE,
+            state,
+            max_age=int(WAIT_SECONDS),
+            path=f"{ROOT}/oidc",
+            secure=is_secure(request),
+            httponly=True,
+            samesite="lax",
+        )
+        return response
+
+    async def come_back(self, oidc: Oidc, request: Request) -> Response:
+        """Let in whom the provider vouches for."""
+        asked = request.query_params
+        of_browser = request.cookies.get(_STATE, "")
+        caller, after = await oidc.end(asked.get("state", ""), of_browser, asked.get("code", ""))
+        if roles_of(caller).isdisjoint(EVERYBODY):
+            raise Forbidden("You have no role here.")
+        response = self._let_in(request, caller, None, after)
+        response.delete_cookie(_STATE, path=f"{ROOT}/oidc")
+        return response
 
     def leave(self, request: Request) -> Response:
         """End the session."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
@@ -14,12 +15,13 @@ from gateway.service import Service
 
 if TYPE_CHECKING:
     from gateway.console.live import Live
+    from gateway.console.oidc import Provider
 
 
 class ConsoleRoom:
     """What a gateway hands to its console, and the console once somebody asked for it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts that it stands on
         self,
         *,
         service: Service,
@@ -27,21 +29,25 @@ class ConsoleRoom:
         gauges: Gauges,
         authenticator: Authenticator,
         limiter: Limiter,
+        provider: Callable[[], Provider | None] = lambda: None,
     ) -> None:
         self.gauges = gauges
         self._service = service
         self._archive = archive
         self._authenticator = authenticator
         self._limiter = limiter
+        self._provider = provider
         self._live: Live | None = None
 
     def make(self) -> ASGIApp:
         """The pages."""
         from gateway.console.app import Console  # noqa: PLC0415  # the door imported it, elsewhere than on the loop
         from gateway.console.live import Live  # noqa: PLC0415
+        from gateway.console.oidc import Oidc  # noqa: PLC0415
         from gateway.console.visits import Parts  # noqa: PLC0415
 
         self._live = Live(self._archive)
+        provider = self._provider()
         return Console(
             Parts(
                 service=self._service,
@@ -50,6 +56,7 @@ class ConsoleRoom:
                 authenticator=self._authenticator,
                 limiter=self._limiter,
                 live=self._live,
+                oidc=Oidc(provider) if provider else None,
             )
         )
 

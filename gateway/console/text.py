@@ -5,6 +5,7 @@ All of it is an agent's. No function here returns markup in which a character of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -33,11 +34,21 @@ class _Marked(Spelling):
 
 
 _MARKED: Final = _Marked()
+_HEAPED: Final = '<span class="spelled">{} marks</span>'
+_HEAP: Final = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
+    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f]{3,}"
+)
 
 
 def shown(text: str) -> Markup:
-    """The text as HTML, whole."""
-    return Markup(text.translate(_MARKED))  # noqa: S704  # every character of it went through `_Marked`
+    """The text as HTML, whole; of marks that would be heaped on one letter, over everything above it, the first two."""
+    pieces, at = [], 0
+    for heap in _HEAP.finditer(text):
+        pieces += [text[at : heap.start() + 2].translate(_MARKED), _HEAPED.format(heap.end() - heap.start() - 2)]
+        at = heap.end()
+    pieces.append(text[at:].translate(_MARKED))
+    return Markup("".join(pieces))  # noqa: S704  # every character of it went through `_Marked`
 
 
 def short(text: str, most: int = MOST_COLUMNS) -> Markup:

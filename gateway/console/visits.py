@@ -14,6 +14,7 @@ from gateway.auth import Authenticator
 from gateway.callers import Caller
 from gateway.console.guarding import ROOT
 from gateway.console.live import Live
+from gateway.console.oidc import Oidc
 from gateway.console.pages import Pages
 from gateway.console.sessions import Session, Sessions
 from gateway.gauges import Gauges
@@ -33,6 +34,7 @@ class Parts:
     sessions: Sessions = field(default_factory=Sessions)
     pages: Pages = field(default_factory=Pages)
     live: Live
+    oidc: Oidc | None = None
 
 
 @dataclass(frozen=True, slots=True)

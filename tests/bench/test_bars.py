@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.bars import BARS, Bar, Judged, Verdict, failed, judge
+from bench.bars import BARS, KNOWN, Bar, Judged, Verdict, failed, judge
 from bench.results import Results
 
 
@@ -47,9 +47,9 @@ def test_what_was_not_measured_is_said_and_is_no_failure() -> None:
 
 
 def test_a_short_run_widens_only_the_bars_that_noise_can_bend() -> None:
-    wide = with_latencies(box_warm=3.0, fork=1.0)
-    assert judged(wide)["box-p50"].verdict is Verdict.FAILS
-    assert judged(wide, short=True)["box-p50"].verdict is Verdict.HOLDS
+    wide = with_latencies(monty_cached=2.9, bare=1.0)
+    assert judged(wide)["monty-p50"].verdict is Verdict.FAILS
+    assert judged(wide, short=True)["monty-p50"].verdict is Verdict.HOLDS
     heavy = Results(sizes={"gateway-all": 201_000_000})
     assert judged(heavy, short=True)["gateway-memory"].verdict is Verdict.FAILS
 
@@ -69,3 +69,21 @@ def test_sizes_are_judged_in_megabytes() -> None:
 def test_every_moonshot_is_beyond_its_bar(bar: Bar) -> None:
     assert (bar.moonshot < bar.bar) == bar.most
     assert bar.slack >= 1
+
+
+def test_a_bar_that_is_known_not_to_hold_fails_no_run_until_it_holds() -> None:
+    slow, fast = with_latencies(box_warm=4.0, fork=1.0), with_latencies(box_warm=2.4, fork=1.0)
+    assert judged(slow)["box-p50"].verdict is Verdict.FAILS
+    assert failed(judge(slow)) == []
+    assert [one.bar.name for one in failed(judge(fast))] == ["box-p50"]
+
+
+def test_in_a_short_run_noise_takes_no_bar_off_the_list() -> None:
+    lucky, fast = with_latencies(box_warm=2.4, fork=1.0), with_latencies(box_warm=1.9, fork=1.0)
+    assert failed(judge(lucky, short=True)) == []
+    assert [one.bar.name for one in failed(judge(fast, short=True))] == ["box-p50"]
+
+
+def test_what_is_known_not_to_hold_is_a_bar_and_has_a_reason() -> None:
+    assert set(KNOWN) < {bar.name for bar in BARS}
+    assert all(KNOWN.values())

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, composite
 
 from gateway.callers import Caller, Role
+from gateway.cases import Case, limits_of_ruling, require_grantable
+from gateway.cases import work_of as work_of_ruling
 from gateway.causes import KINDS, Cause
 from gateway.errors import InvalidRequest
 from gateway.events import (
@@ -23,6 +25,7 @@ from gateway.events import (
     Started,
     Verdict,
 )
+from gateway.guards import Guards, Person, refusal, review_token
 from gateway.lifecycle import Execution, OpenReview, Task, begin
 from gateway.limits import LEAST, LimitsRequest, amounts_of
 from gateway.policy import Ceilings, Policy, PolicyDocument, Profile, resolve
@@ -30,10 +33,9 @@ from gateway.quantities import KIB, MIB
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.resources import limits_of
-from gateway.reviews import _Case, _limits, _work, require_grantable
 from gateway.rules import rules_of
 from gateway.shadow import _job as shadow_job
-from gateway.steps import Run, more_memory_bytes, next_step, refusal, review_token
+from gateway.steps import Run, more_memory_bytes, next_step
 from gateway.times import now
 from gateway.work import Work, written
 from sandbox.job import Lane, Limits
@@ -236,18 +238,18 @@ def test_no_ruling_gives_a_program_more_than_the_ceilings(  # noqa: PLR0913, PLR
     profile = policy.resolve(name)
     case = case_of(profile, request, had)
     try:
-        limits = _limits(case, ruling)
+        limits = limits_of_ruling(case, ruling)
     except InvalidRequest:
         event("refused ruling")
         return
     event(f"{kind}")
     reviewer = Caller("ann", "t", name, frozenset({Role.REVIEWER}))
-    work = _work(case, reviewer, ruling, limits, now())
+    work = work_of_ruling(case, reviewer, ruling, limits, now())
     for one in [limits, *jobs_of(work, Lane.CONTAINER, world)]:
         assert_within(one, profile.ceilings)
 
 
-def case_of(profile: Profile, request: ExecutionRequest, had: Limits) -> _Case:
+def case_of(profile: Profile, request: ExecutionRequest, had: Limits) -> Case:
     """An open review of a program that had these limits."""
     task = replace(
         begin(Opened("t", "task", "ada")),
@@ -258,7 +260,7 @@ def case_of(profile: Profile, request: ExecutionRequest, had: Limits) -> _Case:
     reviewed = StoredExecution(
         "exe", "tsk", "t", "ada", profile.name, profile.digest, "agent", None, None, kept.digest, kept.text, "2026"
     )
-    return _Case(row, StoredTask("tsk", "", task), reviewed, profile, rules_of(profile, anonymous=False))
+    return Case(row, StoredTask("tsk", "", task), reviewed, profile, rules_of(profile, anonymous=False), Guards())
 
 
 @settings(deadline=None, max_examples=100)
@@ -281,7 +283,14 @@ def test_no_grant_passes_the_ceilings_neither_in_number_nor_in_failures(
         task = replace(task, review=review)
         token = review_token(task, "p") or ""
         refused = refusal(
-            task, review=review.id, token=token, policy_digest="p", kind=RulingKind.GRANT, by="ann", rules=rules
+            task,
+            review=review.id,
+            token=token,
+            policy_digest="p",
+            kind=RulingKind.GRANT,
+            by=Person("ann"),
+            rules=rules,
+            guards=Guards(),
         )
         ruling = RulingRequest(token=token, ruling=RulingKind.GRANT, failures=failures)
         try:

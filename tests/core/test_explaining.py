@@ -137,7 +137,9 @@ def test_who_is_not_there_is_told_who_is(words: dict[str, str], says: str) -> No
     assert caught.value.args == (says,)
 
 
-@pytest.mark.parametrize("path", sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("*.tests.yaml"))), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("*.tests.yaml"))), ids=lambda path: path.name
+)
 def test_every_key_of_a_shipped_policy_is_explained_by_a_line_that_names_it(path: Path) -> None:
     policy, lines = read_policy(path), path.read_text("utf-8").splitlines()
     for name, profile in policy.profiles.items():

@@ -31,7 +31,9 @@ def test_the_shipped_schema_is_the_current_one() -> None:
     assert shipped == schema_text(), "write it anew: airlock policy schema > policies/schema.json"
 
 
-@pytest.mark.parametrize("path", sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("*.tests.yaml"))), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("*.tests.yaml"))), ids=lambda path: path.name
+)
 def test_every_shipped_policy_keeps_to_the_schema_and_names_it_to_editors(path: Path) -> None:
     text = path.read_text("utf-8")
     assert accepts(text)

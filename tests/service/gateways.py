@@ -49,9 +49,11 @@ def boxes(server: Server) -> list[str]:
 
 
 def submit_later(client: httpx.Client, **body: object) -> str:
-    """Submit without waiting for the answer; the execution is recorded when this returns."""
+    """Submit without waiting for the answer; the execution is recorded when this returns. Monty may be done by then."""
     accepted = client.post("/v1/executions", json=body, headers={"Prefer": "respond-async"})
-    assert accepted.status_code == 202, accepted.text
+    assert accepted.status_code == 202 or (accepted.status_code, accepted.json()["lane"]) == (200, "monty"), (
+        accepted.text
+    )
     execution: str = accepted.json()["id"]
     return execution
 

@@ -160,7 +160,7 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_tells_of(
 def _who(label: str) -> str:
     if any(
         part in label
-        for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies", "findings", "lanes")
+        for part in ("proofs", "metrics", "retention", "webhooks", "explain", "policies", "findings", "lanes", "reload")
     ):
         return "olga"
     return "ann" if "/v1/reviews" in label else "ada"

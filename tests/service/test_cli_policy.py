@@ -146,3 +146,128 @@ def test_what_decided_is_told_also_after_the_file_changed(make_server: Callable[
     assert told[0] == 0, told[2]
     assert told[1].startswith(f"policy first, profile default, {made['policy']}\n")
     assert "limits.time.default = 7s\n" in told[1]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_what_is_wrong_with_a_file_is_one_line_each_with_its_place(tmp_path: Path) -> None:
+    bad = write(tmp_path / "bad.yaml", "version: 1\ndefaults: {limts: {}}\nkeys: [{name: a}]\n")
+    code, out, err = run("check", str(bad))
+    assert (code, out) == (1, "")
+    lines = err.splitlines()
+    assert lines[0] == f"{bad}:2:12: defaults.limts: unknown key (did you mean limits?)"
+    assert all(line.startswith(f"{bad}:") for line in lines)
+    code, out, _ = run("check", str(bad), "--json")
+    assert code == 1
+    told = json.loads(out)["problems"]
+    assert (len(told), told[0]["line"], told[0]["column"], told[0]["path"]) == (len(lines), 2, 12, "defaults.limts")
+    assert run("check", AIRLOCK_POLICY=str(bad))[0] == 1
+
+
+def test_a_diff_says_which_way_and_for_whom_and_exits_as_diff_does(policy: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other.yaml", POLICY.replace("7s", "8s"))
+    assert run("diff", str(policy), str(policy)) == (0, "", "")
+    code, out, _ = run("diff", str(policy), str(other))
+    assert (code, out) == (1, "wider     limits.time.default: 7s -> 8s (ada of a, olga of b)\n")
+    code, out, _ = run("diff", str(policy), str(other), "--json")
+    assert json.loads(out)["changes"][0]["way"] == "wider"
+    code, out, err = run("diff", str(policy), str(tmp_path / "nowhere.yaml"))
+    assert (code, out) == (2, "")
+    assert "cannot be read" in err
+
+
+@pytest.mark.parametrize("name", ["default", "strict"])
+def test_the_shipped_policies_do_what_their_tests_say(name: str) -> None:
+    code, out, err = run("test", str(ROOT / "policies" / f"{name}.yaml"))
+    assert (code, err) == (0, "")
+    assert out.endswith("cases, 0 do not hold\n")
+
+
+def test_a_case_that_does_not_hold_is_told_with_its_place(policy: Path) -> None:
+    cases = write(
+        policy.with_name("policy.tests.yaml"),
+        "version: 1\ncases:\n"
+        "  - name: sums run in Monty with a minute\n    as: ada\n    request: {code: 1 + 1}\n"
+        "    expect:\n      decision: admitted\n      lane: container\n      limits: {time: 1m}\n      rules: [import.denied]\n"
+        "  - {name: nobody, as: adda, request: {code: '1'}, expect: {decision: denied}}\n"
+        "  - {name: sockets, as: default, request: {code: import socket}, expect: {decision: denied}}\n",
+    )
+    code, out, err = run("test", str(policy))
+    assert code == 1
+    there_is_none = "there is no finding import.denied; there is none"
+    assert err.splitlines() == [
+        f"{cases}:8:13: cases[0].expect.lane: 'sums run in Monty with a minute': the lane is monty, not container",
+        f"{cases}:9:22: cases[0].expect.limits.time: 'sums run in Monty with a minute': time is 7s, not 1m",
+        f"{cases}:10:15: cases[0].expect.rules[0]: 'sums run in Monty with a minute': {there_is_none}",
+        f"{cases}:11:24: cases[1].as: 'adda' is neither a key nor a profile of the policy (did you mean ada?)",
+        f"{cases}:12:85: cases[2].expect.decision: 'sockets': it is admitted, not denied",
+    ]
+    assert out == f"{cases}: 3 cases, 3 do not hold\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("version: 1\ncases: [{name: a, as: b, request: {cod: x}, expect: {decision: admitted}}]\n", "cases[0].request.cod: unknown key (did you mean code?)"),
+        ("version: 1\ncases: [{name: a, as: b, request: {code: x}, expect: {decision: maybe}}]\n", "'maybe' is not 'admitted'"),
+        ("version: 2\n", "version: "),
+    ],
+)  # fmt: skip
+def test_a_file_of_tests_that_is_wrong_is_told_as_a_policy_is(policy: Path, text: str, says: str) -> None:
+    write(policy.with_name("policy.tests.yaml"), text)
+    code, _, err = run("test", str(policy))
+    assert code == 2
+    assert says in err
+
+
+def test_a_policy_without_tests_cannot_be_tested(policy: Path) -> None:
+    assert run("test", str(policy))[0] == 2
+
+
+LEARN = """\
+version: 1  # ours
+defaults:
+  checks:
+    imports:
+      allow:        # what we know
+        - json      # read
+        - math
+      deny: [ssl, os]   # never
+"""
+
+
+def test_replay_and_learn_read_beside_a_gateway_at_work(make_server: Callable[[str], Server], tmp_path: Path) -> None:
+    server = make_server(LEARN)
+    assert server.policy is not None
+    file, database = str(server.policy), f"sqlite:///{server.data / 'airlock.db'}"
+    with server.client() as agent:
+        for number, program in enumerate(("import math", "import csv", "import ssl.nothing", "1")):
+            agent.post("/v1/executions", json={"code": program, "task_id": f"t{number}"})
+    wide = write(tmp_path / "wide.yaml", LEARN.replace("- math", "- csv"))
+    code, out, err = run("replay", str(wide), "--database", database)
+    assert (code, err) == (1, "")
+    assert "4 executions of the last 7d; 4 replayed, 2 decided otherwise\n" in out
+    assert "  1 admitted -> denied\n" in out
+    assert "  1 denied -> admitted\n" in out
+    told = json.loads(run("replay", str(wide), "--database", database, "--json")[1])
+    assert {(one["old"], one["new"]) for one in told["changes"]} == {("admitted", "denied"), ("denied", "admitted")}
+    assert run("replay", file, "--database", database, "--since", "soon")[0] == 2
+
+    code, out, err = run("learn", file, "--database", database)
+    assert code == 1
+    assert "# profile default: csv was wanted by 1 executions\n" in err
+    changed = [line for line in out.splitlines() if line[0] in "+-" and line[:3] not in {"+++", "---"}]
+    assert changed == [
+        "-      deny: [ssl, os]   # never",
+        "+        - csv",
+        "+        - ssl.nothing",
+        "+      deny: [os]   # never",
+    ]
+    assert server.policy.read_text() == LEARN, "nothing is written without a word"
+    assert run("learn", file, "--database", database, "--write")[0] == 1
+    assert "# what we know" in server.policy.read_text()
+    assert run("learn", file, "--database", database)[:2] == (0, ""), "what was learned is learned"
+    assert "2 denied -> admitted" in run("replay", file, "--database", database)[1]

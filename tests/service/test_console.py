@@ -18,7 +18,9 @@ from gateway.callers import Caller, Role
 from gateway.console.forms import parse
 from gateway.console.sessions import IDLE_SECONDS, LINK_SECONDS, LONGEST_SECONDS, Sessions
 from gateway.console.text import code_lines, shown, tail
+from gateway.console.tries import rows_of, shown_tries
 from gateway.errors import MalformedRequest, RateLimited
+from gateway.wire import ExecutionView, Finding, ReviewView, TryView
 from tests.conftest import Server
 from tests.service.gateways import QUICK, policy
 
@@ -238,6 +240,7 @@ def test_what_is_no_form_is_refused(body: bytes) -> None:
 def test_text_becomes_markup_in_which_nothing_acts_and_nothing_hides() -> None:
     assert shown("<b>&\"'") == "&lt;b&gt;&amp;&quot;&#x27;"
     assert shown("a\u202eb\x1bc") == 'a<span class="spelled">U+202E</span>b<span class="spelled">U+001B</span>c'
+    assert shown("e" + "\u0301" * 200 + "<") == 'e\u0301\u0301<span class="spelled">198 marks</span>&lt;'
     code = 'x = """<i>\n\r\u202e</i>"""\n# é\n'
     lines = [line for _, line in code_lines(code).lines]
     assert len(lines) == 3
@@ -333,3 +336,26 @@ def test_a_page_of_a_key_that_left_the_policy_is_not_shown_any_more(make_server:
         server.policy.write_text(policy({name: who for name, who in KEYS.items() if name != "ann"}))
         assert olga.post("/v1/policy/reload").status_code == 200
         assert ann.get("/console/queue").status_code == 303
+
+
+def test_of_ten_thousand_findings_a_page_shows_a_hundred_and_says_so() -> None:
+    findings = [Finding(rule="r", severity="warning", message="<b>" * 10_000) for _ in range(10_000)]
+    view = ExecutionView.model_construct(id="exe_1", findings=findings, attempts=[], result_form=None)
+    review = ReviewView.model_construct(
+        execution="exe_1", tries=[TryView.model_construct(execution=view, code="1", expect=None, diff="")]
+    )
+    (one,) = shown_tries(review)
+    assert (len(one.findings), one.more_findings) == (100, 9_900)
+
+
+def test_a_difference_stands_side_by_side() -> None:
+    rows = list(rows_of("--- before\n+++ x\n@@ -1,3 +1,3 @@\n a\n-b\n-<i>\n+c\n d\n@@ -9 +9 @@\n-e\n+f"))
+    told = [(row.kind, row.before.number, row.before.line, row.after.number, row.after.line) for row in rows]
+    assert told == [
+        ("same", 1, "a", 1, "a"),
+        ("changed", 2, "b", 2, "c"),
+        ("changed", 3, "&lt;i&gt;", None, None),
+        ("same", 4, "d", 3, "d"),
+        ("gap", None, None, None, None),
+        ("changed", 9, "e", 9, "f"),
+    ]

@@ -30,12 +30,11 @@ def expected() -> dict[str, Ran]:
 
 @pytest.fixture(scope="module", params=["container", "cell"])
 def analyst(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """The policy as it is shipped, and the same with cells that have imported everything already."""
+    """The policy as it is shipped, and the same with cells."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     text = POLICY.read_text("utf-8")
-    cells = "mode: cell\n    preload: [numpy, pandas, matplotlib.pyplot]"
     policy = folder / "data-science.yaml"
-    policy.write_text(text if request.param == "container" else text.replace("mode: container", cells))
+    policy.write_text(text if request.param == "container" else text.replace("mode: container", "mode: cell"))
     server = Server(folder / "data", policy)
     try:
         with server.start().client(timeout=170) as client:

@@ -108,3 +108,18 @@ def test_a_warned_agent_reads_what_would_be_refused_and_it_ran(make_server: Call
         assert view["task"]["budget"]["failures_total"]["left"] == 12  # type: ignore[index]
         assert view["task"]["state"] == "open"  # type: ignore[index]
     assert [one.mode for one in spared(server)] == ["warn"]
+
+
+def test_what_a_remembered_yes_lets_run_is_recorded_as_well(make_server: Callable[..., Server]) -> None:
+    held = "review: {when: [always], remember: 1h}"
+    server = make_server(policy(KEYS, f"checks: {{mode: audit, imports: {{deny: [math]}}}}, {held}"))
+    with server.client("key-of-ada") as ada, server.client("key-of-ann") as ann:
+        asked = run(ada, CODE, "first")
+        assert (asked["status"], spared(server)) == ("denied", []), "nothing ran yet"
+        review = ann.get(f"/v1/reviews/{asked['task']['review']}").json()  # type: ignore[index]
+        ruled = ann.post(f"/v1/reviews/{review['id']}/rulings", json={"token": review["token"], "ruling": "approve"})
+        made = ruled.json()["ruled_execution"]
+        assert ada.get(f"/v1/executions/{made}", params={"wait": 30}).json()["status"] == "succeeded"
+        again = run(ada, CODE, "second")
+        assert again["status"] == "succeeded"
+        assert [one.execution for one in spared(server)] == [made, again["id"]]

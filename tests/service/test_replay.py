@@ -18,11 +18,12 @@ from gateway.connection import Reader, Writer
 from gateway.database import looking
 from gateway.events import Answered, Breach, Event, Opened, Spared, Status, Submitted, Verdict
 from gateway.events import Checked as CheckedEvent
+from gateway.judging import Decision
 from gateway.lifecycle import begin
 from gateway.policy import Policy
 from gateway.policy_file import parse_policy
 from gateway.records import StoredExecution
-from gateway.replaying import Replay, Replayed
+from gateway.replaying import Change, Replay, Replayed
 from gateway.store import Store, migrate
 from gateway.times import new_id, now, stamp
 from gateway.wire import Answer, Finding
@@ -154,7 +155,7 @@ async def test_ten_thousand_requests_are_replayed_and_exactly_those_that_change_
         expected |= {made[number]: change for number, change in becomes.items()}
     new = (
         "version: 1\ndefaults: {checks: {imports: {deny: [socket]}}, limits: {memory: {max: 512Mi}},"
-        " review: {above_default: true}}\n"
+        " review: {when: [budget_exhausted, stuck, above_default]}}\n"
     )
     began = time.process_time()
     for code in programs:
@@ -217,5 +218,5 @@ async def test_reviews_more_or_fewer_are_counted(store: Store, tmp_path: Path) -
     assert (same.reviews_before, same.reviews_after) == (1, 1)
     lenient = await replay(tmp_path, "version: 1\n")
     assert (lenient.reviews_before, lenient.reviews_after) == (1, 0)
-    held = await replay(tmp_path, "version: 1\ndefaults: {review: {above_default: true}}\n")
+    held = await replay(tmp_path, "version: 1\ndefaults: {review: {when: [budget_exhausted, stuck, above_default]}}\n")
     assert (held.reviews_before, held.reviews_after) == (1, 1)

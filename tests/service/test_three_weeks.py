@@ -46,6 +46,7 @@ def failed(client: httpx.Client, task: str) -> str:
     return review
 
 
+@pytest.mark.timeout(400)  # thirteen starts, on whatever machine
 def test_three_weeks_ten_restarts_and_two_upgrades_of_the_schema_later_a_review_is_where_it_should_be(
     patient: Clockwork,
 ) -> None:

@@ -59,16 +59,13 @@ if ("live" in page) {
   let known = page.known ?? null;
   const address = new URL("live", new URL(page.page === "review" ? "../" : "./", location.href));
   if (page.review) address.searchParams.set("review", page.review);
-  const events = new EventSource(address);
   const dot = $("[data-live-dot]");
   const tell = (on) => {
     if (!dot) return;
     dot.classList.toggle("on", on);
     dot.title = on ? "live" : "not live";
   };
-  events.addEventListener("open", () => tell(true));
-  events.addEventListener("error", () => tell(false));
-  events.addEventListener("queue", (event) => {
+  const heardOfQueue = (event) => {
     const queue = JSON.parse(event.data);
     const count = $("[data-open-count]");
     count.hidden = false;
@@ -81,14 +78,30 @@ if ("live" in page) {
       refresh($("#rows"), withParameter("rows")).catch(() => {});
     }
     known = now;
-  });
-  events.addEventListener("review", (event) => {
+  };
+  const heardOfReview = (event) => {
     if (JSON.parse(event.data).version === page.version) return;
     // what is decided goes on by itself to what came of it; what is open may hold words that somebody types
     if (page.version.startsWith("open.")) $("[data-changed]").hidden = false;
     else location.reload();
+  };
+  // a browser has six connections to a gateway: only the tab that somebody looks at keeps one
+  let events = null;
+  const listen = () => {
+    events?.close();
+    events = document.hidden ? null : new EventSource(address);
+    if (!events) return;
+    events.addEventListener("open", () => tell(true));
+    events.addEventListener("error", () => tell(false));
+    events.addEventListener("queue", heardOfQueue);
+    events.addEventListener("review", heardOfReview);
+  };
+  document.addEventListener("visibilitychange", listen);
+  addEventListener("pagehide", () => events?.close());
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) listen();
   });
-  addEventListener("pagehide", () => events.close());
+  listen();
 }
 
 if (page.page === "overview") {
