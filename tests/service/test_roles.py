@@ -89,6 +89,7 @@ def test_a_token_runs_a_program_and_a_reviewers_token_sees_its_review(
         server.client(token("ann", "reviewer")) as ann,
         server.client(token("ada", "reviewer")) as herself,
         server.client("key-of-audit") as audit,
+        server.client("a.b.c") as stranger,
     ):
         made = ada.post("/v1/executions", json={"code": "def broken(:", "task_id": "one"}).json()
         review = made["task"]["review"]
@@ -101,4 +102,4 @@ def test_a_token_runs_a_program_and_a_reviewers_token_sees_its_review(
         ruled = ann.post(f"/v1/reviews/{review}/rulings", json=ruling).json()
         assert (ruled["state"], ruled["decided_by"]) == ("decided", "people.ann")
         assert ada.get("/v1/tasks/one").status_code == 200
-        assert server.client("a.b.c").get("/v1/policy").status_code == 401
+        assert stranger.get("/v1/policy").status_code == 401
