@@ -19,7 +19,7 @@ pytestmark = pytest.mark.engine
 # by night the colours are others, and nothing else
 RULES = {
     "light": {"resultTypes": ["violations"]},
-    "dark": {"resultTypes": ["violations"], "runOnly": ["cat.color"]},
+    "dark": {"resultTypes": ["violations"], "runOnly": {"type": "rule", "values": ["color-contrast"]}},
 }
 
 
