@@ -37,7 +37,7 @@ def test_the_environment_has_one_reader() -> None:
 
 def test_every_promise_in_security_names_a_test_that_exists() -> None:
     named = re.findall(
-        r"`((?:(?:core|lanes|security|service)/)?test_\w+\.py)(?:::(\w+))?`", (ROOT / "SECURITY.md").read_text()
+        r"`((?:(?:browser|core|lanes|security|service)/)?test_\w+\.py)(?:::(\w+))?`", (ROOT / "SECURITY.md").read_text()
     )
     assert len(named) > 20
     for path, function in named:
