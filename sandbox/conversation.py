@@ -16,7 +16,10 @@ from sandbox.frames import FrameReader, StreamReader, encode_job
 from sandbox.job import Job
 from sandbox.transcript import Transcript
 
-START_SECONDS: Final = 10.0  # from a started box to a forked program
+START_SECONDS: Final = 10.0  # from a started box to a forked program, and
+PRELOAD_SECONDS: Final = (
+    50.0  # more, where modules are imported before it: large ones take 3 s of a processor to itself
+)
 WALL_GRACE_SECONDS: Final = 0.5  # past the job's limit, the guest was kept from enforcing it itself
 TELL_SECONDS: Final = 10.0  # from the program's end, or the guest's decision to kill it, to the last frame
 NOTES_BYTES: Final = 4096  # of what the box writes outside frames: its last words, for operators
@@ -43,6 +46,7 @@ class Conversation:
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self._wall_seconds = job.limits.wall_seconds
+        self._start_seconds = START_SECONDS + (PRELOAD_SECONDS if job.cell is not None and job.cell.preload else 0.0)
         self._attachment = attachment
         self._streams = StreamReader()
         self._frames = FrameReader()
@@ -54,7 +58,7 @@ class Conversation:
         words = {
             Silence.FINISHED: "",
             Silence.CLOSED: f"the box's stream ended early; the box's last words: {notes or 'none'}",
-            Silence.NOT_STARTED: f"the guest did not start the program within {START_SECONDS:g} s",
+            Silence.NOT_STARTED: f"the guest did not start the program within {self._start_seconds:g} s",
             Silence.WALL: "",
             Silence.NOT_TOLD: f"the guest did not tell everything within {TELL_SECONDS:g} s of the program's end",
             Silence.BROKEN: f"the box does not speak as a guest: {self._said_wrong}",
@@ -77,7 +81,7 @@ class Conversation:
 
     async def listen(self) -> Silence:
         """Hear the guest out; to be called once its box has been started. Never raises OSError."""
-        timer = asyncio.timeout(START_SECONDS)
+        timer = asyncio.timeout(self._start_seconds)
         try:
             async with timer:
                 while not self.transcript.over and self._frames.broken is None:

@@ -26,6 +26,7 @@ _MEMORY_BYTES: Final = 64 << 20
 _OWN_KERNEL_BYTES: Final = 192 << 20  # more: such a runtime's kernel lives in the same memory
 _DISK_BYTES: Final = 8 << 20
 _PIDS: Final = 24
+_PRELOADED_PIDS: Final = 128  # where modules are imported first: libraries start threads by the machine's cores
 _PROBE_SECONDS: Final = 30.0  # fifty trials, most of a millisecond; the bound is for a machine that is busy
 # Of each try: how long the neighbour lives, how long the probe looks for it, how long both must have been there.
 _TRIES: Final = ((1.5, 0.6), (6.0, 2.0), (20.0, 6.0))
@@ -88,13 +89,15 @@ async def try_everything(
 ) -> tuple[tuple[Trial, ...], frozenset[str]]:
     """Try each forbidden thing in boxes of this kind; also the digests of what was in force around them.
 
-    `addresses` must not be reachable from a box. Takes about two seconds. Raises InconclusiveError.
+    `addresses` must not be reachable from a box. Takes about two seconds, and twice the imports where a cell has some.
+    Raises InconclusiveError.
     """
     trials: tuple[Trial, ...] = ()
+    target = replace(target, limits=_walls(target, await _preloaded(runner, target)))
     for seconds, look in _TRIES:
         token = f"airlock-{secrets.token_hex(8)}"
-        neighbour = _job(replace(target, cell=None), _order(target, "neighbour", token, (), look), seconds)
-        prober = _job(_owned(target, token), _order(target, "probe", token, addresses, look), _PROBE_SECONDS)
+        neighbour = _probing(replace(target, cell=None), _order(target, "neighbour", token, (), look), seconds)
+        prober = _probing(_owned(target, token), _order(target, "probe", token, addresses, look), _PROBE_SECONDS)
         before = await _predecessor(runner, prober, neighbour)
         if runner.boxes > 1:
             beside, probed = await asyncio.gather(runner.run(neighbour, fresh=True), runner.run(prober, fresh=True))
@@ -111,6 +114,19 @@ async def try_everything(
         if not missed or any(one.held is False for one in trials):
             break
     return trials, postures
+
+
+async def _preloaded(runner: Runner, target: Target) -> int:
+    """How many bytes a cell takes with its modules and a small program; 0 where nothing is imported beforehand."""
+    if target.cell is None or not target.cell.preload:
+        return 0
+    limits = replace(target.limits, wall_seconds=_PROBE_SECONDS, output_bytes=_REPORT_BYTES)
+    idle = await runner.run(
+        _job(_owned(replace(target, limits=limits), _name()), f"held = b'1' * {_MEMORY_BYTES}"), fresh=True
+    )
+    if idle.ending is Ending.LOST:
+        raise InconclusiveError(idle.evidence.detail, idle.evidence.loss or Loss.BOX)
+    return idle.usage.peak_memory_bytes or target.limits.memory_bytes
 
 
 async def _predecessor(runner: Runner, prober: Job, neighbour: Job) -> Outcome | None:
@@ -182,7 +198,7 @@ def _report(outcome: Outcome) -> Mapping[str, JsonValue]:
 def _order(
     target: Target, role: str, token: str, addresses: Sequence[tuple[str, int]], look: float
 ) -> dict[str, JsonValue]:
-    limits = _limits(target, _PROBE_SECONDS)
+    limits = target.limits
     return {
         "role": role,
         "token": token,
@@ -196,13 +212,15 @@ def _order(
     }
 
 
-def _limits(target: Target, seconds: float) -> Limits:
+def _walls(target: Target, preloaded: int) -> Limits:
+    """The limits that are tried, where `preloaded` bytes are taken before: the trials' processes are as large."""
     given = target.limits
+    memory = _OWN_KERNEL_BYTES if target.own_kernel else _MEMORY_BYTES
     return Limits(
         cpu_cores=given.cpu_cores,
-        memory_bytes=min(given.memory_bytes, _OWN_KERNEL_BYTES if target.own_kernel else _MEMORY_BYTES),
-        wall_seconds=seconds,
-        pids=min(given.pids, _PIDS),
+        memory_bytes=min(given.memory_bytes, preloaded + memory),
+        wall_seconds=_PROBE_SECONDS,
+        pids=min(given.pids, _PRELOADED_PIDS if preloaded else _PIDS),
         disk_bytes=min(given.disk_bytes, _DISK_BYTES),
         output_bytes=_REPORT_BYTES,
     )
@@ -212,14 +230,19 @@ def _name() -> str:
     return f"selftest-{secrets.token_hex(8)}"
 
 
-def _job(target: Target, order: dict[str, JsonValue], seconds: float) -> Job:
+def _job(target: Target, code: str, stdin: str = "") -> Job:
     return Job(
         execution=_name(),
         attempt=1,
-        code=inspect.getsource(probe),
-        limits=_limits(target, seconds),
+        code=code,
+        limits=target.limits,
         image=target.image,
         runtime=target.runtime,
         cell=target.cell,
-        stdin=json.dumps(order),
+        stdin=stdin,
     )
+
+
+def _probing(target: Target, order: dict[str, JsonValue], seconds: float) -> Job:
+    limits = replace(target.limits, wall_seconds=seconds)
+    return _job(replace(target, limits=limits), inspect.getsource(probe), json.dumps(order))

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.engine
 
 TARGET: Final = Target(IMAGE, None, LIMITS)
 CELL_TARGET: Final = Target(IMAGE, None, LIMITS, Cell(""))
+PRELOADED_TARGET: Final = Target(IMAGE, None, LIMITS, Cell("", ("decimal",)))
 
 
 def _network_on(config: ContainerConfig, host: HostConfig) -> None:
@@ -230,14 +231,16 @@ async def test_a_weakened_box_is_found_and_runs_nothing(weaken: Callable[[Contai
         assert outcome.stdout.total_bytes == 0
 
 
-async def test_a_cell_proves_itself() -> None:
-    async with _lane(target=CELL_TARGET) as lane:
+@pytest.mark.parametrize("target", [CELL_TARGET, PRELOADED_TARGET], ids=["empty", "preloaded"])
+async def test_a_cell_proves_itself(target: Target) -> None:
+    async with _lane(target=target) as lane:
         await lane.prove()
         proof = lane.proofs()["default"]
         assert proof is not None
         assert proof.findings == ()
         assert "cell.reuse" in {trial.name for trial in proof.trials}
-        outcome = await lane.run(make_job("1 + 1", cell=Cell("owner")))
+        assert target.cell is not None
+        outcome = await lane.run(make_job("1 + 1", cell=Cell("owner", target.cell.preload)))
         assert (outcome.ending, outcome.posture) == (Ending.SUCCEEDED, proof.posture.digest)
 
 
@@ -251,6 +254,16 @@ async def test_a_weakened_cell_is_found_and_runs_nothing(name: str) -> None:
         assert expected in {finding.partition(":")[0] for finding in readiness.findings}, readiness.detail
         outcome = await lane.run(make_job("print('ran')", cell=Cell("owner")))
         assert (outcome.ending, outcome.stdout.total_bytes) == (Ending.LOST, 0)
+
+
+@pytest.mark.parametrize("weaken", [_memory_unlimited, _pids_unlimited], ids=["memory", "processes"])
+async def test_the_room_for_what_is_preloaded_hides_no_missing_wall(
+    weaken: Callable[[ContainerConfig, HostConfig], None],
+) -> None:
+    async with _lane(weaken, PRELOADED_TARGET) as lane:
+        await lane.prove()
+        readiness = await lane.ready()
+        assert {finding.partition(":")[0] for finding in readiness.findings} == {WEAKENED[weaken]}, readiness.detail
 
 
 async def test_every_weakness_is_another_posture() -> None:

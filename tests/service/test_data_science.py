@@ -20,6 +20,7 @@ from tests.guest_python import Ran, run_all
 pytestmark = pytest.mark.engine
 
 IMAGE = "airlock-guest-data:latest"
+PRELOAD = "[numpy, pandas, matplotlib.pyplot]"
 POLICY = ROOT / "policies" / "data-science.yaml"
 
 
@@ -30,11 +31,15 @@ def expected() -> dict[str, Ran]:
 
 @pytest.fixture(scope="module", params=["container", "cell"])
 def analyst(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """The policy as it is shipped, and the same with cells."""
+    """The policy as it is shipped, and the same with cells in which its large packages wait for programs."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     text = POLICY.read_text("utf-8")
     policy = folder / "data-science.yaml"
-    policy.write_text(text if request.param == "container" else text.replace("mode: container", "mode: cell"))
+    policy.write_text(
+        text
+        if request.param == "container"
+        else text.replace("  isolation:\n", f"  isolation:\n    mode: cell\n    preload: {PRELOAD}\n")
+    )
     server = Server(folder / "data", policy)
     try:
         with server.start().client(timeout=170) as client:
@@ -106,6 +111,11 @@ def ran(client: httpx.Client, code: str, **body: JsonValue) -> dict[str, JsonVal
     answer: dict[str, JsonValue] = client.post("/v1/executions", json={"code": code, **body}).json()
     assert answer["status"] == "succeeded", answer
     return answer
+
+
+def test_a_cell_has_its_packages_before_the_program(analyst: httpx.Client, request: pytest.FixtureRequest) -> None:
+    preloaded = request.node.callspec.params["analyst"] == "cell"
+    assert ran(analyst, "import sys\n'pandas' in sys.modules")["result"] is preloaded
 
 
 def test_a_large_table_is_cut_and_says_so(analyst: httpx.Client) -> None:
