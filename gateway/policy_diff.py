@@ -108,6 +108,7 @@ DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
         "retention.keys": Rule.OTHER,
         "telemetry.content": _OFF_ON,
         "telemetry.content_size": Rule.MORE,
+        "keys[].owner": Rule.OTHER,
         "keys[].tenant": Rule.OTHER,
         "keys[].sha256": Rule.OTHER,
         "keys[].jwt": Rule.OTHER,

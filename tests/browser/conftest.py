@@ -57,8 +57,9 @@ class Watched:
         self.page.wait_for_url(re.compile("/console/(queue|overview)$"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Closed with each module: an event loop of its own runs in this thread as long as it is open, and others start theirs."""
     with sync_playwright() as playwright:
         found = next(filter(None, map(shutil.which, BROWSERS)), None)
         assert found, "no Chromium: script/bootstrap --only-browser installs it"
