@@ -11,6 +11,7 @@ from gateway.deliveries import Deliveries
 from gateway.in_force import InForce
 from gateway.isolation import targets
 from gateway.policy import DEFAULT_PROFILE, Engine, Policy
+from gateway.providers import provider_of
 from gateway.queue import Queue
 from gateway.reloading import Adoption
 from gateway.settings import Settings, StartError
@@ -42,7 +43,9 @@ class Adopter:
     async def adopt(self, policy: Policy) -> Adoption:
         """Try all that can fail; raises `StartError`. See `reloading.Adoption`."""
         before = self.in_force.current
-        letting_in = authenticator(policy.keys, loopback=self.settings.loopback, data=self.settings.data)
+        letting_in = authenticator(
+            policy.keys, loopback=self.settings.loopback, data=self.settings.data, provider=provider_of(policy)
+        )
         letters_to, kinds = letter_targets(policy), targets(policy)
         for name, target in kinds.items():
             if target not in self.proven.targets.values():

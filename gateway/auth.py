@@ -18,6 +18,7 @@ from pathlib import Path
 from gateway.callers import Caller, KnownKey, Role, digest_of, identify
 from gateway.errors import Forbidden, Unauthorized
 from gateway.policy import DEFAULT_PROFILE, Key
+from gateway.providers import Provider
 from gateway.settings import Address, StartError
 from gateway.tokens import TokenError, Tokens, looks_like_one
 
@@ -37,6 +38,7 @@ class KeysError(StartError):
 class Authenticator:
     """Who is let in. `anonymous` is who calls without a key, where that is allowed; `reviewer_key` a file to tell of.
 
+    `provider` is where people log in to the console, and `tokens` says who they are then.
     `generation` counts the policies that it was made from: who was let in under an earlier one is looked at again.
     """
 
@@ -44,12 +46,13 @@ class Authenticator:
     anonymous: Caller | None = None
     reviewer_key: Path | None = None
     tokens: Tokens | None = None
+    provider: Provider | None = None
     generation: int = field(default=0, compare=False)
 
     def renew(self, other: Authenticator) -> None:
         """Let in from now on whom `other` lets in, and nobody else."""
         self.keys, self.anonymous, self.reviewer_key = other.keys, other.anonymous, other.reviewer_key
-        self.tokens = other.tokens
+        self.tokens, self.provider = other.tokens, other.provider
         self.generation += 1
 
     def caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
@@ -77,11 +80,13 @@ class Authenticator:
             raise Unauthorized(str(error)) from None
 
 
-def authenticator(keys: Iterable[Key], *, loopback: bool, data: Path) -> Authenticator:
+def authenticator(
+    keys: Iterable[Key], *, loopback: bool, data: Path, provider: Provider | None = None
+) -> Authenticator:
     """Who may call, given the policy's keys; raises `KeysError` when strangers could."""
     keys = tuple(keys)
     if keys:
-        return Authenticator(tuple(_known(keys)), tokens=Tokens(keys))
+        return Authenticator(tuple(_known(keys)), tokens=Tokens(keys), provider=provider)
     if not loopback:
         raise KeysError(
             "The policy has no keys, and other machines can reach this address: anybody could run code here."

@@ -38,6 +38,7 @@ from gateway.monty_switch import MontySwitch, SwitchedLane
 from gateway.observer import Observer
 from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
+from gateway.providers import provider_of
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
 from gateway.quotas import Quotas, day_of
@@ -210,7 +211,9 @@ def compose(settings: Settings) -> Gateway:
     in_force = first_policy(settings.policy)
     policy = in_force.current
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    authentication = authenticator(policy.keys, loopback=settings.loopback, data=settings.data)
+    authentication = authenticator(
+        policy.keys, loopback=settings.loopback, data=settings.data, provider=provider_of(policy)
+    )
     chance = random.SystemRandom().random
     store, changes, monty = Store(settings.database, subscriptions(policy)), Changes(), Monty()
     deliveries = Deliveries(store, letter_targets(policy), chance)

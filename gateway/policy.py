@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, limits_for, raised_limits
-from gateway.policy_flaws import Flaw, Path, mail_flaws, review_flaws
+from gateway.policy_flaws import Flaw, Path, console_flaws, mail_flaws, review_flaws
 from gateway.policy_shape import (
     CacheScope,
     Ceilings,
     CheckMode,
     Checks,
+    Console,
     Engine,
     Imports,
     IsolationMode,
@@ -40,6 +41,7 @@ __all__ = [
     "Ceilings",
     "CheckMode",
     "Checks",
+    "Console",
     "Engine",
     "Flaw",
     "Imports",
@@ -79,6 +81,7 @@ class Policy:
     webhooks: tuple[Webhook, ...]
     mail: Mail | None = None
     public_url: str | None = None
+    console: Console = field(default_factory=Console)
     layers: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict, compare=False, repr=False)
     """By profile: what it, each of its ancestors and `defaults` say themselves and where, nearest first."""
     places: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
@@ -115,6 +118,7 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
     flaws |= dict.fromkeys(_key_flaws(document.keys, entries))
     flaws |= dict.fromkeys(_webhook_flaws(document.webhooks))
     flaws |= dict.fromkeys(mail_flaws(document.mail))
+    flaws |= dict.fromkeys(console_flaws(document))
     if flaws:
         return tuple(flaws)
     return Policy(
@@ -127,6 +131,7 @@ def resolve(document: PolicyDocument, *, name: str) -> Policy | tuple[Flaw, ...]
         layers=MappingProxyType(said),
         mail=document.mail,
         public_url=document.public_url,
+        console=document.console,
     )
 
 

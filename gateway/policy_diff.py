@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from gateway.explaining import dotted, leaves
 from gateway.policy import Policy, Profile
-from gateway.policy_shape import Key, ProfileBody, Webhook
+from gateway.policy_shape import Key, OidcClient, ProfileBody, Webhook
 
 
 class Way(StrEnum):
@@ -112,6 +112,7 @@ DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
         "keys[].tenant": Rule.OTHER,
         "keys[].sha256": Rule.OTHER,
         "keys[].jwt": Rule.OTHER,
+        "keys[].owner": Rule.OTHER,  # who counts as one with whom
         "keys[].profile": Rule.OTHER,  # what that changes is told key by key
         "keys[].roles": Rule.ITEMS,
     }
@@ -141,6 +142,7 @@ def differences(old: Policy, new: Policy) -> tuple[Change, ...]:
         *_keys(old, new),
         *_webhooks(old.webhooks, new.webhooks),
         *_mail(old, new),
+        *_console(old.console.oidc, new.console.oidc),
         *_profiles(old, new),
     )
 
@@ -267,6 +269,20 @@ def _mail(old: Policy, new: Policy) -> Iterator[Change]:
         if before != after:
             words = ("one", "another") if before and after else ("there", "gone") if before else ("not there", "there")
             yield Change(name, *words, Way.DIFFERENT)
+
+
+def _console(old: OidcClient | None, new: OidcClient | None) -> Iterator[Change]:
+    """A way in that comes or goes; of its secret only that it is another."""
+    if old is None or new is None:
+        if old is not new:
+            words = ("there", "gone", Way.NARROWER) if old else ("not there", "there", Way.WIDER)
+            yield Change("console.oidc", *words)
+        return
+    for field in OidcClient.model_fields:
+        before, after = getattr(old, field), getattr(new, field)
+        if before != after:
+            shown = ("one", "another") if "secret" in field else (_plain(before), _plain(after))
+            yield Change(f"console.oidc.{field}", *shown, Way.DIFFERENT)
 
 
 def _profiles(old: Policy, new: Policy) -> Iterator[Change]:

@@ -27,7 +27,19 @@ MOST_BYTES: Final = 1 << 20
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_<-]{1,64}")
 _QUOTED: Final = re.compile(r"'([^']+)'")
-_UNSHOWN: Final = frozenset({"sha256", "url", "secret_env", "secret_file"})
+_UNSHOWN: Final = frozenset(
+    {
+        "sha256",
+        "url",
+        "secret_env",
+        "secret_file",
+        "password_env",
+        "password_file",
+        "client_secret",
+        "client_secret_env",
+        "client_secret_file",
+    }
+)
 """The keys whose values are never repeated: who writes the secret itself there should not find it in a log."""
 _UNSHOWN_ITEMS: Final = frozenset({"keys", "webhooks"})
 """The lists whose items are maps: what stands there instead may be the secret."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeAlias
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
+from gateway.callers import Role
 from gateway.policy_shape import Mail, PolicyDocument, ReviewRules
 from gateway.quantities import format_seconds, shown
 
 Path: TypeAlias = tuple[str | int, ...]
+
+_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,27 @@ def mail_flaws(mail: Mail | None) -> Iterator[Flaw]:
         yield Flaw(("mail", "password_file"), "write password_env or password_file, one of them")
     if (mail.user is None) is not (mail.password_env is None and mail.password_file is None):
         yield Flaw(("mail",), "a user needs a password (password_env or password_file), and a password a user")
-    if mail.user is not None and mail.tls == "none" and mail.host not in {"localhost", "127.0.0.1", "::1"}:
+    if mail.user is not None and mail.tls == "none" and mail.host not in _THIS_MACHINE:
         yield Flaw(("mail", "tls"), "a password over a connection that everybody can read (write tls: starttls)")
     if mail.base > mail.cap:
         bounds = f"base {format_seconds(mail.base)} is more than cap {format_seconds(mail.cap)}"
         yield Flaw(("mail", "base"), bounds)
+
+
+def console_flaws(document: PolicyDocument) -> Iterator[Flaw]:
+    """What a log-in at an identity provider cannot be."""
+    client, path = document.console.oidc, ("console", "oidc")
+    if client is None:
+        return
+    if (client.client_secret_env is None) is (client.client_secret_file is None):
+        yield Flaw(path, "a log-in needs a secret: write client_secret_env or client_secret_file, and one of them")
+    address = urlsplit(client.issuer)
+    if address.scheme != "https" and address.hostname not in _THIS_MACHINE:
+        yield Flaw((*path, "issuer"), "a secret over a connection that everybody can read (write https://host/path)")
+    people = [key.jwt for key in document.keys if key.jwt is not None and Role.AGENT not in key.roles]
+    if not any(one.issuer == client.issuer and one.audience == client.client_id for one in people):
+        message = (
+            "nobody could log in: an entry of keys is needed that is no agent's, with jwt.issuer as issuer here, and"
+            " jwt.audience as client_id"
+        )
+        yield Flaw(path, message)

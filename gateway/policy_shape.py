@@ -151,6 +151,7 @@ _File = Annotated[
     ),
 ]
 _Word = Annotated[StrictStr, _Matching(r"[!-~]([ -~]{0,510}[!-~])?", "a word (1 to 512 visible ASCII characters)")]
+_Scope = Annotated[StrictStr, _Matching(r"[!#-\[\]-~]{1,64}", "a scope (visible ASCII, without blanks and quotes)")]
 _Claim = Annotated[StrictStr, _Matching(r"[!-~]{1,256}", "the name of a claim (visible ASCII, without blanks)")]
 Recipient = Annotated[
     StrictStr,
@@ -574,6 +575,26 @@ class Mail(_Closed):
     timeout: Seconds = 30.0
 
 
+class OidcClient(_Closed):
+    """The identity provider at which people log in to the console, and what the gateway is called there.
+
+    Who somebody is then, the entries of `keys` say that have this issuer and this client as audience. Either
+    `client_secret_env` or `client_secret_file` names where the secret is. `scopes` are asked for besides `openid`.
+    """
+
+    issuer: _Url
+    client_id: _Word
+    client_secret_env: _Variable | None = None
+    client_secret_file: _File | None = None
+    scopes: Annotated[tuple[_Scope, ...], AfterValidator(_sorted)] = ()
+
+
+class Console(_Closed):
+    """How people come to the console, besides with a key."""
+
+    oidc: OidcClient | None = None
+
+
 class PolicyDocument(_Closed):
     """The file as a whole, not yet resolved: each value is sound, together they may still contradict."""
 
@@ -587,6 +608,7 @@ class PolicyDocument(_Closed):
     webhooks: tuple[Webhook, ...] = ()
     mail: Mail | None = None
     public_url: _Url | None = None
+    console: Console = Console()
 
 
 class Profile(ProfileBody):

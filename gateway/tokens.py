@@ -56,7 +56,8 @@ _LONGEST_SUBJECT: Final = 1024
 
 log = logging.getLogger(__name__)
 
-_Claims: TypeAlias = Mapping[str, JsonValue]
+Claims: TypeAlias = Mapping[str, JsonValue]
+"""What a token says."""
 
 
 class TokenError(Exception):
@@ -90,10 +91,10 @@ class _KeysFile:
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._path, self._clock = path, clock
         self._keys, self._stamp = _read_keys(path)
-        self._known: OrderedDict[bytes, _Claims] = OrderedDict()  # what these keys signed, by the token's digest
+        self._known: OrderedDict[bytes, Claims] = OrderedDict()  # what these keys signed, by the token's digest
         self._looked = clock()
 
-    def verified(self, token: str) -> _Claims | None:
+    def verified(self, token: str) -> Claims | None:
         """What the token says, where a key signed it that the file has now, or had a second ago. None of it is judged."""
         now = self._clock()
         if now - self._looked >= _LOOK_SECONDS:
@@ -141,23 +142,18 @@ class Tokens:
         """Whose token it is; raises `TokenError` for one that opens nothing."""
         if len(token) > LONGEST:
             raise TokenError("The token is too long.")
-        refused: TokenError | None = None
-        found: list[Caller] = []
         said = {name: file.verified(token) for name, file in self._files.items()}
-        for entry, wanted in self._entries:
-            claims = said[wanted.keys_file]
-            if claims is None:
-                continue
-            try:
-                found.append(_caller(entry, wanted, claims, self._now()))
-            except TokenError as error:
-                refused = refused or error
-        if not found:
-            raise refused or TokenError("The token is not signed by a key that is known here.")
-        roles = frozenset[Role]().union(*(one.roles for one in found))
-        if {Role.AGENT, Role.REVIEWER} <= roles:
-            raise TokenError("The token fits an agent's entry of the policy and a reviewer's.")
-        return found[0]
+        signed = [(*one, claims) for one in self._entries if (claims := said[one[1].keys_file]) is not None]
+        if not signed:
+            raise TokenError("The token is not signed by a key that is known here.")
+        return _first(signed, self._now())
+
+    def person(self, claims: Claims, audience: str) -> Caller:
+        """Whom the claims of a log-in make, by the entries for this audience; raises `TokenError` where none takes them.
+
+        That the issuer signed them, and when they hold, is the log-in's to judge: what it began outlives its token.
+        """
+        return _first([(*one, claims) for one in self._entries if one[1].audience == audience], None)
 
 
 def looks_like_one(text: str) -> bool:
@@ -165,7 +161,7 @@ def looks_like_one(text: str) -> bool:
     return text.count(".") == 2  # noqa: PLR2004  # between three
 
 
-def _verified(token: str, keys: Sequence[_Public]) -> _Claims | None:
+def _verified(token: str, keys: Sequence[_Public]) -> Claims | None:
     """What the token says, where one of the keys signed it."""
     try:
         header = jws.extract_compact(token.encode(), registry=_REGISTRY).headers()
@@ -184,13 +180,34 @@ def _verified(token: str, keys: Sequence[_Public]) -> _Claims | None:
     return None
 
 
-def _caller(entry: Key, wanted: Jwt, claims: _Claims, now: float) -> Caller:
-    """The caller, where the claims are what the entry wants; raises `TokenError` with what they are not."""
+def _first(signed: Iterable[tuple[Key, Jwt, Claims]], now: float | None) -> Caller:
+    """Whose the claims are by the first entry that takes them; raises `TokenError` where none does, or two contradict."""
+    refused: TokenError | None = None
+    found: list[Caller] = []
+    for entry, wanted, claims in signed:
+        try:
+            found.append(_caller(entry, wanted, claims, now))
+        except TokenError as error:
+            refused = refused or error
+    if not found:
+        raise refused or TokenError("No entry of the policy is for such tokens.")
+    roles = frozenset[Role]().union(*(one.roles for one in found))
+    if {Role.AGENT, Role.REVIEWER} <= roles:
+        raise TokenError("The token fits an agent's entry of the policy and a reviewer's.")
+    return found[0]
+
+
+def _caller(entry: Key, wanted: Jwt, claims: Claims, now: float | None) -> Caller:
+    """The caller, where the claims are what the entry wants; raises `TokenError` with what they are not.
+
+    `now` None asks nothing about time.
+    """
     if claims.get("iss") != wanted.issuer:
         raise TokenError("The token is of another issuer.")
     if not _has(claims.get("aud"), wanted.audience):
         raise TokenError("The token is for another audience.")
-    _in_time(claims, now)
+    if now is not None:
+        _in_time(claims, now)
     for name, value in wanted.claims.items():
         if not _has(claims.get(name), value):
             raise TokenError("The token has not the claims that the policy wants.")
@@ -207,7 +224,7 @@ def _has(claim: JsonValue, value: str) -> bool:
     return claim == value or (isinstance(claim, list) and value in claim)
 
 
-def _in_time(claims: _Claims, now: float) -> None:
+def _in_time(claims: Claims, now: float) -> None:
     expires = _time(claims, "exp")
     if expires is None:
         raise TokenError("The token never expires (`exp`).")
@@ -219,7 +236,7 @@ def _in_time(claims: _Claims, now: float) -> None:
             raise TokenError(f"The token is not yet valid (`{name}`).")
 
 
-def _time(claims: _Claims, name: str) -> float | None:
+def _time(claims: Claims, name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.callers import Caller
 from gateway.console import forms, looking, playing, queueing, reviewing, watching
 from gateway.console.entering import Entrance
 from gateway.console.guarding import (
@@ -125,19 +126,33 @@ class Console:
         raise NotFound("There is no such page.")
 
     def _session(self, request: Request) -> Session | None:
-        """The session of the browser; one whose key is not in the policy any more has ended."""
+        """The session of the browser; one whom the policy in force would not let in has ended."""
         token = request.cookies.get(COOKIE)
         session = self._parts.sessions.find(token) if token else None
         if session is None or token is None:
             return None
-        if session.key is not None:
-            known = next((one for one in self._parts.authenticator.keys if one.sha256 == session.key), None)
-            if known is None:
-                self._parts.sessions.end(token)
-                return None
-            session.caller = known.caller  # whose roles may be others since
+        caller = self._caller(session)
+        if caller is None:
+            self._parts.sessions.end(token)
+            return None
+        session.caller = caller
         request.scope.setdefault("state", {})[CALLER] = session.caller.name
         return session
+
+    def _caller(self, session: Session) -> Caller | None:
+        """Whose session it is under the policy in force; None where it has ended."""
+        letting_in = self._parts.authenticator
+        if session.key is not None:
+            known = next((one for one in letting_in.keys if one.sha256 == session.key), None)
+            return known.caller if known else None  # whose roles may be others since
+        if session.claims is None:
+            return session.caller if session.generation == letting_in.generation else None
+        oidc = self._parts.oidc()
+        try:
+            caller = oidc.person(session.claims) if oidc else None
+        except Forbidden:
+            return None
+        return caller if caller == session.caller else None
 
     def _static(self, path: str, request: Request) -> Response:
         found = self._parts.pages.static(path.removeprefix("/static/"), request)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -28,8 +27,9 @@ from gateway.console.link import Link
 from gateway.console.oidc import WAIT_SECONDS, Oidc
 from gateway.console.sessions import LINK_SECONDS
 from gateway.console.visits import Parts
-from gateway.errors import Forbidden, GatewayError, Unauthorized
+from gateway.errors import Forbidden, GatewayError, NotFound, Unauthorized
 from gateway.problems import problem
+from gateway.tokens import Claims
 
 _STATE: Final = "airlock_oidc"
 
@@ -39,14 +39,17 @@ class Entrance:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.gets: dict[str, Callable[[Request], Awaitable[Response]]] = {"/login": self.form, "/enter": self.link}
+        self.gets: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "/login": self.form,
+            "/enter": self.link,
+            "/oidc": self.begin,
+            "/oidc/back": self.come_back,
+        }
         self.posts: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/login": self.log_in,
             "/enter": self.follow,
             "/links": self.make_link,
         }
-        if parts.oidc is not None:
-            self.gets |= {"/oidc": partial(self.begin, parts.oidc), "/oidc/back": partial(self.come_back, parts.oidc)}
 
     async def ask(self, request: Request) -> Response:
         """Send somebody who is not logged in to the form, and back afterwards.
@@ -62,6 +65,7 @@ class Entrance:
         return self._form(request.query_params.get("next", ""), request)
 
     def _form(self, after: str, request: Request, error: GatewayError | None = None) -> Response:
+        oidc = self._parts.oidc()
         page = self._parts.pages.render(
             "login.html",
             None,
@@ -69,7 +73,7 @@ class Entrance:
             error=error,
             key_file=self._parts.authenticator.reviewer_key,
             encrypted=is_secure(request),
-            oidc=self._parts.oidc.provider.name if self._parts.oidc else "",
+            oidc=urlsplit(oidc.provider.issuer).netloc if oidc else "",
         )
         headers = {"Retry-After": str(error.retry_after_seconds)} if error and error.retry_after_seconds else {}
         return HTMLResponse(page, error.status if error else HTTPStatus.OK, headers)
@@ -96,11 +100,13 @@ class Entrance:
         known = digest_of(key)
         return caller, known if any(one.sha256 == known for one in self._parts.authenticator.keys) else None
 
-    def _let_in(self, request: Request, caller: Caller, key: str | None, after: str) -> Response:
+    def _let_in(
+        self, request: Request, caller: Caller, key: str | None, after: str, claims: Claims | None = None
+    ) -> Response:
         old = request.cookies.get(COOKIE)
         if old:
             self._parts.sessions.end(old)
-        token = self._parts.sessions.begin(caller, key)
+        token = self._parts.sessions.begin(caller, key, claims, generation=self._parts.authenticator.generation)
         response = RedirectResponse(next_page(after, lambda: f"{ROOT}/"), HTTPStatus.SEE_OTHER)
         set_cookie(response, request, token)
         return response
@@ -131,8 +137,15 @@ class Entrance:
             raise Unauthorized("This link was used already, or its minute is over. `airlock console` makes another.")
         return self._let_in(request, *found, "")
 
-    async def begin(self, oidc: Oidc, request: Request) -> Response:
+    def _oidc(self) -> Oidc:
+        oidc = self._parts.oidc()
+        if oidc is None:
+            raise NotFound("People log in with their key here: the policy names no identity provider.")
+        return oidc
+
+    async def begin(self, request: Request) -> Response:
         """Send a browser to the identity provider. Its cookie is `lax`, since it has to come back from elsewhere."""
+        oidc = self._oidc()
         self._parts.sessions.count_try(request.client.host if request.client else "")
         scheme = "https" if is_secure(request) else "http"
         back = f"{scheme}://{request.headers.get('host', '')}{ROOT}/oidc/back"
@@ -149,14 +162,13 @@ class Entrance:
         )
         return response
 
-    async def come_back(self, oidc: Oidc, request: Request) -> Response:
-        """Let in whom the provider vouches for."""
+    async def come_back(self, request: Request) -> Response:
+        """Let in whom the provider vouches for, and the policy has an entry for."""
         asked = request.query_params
+        oidc = self._oidc()
         of_browser = request.cookies.get(_STATE, "")
-        caller, after = await oidc.end(asked.get("state", ""), of_browser, asked.get("code", ""))
-        if roles_of(caller).isdisjoint(EVERYBODY):
-            raise Forbidden("You have no role here.")
-        response = self._let_in(request, caller, None, after)
+        claims, after = await oidc.end(asked.get("state", ""), of_browser, asked.get("code", ""))
+        response = self._let_in(request, oidc.person(claims), None, after, claims)
         response.delete_cookie(_STATE, path=f"{ROOT}/oidc")
         return response
 

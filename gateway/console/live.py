@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from gateway.archive import Archive, Queue
@@ -21,10 +21,11 @@ _HEARTBEAT: Final = b": nothing new\n\n"
 
 
 class Live:
-    """One gateway's listeners."""
+    """One gateway's listeners. Where `generation` is another, who listens comes again, and is looked at again."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, generation: Callable[[], int]) -> None:
         self._archive = archive
+        self._generation = generation
         self._looks: dict[str, tuple[float, Queue]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._listeners: Counter[tuple[str, str]] = Counter()
@@ -45,9 +46,9 @@ class Live:
         self._listeners[name] += 1
         try:
             told: tuple[Queue | None, str | None] = (None, None)
-            quiet = time.monotonic()
+            quiet, began = time.monotonic(), self._generation()
             yield _OPENING
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and self._generation() == began:
                 try:
                     queue = await self._queue(caller)
                     state = await self._archive.version(caller, review) if review else None

@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
@@ -28,6 +28,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from gateway.callers import Caller, Role
 from gateway.console.sessions import digest
 from gateway.errors import Forbidden, Unauthorized, Unavailable
+from gateway.providers import Provider
+from gateway.tokens import LONGEST, Claims, TokenError, Tokens
 
 WAIT_SECONDS: Final = 600.0
 """How long somebody may take at the provider."""
@@ -39,27 +41,8 @@ _LARGEST: Final = 1 << 20  # bytes of an answer
 _KEPT_SECONDS: Final = 3600.0  # for the provider's addresses and keys
 _REFETCH_SECONDS: Final = 30.0  # between looks for a key that is not known: a forged token costs the provider nothing
 _MOST_WAITING: Final = 1_000
-_LONGEST_NAME: Final = 100
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """An identity provider, and what its claims mean here. `roles` are those of the values of `roles_claim`.
-
-    The tenant is that of `tenant_claim`, where there is one, and else `tenant`. `profile` binds what an operator tries out.
-    """
-
-    issuer: str
-    client_id: str
-    client_secret: str
-    roles_claim: str
-    roles: Mapping[str, frozenset[Role]]
-    profile: str
-    tenant: str = ""
-    tenant_claim: str | None = None
-    name: str = "your identity provider"
 
 
 class _Addresses(BaseModel):
@@ -69,6 +52,12 @@ class _Addresses(BaseModel):
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+
+    @property
+    def encrypted(self) -> bool:
+        return all(
+            one.startswith("https:") for one in (self.authorization_endpoint, self.token_endpoint, self.jwks_uri)
+        )
 
 
 class _Answer(BaseModel):
@@ -89,15 +78,17 @@ class _Asked:
 
 
 class Oidc:
-    """Log-ins at one provider. `clock` counts seconds and never goes back."""
+    """Log-ins at one provider. `tokens` has the policy's entries; `clock` counts seconds and never goes back."""
 
     def __init__(
         self,
         provider: Provider,
+        tokens: Callable[[], Tokens | None],
         clock: Callable[[], float] = time.monotonic,
         client: Callable[[], httpx.AsyncClient] = lambda: httpx.AsyncClient(timeout=_TIMEOUT_SECONDS),
     ) -> None:
         self.provider = provider
+        self._tokens = tokens
         self._clock = clock
         self._client = client
         self._waiting: OrderedDict[str, _Asked] = OrderedDict()
@@ -117,7 +108,7 @@ class Oidc:
             "response_type": "code",
             "client_id": self.provider.client_id,
             "redirect_uri": back,
-            "scope": "openid profile email",
+            "scope": " ".join(("openid", *self.provider.scopes)),
             "state": state,
             "nonce": nonce,
             "code_challenge": challenge,
@@ -126,8 +117,8 @@ class Oidc:
         joint = "&" if "?" in addresses.authorization_endpoint else "?"
         return f"{addresses.authorization_endpoint}{joint}{urlencode(asked)}", state
 
-    async def end(self, state: str, of_browser: str, code: str) -> tuple[Caller, str]:
-        """Who came back, and where they wanted to go; raises where anything of it does not fit together."""
+    async def end(self, state: str, of_browser: str, code: str) -> tuple[Claims, str]:
+        """What is said of who came back, and where they wanted to go; raises where anything does not fit together."""
         asked = self._waiting.pop(digest(state), None)
         if asked is None or self._clock() > asked.until or not hmac.compare_digest(state.encode(), of_browser.encode()):
             raise Unauthorized("This log-in was not begun in this browser, or it took too long: begin again.")
@@ -138,7 +129,7 @@ class Oidc:
         nonce = claims.get("nonce")
         if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), asked.nonce.encode()):
             raise Unauthorized("The identity provider answered another question: begin again.")
-        return self._caller(claims), asked.after
+        return claims, asked.after
 
     async def _exchanged(self, code: str, asked: _Asked) -> str:
         addresses = await self._where()
@@ -162,7 +153,7 @@ class Oidc:
         except ValidationError:
             raise Unauthorized("The identity provider gave no ID token.") from None
 
-    async def _claims(self, token: str) -> Mapping[str, JsonValue]:
+    async def _claims(self, token: str) -> Claims:
         """What the token says, once it is the provider's, for us, and of now."""
         wanted = jwt.JWTClaimsRegistry(
             leeway=_LEEWAY_SECONDS,
@@ -172,6 +163,8 @@ class Oidc:
             iat={"essential": True},
             sub={"essential": True},
         )
+        if len(token) > LONGEST:
+            raise Unauthorized("The identity provider's answer is too long.")
         for fresh in (False, True):
             keys = await self._public_keys(fresh=fresh)
             try:
@@ -188,19 +181,18 @@ class Oidc:
         log.warning("an ID token was refused: %s", problem)
         raise Unauthorized("The identity provider's answer does not hold.")
 
-    def _caller(self, claims: Mapping[str, JsonValue]) -> Caller:
-        """Whom the claims make; raises `Forbidden` for somebody without a role here."""
-        given = claims.get(self.provider.roles_claim)
-        values = given if isinstance(given, list) else [given]
-        roles = frozenset[Role]().union(*(self.provider.roles.get(one, ()) for one in values if isinstance(one, str)))
-        if not roles or Role.AGENT in roles:
-            raise Forbidden("You are known, and have no role here: ask who keeps the gateway's policy.")
-        tenant = claims.get(self.provider.tenant_claim) if self.provider.tenant_claim else self.provider.tenant
-        if not isinstance(tenant, str) or not tenant:
-            raise Forbidden("You are known, and belong to no tenant here.")
-        name = claims.get("email") if claims.get("email_verified") is True else None
-        who = name if isinstance(name, str) and name else f"{self.provider.issuer}#{claims['sub']}"
-        return Caller(who[:_LONGEST_NAME], tenant, self.provider.profile, roles)
+    def person(self, claims: Claims) -> Caller:
+        """Whom the claims make under the policy in force; raises `Forbidden` for agents, and whom no entry takes."""
+        tokens = self._tokens()
+        if tokens is None or claims.get("iss") != self.provider.issuer:
+            raise Forbidden("You are known to another identity provider than the one that the policy names.")
+        try:
+            caller = tokens.person(claims, self.provider.client_id)
+        except TokenError as error:
+            raise Forbidden(f"You are known, and have no role here: ask who keeps the policy. {error}") from None
+        if Role.AGENT in caller.roles:
+            raise Forbidden("You are known, as an agent. The console is for people.")
+        return caller
 
     async def _where(self) -> _Addresses:
         async with self._looking:
@@ -212,6 +204,8 @@ class Oidc:
                     raise Unavailable("The identity provider does not say where to log in.") from None
                 if addresses.issuer != self.provider.issuer:
                     raise Unavailable("The identity provider calls itself otherwise than the policy does.")
+                if addresses.issuer.startswith("https:") and not addresses.encrypted:
+                    raise Unavailable("The identity provider wants to be asked without encryption.")
                 self._addresses = (self._clock() + _KEPT_SECONDS, addresses)
             return self._addresses[1]
 

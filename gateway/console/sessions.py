@@ -17,6 +17,7 @@ from typing import Final
 from gateway.callers import Caller
 from gateway.errors import RateLimited
 from gateway.rates import Pace
+from gateway.tokens import Claims
 
 IDLE_SECONDS: Final = 8 * 3600.0
 LONGEST_SECONDS: Final = 24 * 3600.0
@@ -36,13 +37,19 @@ def digest(token: str) -> str:
 
 @dataclass(slots=True)
 class Session:
-    """One person's log-in. `key` is the digest of the key that it began with; None where it began elsewhere."""
+    """One person's log-in, and what it began with, which is held against the policy in force at each visit.
+
+    `key` is the digest of a key, `claims` are what the identity provider said; with neither it was a token, and ends with
+    the policy of its log-in, the `generation`.
+    """
 
     caller: Caller
     key: str | None
     csrf: str
     began: float
     seen: float
+    generation: int = 0
+    claims: Claims | None = field(default=None, repr=False)
     flash: str = field(default="")
     """What the next page tells once."""
 
@@ -61,10 +68,10 @@ class Sessions:
         self._tries: OrderedDict[str, Pace] = OrderedDict()
         self._all_tries = Pace(_ALL_TRIES_PER_MINUTE, _ALL_TRIES_AT_ONCE)
 
-    def begin(self, caller: Caller, key: str | None) -> str:
+    def begin(self, caller: Caller, key: str | None, claims: Claims | None = None, *, generation: int = 0) -> str:
         """Begin a session; returns its token, which nobody has but the browser."""
         token, now = secrets.token_urlsafe(32), self._clock()
-        self._open[digest(token)] = Session(caller, key, secrets.token_urlsafe(32), now, now)
+        self._open[digest(token)] = Session(caller, key, secrets.token_urlsafe(32), now, now, generation, claims)
         while len(self._open) > _MOST_SESSIONS:
             self._open.popitem(last=False)
         return token

@@ -34,7 +34,7 @@ class Parts:
     sessions: Sessions = field(default_factory=Sessions)
     pages: Pages = field(default_factory=Pages)
     live: Live
-    oidc: Oidc | None = None
+    oidc: Callable[[], Oidc | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

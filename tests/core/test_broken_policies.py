@@ -13,11 +13,17 @@ SHA = "ab" * 32
 NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 SECRET = "hunter2hunter2"
 KEY = f"{{name: a, sha256: {SHA}, tenant: t, profile: default, roles: [agent]}}"
+PEOPLE = "{name: p, tenant: t, profile: default, roles: [reviewer], jwt: {issuer: 'https://idp.example', audience: airlock, keys_file: /k}}"
+OIDC = "{issuer: 'https://idp.example', client_id: airlock, client_secret_env: A}"
 HOOK = "{name: a, url: 'https://hooks.example/', secret_env: A}"
 
 
 def keys(*entries: str) -> str:
     return "version: 1\nkeys:\n" + "".join(f"  - {entry}\n" for entry in entries)
+
+
+def log_in(oidc: str, entry: str = PEOPLE) -> str:
+    return f"version: 1\nkeys: [{entry}]\nconsole: {{oidc: {oidc}}}\n"
 
 
 def defaults(text: str) -> str:
@@ -278,6 +284,43 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
         (
             "3:59: webhooks[0].secret_file: this is not the absolute path of a file (the secret belongs into the file, not"
             " here)"
+        ),
+    ),
+    "a client's secret where its variable belongs": (
+        log_in(OIDC.replace("_env: A", f"_env: '{SECRET}='")),
+        (
+            "3:88: console.oidc.client_secret_env: this is not the name of an environment variable (the secret belongs into"
+            " the variable, not here)"
+        ),
+    ),
+    "a client's secret inline": (
+        log_in(OIDC.replace("_env: A", f": {SECRET}")),
+        "3:69: console.oidc.client_secret: unknown key (did you mean client_secret_env?)",
+    ),
+    "a log-in without a secret": (
+        log_in(OIDC.replace(", client_secret_env: A", "")),
+        ("3:17: console.oidc: a log-in needs a secret: write client_secret_env or client_secret_file, and one of them"),
+    ),
+    "a log-in with two secrets": (
+        log_in(OIDC.replace("_env: A", "_env: A, client_secret_file: /a")),
+        ("3:17: console.oidc: a log-in needs a secret: write client_secret_env or client_secret_file, and one of them"),
+    ),
+    "a log-in that everybody can read": (
+        log_in(OIDC.replace("https", "http"), PEOPLE.replace("https", "http")),
+        "3:26: console.oidc.issuer: a secret over a connection that everybody can read (write https://host/path)",
+    ),
+    "a log-in for another audience than any entry's": (
+        log_in(OIDC.replace("airlock", "other")),
+        (
+            "3:17: console.oidc: nobody could log in: an entry of keys is needed that is no agent's, with jwt.issuer as"
+            " issuer here, and jwt.audience as client_id"
+        ),
+    ),
+    "a log-in that only agents' entries are for": (
+        log_in(OIDC, PEOPLE.replace("[reviewer]", "[agent]")),
+        (
+            "3:17: console.oidc: nobody could log in: an entry of keys is needed that is no agent's, with jwt.issuer as"
+            " issuer here, and jwt.audience as client_id"
         ),
     ),
     "an address with a password": (

@@ -129,6 +129,20 @@ def test_what_binds_everybody_names_nobody() -> None:
     assert change == Change("ceilings.time", "40m", "50m", Way.WIDER)
 
 
+def test_a_log_in_at_an_identity_provider_is_a_way_in_and_of_its_secret_nothing_is_told() -> None:
+    people = "{name: p, tenant: t, profile: default, roles: [reviewer], jwt: {issuer: 'https://i', audience: a, keys_file: /k}}"
+    without = policy("", people)
+    old, new = (
+        policy(
+            "", people, more=f"console: {{oidc: {{issuer: 'https://i', client_id: a, client_secret_env: {name}}}}}\n"
+        )
+        for name in ("SECRET_1", "SECRET_2")
+    )
+    assert one(without, old) == Change("console.oidc", "not there", "there", Way.WIDER)
+    assert one(old, without).way is Way.NARROWER
+    assert one(old, new) == Change("console.oidc.client_secret_env", "one", "another", Way.DIFFERENT)
+
+
 def test_of_webhooks_only_that_they_changed_is_told() -> None:
     hook = "webhooks: [{{name: w, url: '{url}', secret_env: W}}]\n"
     change = one(policy(more=hook.format(url="https://h/secret-1")), policy(more=hook.format(url="https://h/secret-2")))

@@ -91,6 +91,11 @@ def test_the_documented_default_is_the_real_one(key: str, default: str) -> None:
     assert _with(key, value) == resolve(PolicyDocument(version=1), name="readme")
 
 
+PEOPLE = "{{name: p, tenant: t, profile: default, roles: [reviewer], jwt: {{issuer: {}, audience: {}, keys_file: /k}}}}"
+ISSUERS = ("https://idp.example", "https://other.example")
+CLIENTS = ", ".join(PEOPLE.replace("name: p", f"name: p{n}").format(ISSUERS[n % 2], "xy"[n // 2]) for n in range(4))
+ISSUER, CLIENT = f"\n    issuer: {ISSUERS[0]}", "\n    client_id: x"
+CLIENT_SECRET, AFTER = "\n    client_secret_env: AIRLOCK_SECRET_OIDC", f"\nkeys: [{CLIENTS}]"
 FROM = "\n  from: a@b.example"
 SERVER = f"\n  host: other.example{FROM}"  # what a mail section cannot do without
 CHANGED = {
@@ -120,6 +125,11 @@ CHANGED = {
     "mail.base": f"6s{SERVER}",
     "mail.cap": f"1h{SERVER}",
     "mail.timeout": f"1s{SERVER}",
+    "console.oidc.issuer": f"{ISSUERS[1]}{CLIENT}{CLIENT_SECRET}{AFTER}",
+    "console.oidc.client_id": f"y{ISSUER}{CLIENT_SECRET}{AFTER}",
+    "console.oidc.client_secret_env": f"AIRLOCK_SECRET_OTHER{ISSUER}{CLIENT}{AFTER}",
+    "console.oidc.client_secret_file": f"/run/secrets/oidc{ISSUER}{CLIENT}{AFTER}",
+    "console.oidc.scopes": f"[groups]{ISSUER}{CLIENT}{CLIENT_SECRET}{AFTER}",
     "checks.imports.allow": "[json]",
     "checks.imports.deny": "[os]",
     "checks.type_check": "skip",
@@ -189,7 +199,7 @@ def test_every_key_reaches_the_resolved_policy() -> None:
 
 def _with(key: str, value: str) -> Policy:
     *sections, last = key.split(".")
-    if sections[:1] not in ([], ["engine"], ["ceilings"], ["mail"]):
+    if sections[:1] not in ([], ["engine"], ["ceilings"], ["mail"], ["console"]):
         sections = ["defaults", *sections]
     lines = [f"{'  ' * depth}{section}:" for depth, section in enumerate(sections)]
     lines.append(f"{'  ' * len(sections)}{last}: {value}")

@@ -29,6 +29,7 @@ KEYS = {
     "ann": ("acme", "reviewer"),
     "olga": ("acme", "operator"),
     "eve": ("other", "reviewer"),
+    "aude": ("acme", "auditor"),
 }
 SESSIONS: dict[tuple[str, str], str] = {}
 ANN = Caller("ann", "acme", "default", frozenset({Role.REVIEWER}))
@@ -144,6 +145,31 @@ def test_a_page_is_shown_to_those_whose_it_is(keyed: Server) -> None:
         assert olga.get("/console/queue").status_code == 403
         assert olga.get("/console/playground").status_code == 200
         assert olga.get("/console/", follow_redirects=True).url.path == "/console/overview"
+
+
+def test_an_auditor_sees_all_of_a_tenant_and_changes_nothing(keyed: Server) -> None:
+    with keyed.client("key-of-bot") as agent:
+        for code in ("1/0", "[][1]", "{}['x']"):
+            answer = agent.post("/v1/executions", json={"code": code, "task_id": "audited"}).json()
+    review, execution = answer["task"]["review"], answer["id"]
+    with in_(keyed, "aude") as aude, in_(keyed, "ann") as ann:
+        assert aude.get("/console/", follow_redirects=True).url.path == "/console/queue"
+        for path in ("queue", "history", "overview", "tasks/audited", f"executions/{execution}"):
+            assert aude.get(f"/console/{path}").status_code == 200, path
+        assert review in aude.get("/console/queue").text
+        forms = f'<form method="post" action="/console/reviews/{review}"'
+        assert forms in ann.get(f"/console/reviews/{review}").text
+        page = aude.get(f"/console/reviews/{review}").text
+        assert forms not in page
+        assert 'name="ruling"' not in page
+        with keyed.client("key-of-ann") as api:
+            token = api.get(f"/v1/reviews/{review}").json()["token"]
+        form = {"csrf": form_token(aude), "token": token, "ruling": "answer", "result": "1"}
+        assert aude.post(f"/console/reviews/{review}", data=form).status_code == 403
+        assert aude.get("/console/playground").status_code == 403
+        assert aude.post("/console/playground", data={"csrf": form_token(aude), "code": "1"}).status_code == 403
+        with keyed.client("key-of-ann") as api:
+            assert api.get(f"/v1/reviews/{review}").json()["state"] == "open"
 
 
 def test_another_tenants_reviews_are_as_if_they_were_not_there(keyed: Server) -> None:

@@ -20,10 +20,11 @@ from sandbox.monty import Monty
 from tests.service.knob_effects import KEY, SECRETS, WEBHOOK, Bench, Json, merged
 from tests.service.knobs import KNOBS as ALL_BUT_REVIEWS
 from tests.service.knobs import Knob
+from tests.service.people_knobs import JWT, PEOPLE_KNOBS
 from tests.service.review_knobs import REVIEW_KNOBS
 
 README: Final = Path(__file__).parents[2] / "policies" / "README.md"
-KNOBS: Final = {**ALL_BUT_REVIEWS, **REVIEW_KNOBS}
+KNOBS: Final = {**ALL_BUT_REVIEWS, **REVIEW_KNOBS, **PEOPLE_KNOBS}
 LEVEL: Final[dict[str, Json]] = {"after": "1h", "to": ["ann"]}
 ADD: Final = (
     "Add a row to KNOBS in tests/service/knobs.py: the key, a function (bench, policy) -> what the gateway does because of"
@@ -78,13 +79,15 @@ def said(key: str, value: Json) -> dict[str, Json]:
     if first.endswith("[]"):
         name = first.removesuffix("[]")
         base = dict(KEY if name == "keys" else WEBHOOK)
+        if rest[0] == "jwt":
+            base = {field: one for field, one in JWT.items() if field != "tenant" or rest[1] != "tenant_claim"}
         if rest == ["secret_file"]:
             del base["secret_env"]
         inner: Json = value
         for part in reversed(rest):
             inner = {part: inner}
         return {name: [merged(base, inner)]}
-    top = {"engine", "ceilings", "name", "version", "mail", "public_url"}
+    top = {"engine", "ceilings", "name", "version", "mail", "public_url", "console"}
     path = [first, *rest] if first in top else ["defaults", first, *rest]
     inner = value
     for part in reversed(path):
@@ -125,7 +128,7 @@ async def test_turning_it_changes_what_the_gateway_does(
 
 
 async def seen(bench: Bench, knob: Knob, key: str, value: Json) -> object:
-    if key in {"webhooks[].secret_file", "mail.password_file"}:
+    if key in {"webhooks[].secret_file", "mail.password_file", "console.oidc.client_secret_file"}:
         value = str(bench.folder / str(value))
     document = merged(merged({"version": 1}, dict(knob.beside)), said(key, value))
     document = merged(said(key, value), merged({"version": 1}, dict(knob.beside))) if "[]" in key else document
