@@ -10,10 +10,22 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.bodies import answer_digests, digest, program_digest, record_digest
-from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn, Ruled, Submitted, chain, decode
+from gateway.events import (
+    Answered,
+    Closed,
+    Escalated,
+    Event,
+    Opened,
+    PassedOn,
+    Reconsidered,
+    Ruled,
+    Submitted,
+    chain,
+    decode,
+)
 from gateway.lifecycle import IllegalEvent, Task, TaskState, apply, begin
 from gateway.records import StoredExecution, StoredReview
 from gateway.wire import FileOut
@@ -136,6 +148,9 @@ class Audit:
             case Submitted(execution=execution):
                 self.executions += 1
                 self.live[execution] = Said(line.seq, event)
+            case Reconsidered(execution=execution, record=record) if execution in self.live:
+                said = self.live[execution]
+                said.seq, said.submitted = line.seq, replace(said.submitted, record=record)
             case Answered(execution=execution) if execution in self.live:
                 said = self.live[execution]
                 said.seq, said.answered, said.answered_at = line.seq, event, line.at

@@ -24,6 +24,9 @@ from gateway.tokens import TokenError, Tokens, looks_like_one
 
 REVIEWER_KEY = "reviewer.key"
 _TENANT = "local"
+_AGENT, _REVIEWER = "local", "reviewer"
+KEYLESS = frozenset({(_AGENT, _TENANT), (_REVIEWER, _TENANT)})
+"""The callers, with their tenant, of a policy without keys."""
 _SHORTEST_KEY = 32  # characters
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
@@ -93,10 +96,10 @@ def authenticator(
             " Add keys to the policy, or set AIRLOCK_LISTEN to a loopback address."
         )
     path = data / REVIEWER_KEY
-    reviewer = Caller("reviewer", _TENANT, DEFAULT_PROFILE, frozenset({Role.REVIEWER, Role.OPERATOR}))
+    reviewer = Caller(_REVIEWER, _TENANT, DEFAULT_PROFILE, frozenset({Role.REVIEWER, Role.OPERATOR}))
     return Authenticator(
         keys=(KnownKey(digest_of(_reviewer_key(path)), reviewer),),
-        anonymous=Caller("local", _TENANT, DEFAULT_PROFILE, frozenset({Role.AGENT})),
+        anonymous=Caller(_AGENT, _TENANT, DEFAULT_PROFILE, frozenset({Role.AGENT})),
         reviewer_key=path,
     )
 

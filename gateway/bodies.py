@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from gateway.events import Answered, Event, Submitted
+from gateway.events import Answered, Event, Reconsidered, Submitted
 from gateway.records import StoredExecution
 from gateway.requests import NOT_THE_PROGRAM
 from gateway.wire import Answer
@@ -118,10 +118,12 @@ def record_digest(row: StoredExecution) -> str:
     return digest(f"{row.id}\n{row.profile}\n{row.policy}\n{row.request_digest}\n{row.submitted_at}")
 
 
-def bound(event: Event, row: StoredExecution, answer: Sealed | None) -> Event:
-    """The event with the digests of the bodies that are kept beside it."""
+def bound(event: Event, row: StoredExecution, answer: Sealed | None, before: str | None = None) -> Event:
+    """The event with the digests of what is kept beside it; `before` is the policy that the row named until now."""
     if isinstance(event, Submitted):
         return replace(event, record=record_digest(row))
+    if isinstance(event, Reconsidered):
+        return replace(event, before=before, record=record_digest(row))
     if isinstance(event, Answered) and answer is not None:
         return replace(event, remains=answer.remains, output=answer.output)
     return event

@@ -40,6 +40,7 @@ class Cause(StrEnum):
     STEP_FAILED = "step_failed"
     QUEUE_TOO_LONG = "queue_too_long"
     LANE = "lane"
+    POLICY_CHANGED = "policy_changed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
@@ -93,6 +94,7 @@ KINDS: Mapping[Cause, Kind] = MappingProxyType(
         Cause.STEP_FAILED: _platform("an error of the gateway's own", "agent"),
         Cause.QUEUE_TOO_LONG: _platform("it waited for a box longer than engine.queue_age", "agent"),
         Cause.LANE: Kind("lane", Fault.NONE, "nothing", "gateway", "Monty says that it cannot run this like CPython"),
+        Cause.POLICY_CHANGED: Kind("policy", Fault.NONE, "nothing", "agent", "it waited for a box, and the policy in force by then does not admit it"),
         Cause.CANCELLED: Kind("caller", Fault.NONE, "nothing", "nobody", "the caller cancels it, or ends its task"),
         Cause.EXPIRED: Kind("caller", Fault.NONE, "nothing", "agent", "it did not start within the request's start_within"),
     }

@@ -383,6 +383,8 @@ _TYPES = {
     "script.limit": "LimitAboveMaximum",
     "script.dependency": "MissingDependency",
     "script.python": "WrongPython",
+    "limits.changed": "LimitAboveMaximum",
+    "key.gone": "KeyGone",
     "limits.held": "NeedsReview",
     "confidence.held": "NeedsReview",
     "review.held": "NeedsReview",

@@ -28,15 +28,18 @@ from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status, Verdict
 from gateway.expectations import Expectations
 from gateway.failures import fingerprint
+from gateway.in_force import InForce
 from gateway.lifecycle import Execution, IllegalEvent, State
 from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
 from gateway.quotas import Quotas, cpu_seconds
+from gateway.reconsidering import GONE, anew, profile_now, taken_back
 from gateway.recording import record_work
 from gateway.records import Recorded
 from gateway.remembering import Memory, note
 from gateway.resources import effective
 from gateway.retries import backoff_seconds
+from gateway.rules import rules_of
 from gateway.shadow import Shadow
 from gateway.sizes import Sizes
 from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_started
@@ -61,6 +64,7 @@ class Conductor:
     def __init__(  # noqa: PLR0913  # the parts that it stands on
         self,
         *,
+        policy: InForce,
         store: Store,
         checker: Checker,
         lanes: Mapping[Lane, Driver],
@@ -74,6 +78,7 @@ class Conductor:
         quotas: Quotas,
         memory: Memory,
     ) -> None:
+        self._policy = policy
         self._store = store
         self._checker = checker
         self._lanes = lanes
@@ -248,7 +253,9 @@ class Conductor:
 
     async def _check(self, work: Work) -> None:
         began = time.perf_counter()
-        report = await self._checker.check(work.request, work.profile, ruled=work.execution.source == "reviewer")
+        report = taken_back(work)
+        if report is None:
+            report = await self._checker.check(work.request, work.profile, ruled=work.execution.source == "reviewer")
         work.timings["checks"] = time.perf_counter() - began
         work.findings, work.imports = report.findings, report.imports
         found = self._sizes.of(work.tenant, report.imports)
@@ -294,9 +301,11 @@ class Conductor:
         ran: Outcome | None = None
         try:
             await self._wait(work, ticket)
-            ran = await self._attempt(work, step)
+            if (admitted := await self._reconsidered(work, step, ticket)) is not None:
+                ran = await self._attempt(work, admitted)
         except TooLong:
-            await self._not_started(work)
+            cause = Cause.EXPIRED if _start_in(work) <= 0 else Cause.QUEUE_TOO_LONG
+            await self._not_started(work, cause)
         finally:
             self._queue.leave(ticket, ran=ran is not None, loss=ran.evidence.loss if ran else None)
 
@@ -328,8 +337,29 @@ class Conductor:
         """How long it may wait for its turn, in seconds."""
         return min(self._queue.bounds.age_seconds, _start_in(work))
 
-    async def _not_started(self, work: Work) -> None:
-        cause = Cause.EXPIRED if _start_in(work) <= 0 else Cause.QUEUE_TOO_LONG
+    async def _reconsidered(self, work: Work, step: Run, ticket: Ticket) -> Run | None:
+        """The attempt as the policy in force by now has it; None where that refuses it, or has it elsewhere or larger.
+
+        What was begun, or never had to wait, keeps the policy that took it.
+        """
+        if step.attempt > 1 or not work.recorded:
+            return step
+        profile = profile_now(self._policy.current, work)
+        if profile is None:
+            work.findings = (GONE,)
+            await self._not_started(work, Cause.POLICY_CHANGED)
+            return None
+        if profile.digest == work.profile.digest:
+            return step
+        work.happened(anew(work, profile))
+        work.profile, work.rules = profile, rules_of(profile, anonymous=work.anonymous)
+        while isinstance(after := next_step(work.execution, work.failures, work.rules), Check | Admitted):
+            await self._do(work, after)
+        if not isinstance(after, Run) or after.lane is not Lane.CONTAINER:
+            return None
+        return after if after.limits.memory_bytes <= ticket.memory_bytes else None
+
+    async def _not_started(self, work: Work, cause: Cause) -> None:
         ruling = not_started(work.execution, cause, work.rules)
         work.answer = await self._answer(work, ruling)
         work.happened(ruling)

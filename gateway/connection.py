@@ -332,6 +332,10 @@ class Writer(Reader):
         if answered and execution.status is not None:
             self.news.append(ExecutionEnded(execution.profile, execution.status))
 
+    def reconsider_execution(self, execution: StoredExecution) -> None:
+        """Keep the policy that decides from now on about a program that was added under another."""
+        self._session.change(statements.RECONSIDER_EXECUTION, {**execution.row(), "this": execution.id})
+
     def keep_trace(self, execution: str, trace: TraceContext) -> None:
         """Keep where an execution belongs."""
         self._session.change(

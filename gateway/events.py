@@ -170,6 +170,22 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconsidered:
+    """Another policy came in force while it waited for its first attempt: all is decided anew, under `policy`.
+
+    The limits are those of the new policy. `before` is the policy until then; `record` binds as that of `Submitted` does.
+    """
+
+    execution: str
+    profile: str
+    policy: str
+    limits: Limits
+    memory_max_bytes: int | None = None
+    before: str | None = None
+    record: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """An attempt began. `attempt` is its fence: only its own `Finished` is believed."""
 
@@ -278,6 +294,7 @@ Event: TypeAlias = (
     | Checked
     | Spared
     | Admitted
+    | Reconsidered
     | Started
     | Finished
     | Answered

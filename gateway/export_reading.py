@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from gateway import verify_statements as statements
 from gateway.connection import Reader
-from gateway.events import Submitted, decode
+from gateway.events import Reconsidered, Submitted, decode
 from gateway.exporting import (
     Choice,
     ExportAudit,
@@ -45,12 +45,18 @@ def exported(session: Session, choice: Choice) -> Iterator[Said]:
 
 def _task(session: Session, task: str, choice: Choice, policies: set[str]) -> Iterator[Said]:
     reader = Reader(session)
+    bound: dict[str, None] = {}
     for line in lines_of(session, task):
         if line.at < choice.since:
             continue
         yield event_line(task, line)
         event = decode(line.name, line.data)
-        row = reader.execution(event.execution) if isinstance(event, Submitted) and event.record else None
+        if isinstance(event, Submitted | Reconsidered) and event.record:
+            bound[event.execution] = None
+        if isinstance(event, Reconsidered) and event.before:
+            policies.add(event.before)
+    for execution in bound:
+        row = reader.execution(execution)
         if row is not None:
             policies.add(row.policy)
             yield execution_line(row)

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from gateway import __version__
 from gateway.auditing import Flaw, Line, TaskRow
 from gateway.bodies import digest, record_digest
-from gateway.events import Event, Opened, Submitted, chain, decode
+from gateway.events import Event, Opened, Reconsidered, Submitted, chain, decode
 from gateway.lifecycle import IllegalEvent, Task, apply, begin
 from gateway.records import StoredExecution, StoredSighting
 
@@ -58,7 +58,7 @@ _BOUND: Final = ("id", "profile", "policy", "request_digest", "submitted_at")
 
 
 def execution_line(row: StoredExecution) -> Said:
-    """What a submission's event binds by `record`: the policy that decides about it, above all."""
+    """What the latest event with a `record` binds by it: the policy that decides about the execution, above all."""
     return {"kind": "execution", **{name: getattr(row, name) for name in _BOUND}}
 
 
@@ -177,8 +177,10 @@ class ExportAudit:
         self._fold(log, line, decode(line.name, line.data))
 
     def _fold(self, log: _Log, line: Line, event: Event) -> None:
-        if isinstance(event, Submitted) and event.record is not None:
+        if isinstance(event, Submitted | Reconsidered) and event.record is not None:
             self._records[event.execution] = event.record
+        if isinstance(event, Reconsidered) and event.before is not None:
+            self._wanted.add(event.before)
         if not log.whole:
             return
         try:

@@ -28,6 +28,7 @@ from gateway.events import (
     Finished,
     Opened,
     PassedOn,
+    Reconsidered,
     Ruled,
     RulingKind,
     Spared,
@@ -66,7 +67,7 @@ EXECUTION_TRANSITIONS: Mapping[State, Mapping[type[Event], State]] = MappingProx
     {
         State.RECEIVED: {Checked: State.CHECKED, Answered: State.ANSWERED},
         State.CHECKED: {Spared: State.CHECKED, Admitted: State.QUEUED, Answered: State.ANSWERED},
-        State.QUEUED: {Started: State.RUNNING, Answered: State.ANSWERED},
+        State.QUEUED: {Started: State.RUNNING, Reconsidered: State.RECEIVED, Answered: State.ANSWERED},
         State.RUNNING: {Finished: State.FINISHED, Answered: State.ANSWERED},
         State.FINISHED: {Admitted: State.QUEUED, Answered: State.ANSWERED},
         State.ANSWERED: {},
@@ -154,6 +155,7 @@ class Execution:
     memory_found_bytes: int | None = None
     held_for: EscalationReason | None = None
     approval: Approval | None = None
+    reconsidered: bool = False  # and nothing was begun since
 
     @property
     def losses(self) -> int:
@@ -270,7 +272,7 @@ def apply(task: Task, event: Event) -> Task:
     return _with(task, changes, seq=task.seq + 1)
 
 
-_OF_EXECUTION = (Checked, Spared, Admitted, Started, Finished, Answered)
+_OF_EXECUTION = (Checked, Spared, Admitted, Reconsidered, Started, Finished, Answered)
 
 
 class _Changes(TypedDict, total=False):
@@ -375,7 +377,9 @@ def _allow(task: Task, failures: int) -> _Changes:
     }
 
 
-def _on_execution(task: Task, event: Checked | Spared | Admitted | Started | Finished | Answered) -> _Changes:
+def _on_execution(
+    task: Task, event: Checked | Spared | Admitted | Reconsidered | Started | Finished | Answered
+) -> _Changes:
     execution = task.executions.get(event.execution)
     if execution is None:
         raise IllegalEvent(f"{type(event).__name__} for {event.execution}, which is not live")
@@ -397,11 +401,17 @@ def advance(execution: Execution, event: Event) -> Execution:
             return _with(execution, {"state": state, "verdict": verdict, "lane": lane, **said})
         case Admitted(lane=lane, limits=limits):
             return _with(execution, {"state": state, "lane": lane, "limits": limits})
+        case Reconsidered(limits=limits, memory_max_bytes=most):
+            if execution.attempts:
+                raise IllegalEvent("decided anew after an attempt")
+            forgotten = dict.fromkeys(("verdict", "lane", "memory_found_bytes", "held_for", "approval"))
+            now = {"state": state, "limits": limits, "memory_max_bytes": most, "reconsidered": True}
+            return _with(execution, now, **forgotten)
         case Started(attempt=number, lane=lane):
             if number != len(execution.attempts) + 1:
                 raise IllegalEvent(f"attempt {number} after {len(execution.attempts)}")
             attempts = (*execution.attempts, Attempt(number, lane, execution.limits))
-            return _with(execution, {"state": state, "attempts": attempts})
+            return _with(execution, {"state": state, "attempts": attempts, "reconsidered": False})
         case Finished(attempt=number, ending=ending):
             if number != len(execution.attempts):
                 raise IllegalEvent(f"attempt {number} finished, but {len(execution.attempts)} is running")

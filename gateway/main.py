@@ -236,6 +236,7 @@ def compose(settings: Settings) -> Gateway:
     observer = Observer(gen_ai=telemetry.gen_ai)
     store.on_news = observer.told
     conductor = Conductor(
+        policy=in_force,
         store=store,
         checker=checker,
         lanes=lanes,

@@ -14,7 +14,7 @@ from gateway.cache import worth_keeping
 from gateway.causes import Cause
 from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
-from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn, Status, Submitted
+from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn, Reconsidered, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
 from gateway.passing import due_at, told
 from gateway.policy import Profile
@@ -70,7 +70,10 @@ def record_work(writer: Writer, work: Work, events: Sequence[Event], at: datetim
         writer.keep_size(StoredSize(work.tenant, *found, stamp(at)))
     answer = sealed(work.answer) if final and work.answer else None
     row = stored_execution(work, stored.id, final, answer, at)
-    stored = writer.append(stored, [bound(event, row, answer) for event in events], at)
+    before = None
+    if work.recorded and any(isinstance(event, Reconsidered) for event in events):
+        row, before = _reconsidered(writer, work, row, at)
+    stored = writer.append(stored, [bound(event, row, answer, before) for event in events], at)
     _keep_bodies(writer, work, row)
     if (use := use_of(work, events)) is not None:
         writer.add_use(use)
@@ -135,6 +138,15 @@ def _keep_bodies(writer: Writer, work: Work, row: StoredExecution) -> None:
         writer.answer_execution(row)
     if row.answered_at is not None and work.answer is not None and work.answer.files and work.outcome is not None:
         writer.add_files(work.id, [(file.path, file.content) for file in work.outcome.files])
+
+
+def _reconsidered(writer: Writer, work: Work, row: StoredExecution, at: datetime) -> tuple[StoredExecution, str | None]:
+    """Keep the policy that decides now; returns the row with all that is bound of it, and the policy that decided before."""
+    known = writer.execution(work.id)
+    if not work.policy_kept:
+        writer.keep_policy(work.profile.digest, work.profile.document, at)
+    writer.reconsider_execution(row)
+    return (replace(row, request_digest=known.request_digest), known.policy) if known else (row, None)
 
 
 def stored_execution(

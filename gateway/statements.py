@@ -148,6 +148,9 @@ ANSWER_EXECUTION: Final = _changing(
     executions, "id", "status", "answer_source", "repeats", "answer", "answered_at", "kept"
 ).where(executions.c.answered_at.is_(None))
 
+RECONSIDER_EXECUTION: Final = _changing(executions, "id", "profile", "policy", "policy_name").where(
+    executions.c.answered_at.is_(None)
+)
 RELEASE_KEY: Final = (
     update(executions)
     .where(_is(executions.c.id, "this"))

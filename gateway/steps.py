@@ -24,6 +24,7 @@ STATUS_OF: Mapping[Cause, Status] = MappingProxyType(
         Cause.INEXACT: Status.REJECTED,
         Cause.DENIED: Status.DENIED,
         Cause.HELD: Status.DENIED,
+        Cause.POLICY_CHANGED: Status.DENIED,
         Cause.BAD_RESULT: Status.FAILED,
         Cause.EXCEPTION: Status.FAILED,
         Cause.EXIT_CODE: Status.FAILED,
@@ -78,9 +79,9 @@ def next_step(execution: Execution, failures: Mapping[str, Failure], rules: Rule
 
 
 def _repeated(execution: Execution, failures: Mapping[str, Failure]) -> Answered | None:
-    """A reviewer may run what failed before; an agent gets the record again, and is charged for asking."""
+    """A reviewer may run what failed before; an agent gets the record again, and is charged for asking, which it does once."""
     known = failures.get(execution.digest)
-    if known is None or execution.source == "reviewer":
+    if known is None or execution.source == "reviewer" or execution.reconsidered:
         return None
     return Answered(
         execution.id,
@@ -104,6 +105,8 @@ def _rule_on_checks(execution: Execution, rules: Rules) -> Admitted | Answered:
             return replace(admitted, by=said.by, review=said.review)
         case Verdict.HELD:
             return _failed(execution, Cause.HELD, rules, HELD)
+        case _ if execution.reconsidered:  # it was admitted when it was sent: the change is not its agent's fault
+            return _failed(execution, Cause.POLICY_CHANGED, rules, None)
         case verdict:
             fingerprint = "denied" if verdict is Verdict.DENIED else f"rejected:{verdict}"
             return _failed(execution, Cause(verdict.value), rules, fingerprint)

@@ -279,6 +279,7 @@ _TOLD: Final[Mapping[str, Callable[[_Fields], str]]] = MappingProxyType(
         ),
         "Checked": lambda data: f"the checks said: {data['verdict']}",
         "Admitted": lambda data: f"admitted to the {data['lane']} lane",
+        "Reconsidered": lambda _: "another policy came in force while it waited: it is decided anew",
         "Started": lambda data: f"attempt {data['attempt']} began in the {data['lane']} lane",
         "Finished": _finished,
         "Answered": _answered,

@@ -25,6 +25,7 @@ from gateway.events import (
     Finished,
     Opened,
     PassedOn,
+    Reconsidered,
     Ruled,
     RulingKind,
     Started,
@@ -65,6 +66,10 @@ MOST_SUBMISSIONS = 3  # bounds the widest walk: two spend the budget, a third ma
 
 def submitted(number: int, digest: str, source: str = "agent") -> Submitted:
     return Submitted(f"e{number}", digest, LIMITS, source, source, memory_max_bytes=MOST_BYTES)  # type: ignore[arg-type]
+
+
+def reconsidered(execution: Execution, limits: Limits = LIMITS) -> Reconsidered:
+    return Reconsidered(execution.id, "default", "other", limits, MOST_BYTES, "policy")
 
 
 def outcomes(task: Task, execution: Execution) -> Iterator[Event]:
@@ -123,6 +128,8 @@ def steps(task: Task, execution: Execution) -> Iterator[list[Event]]:
                 yield [Checked(execution.id, Verdict.ADMIT, lane)]
         case Run(attempt=number, lane=lane):
             yield [Started(execution.id, number, lane)]
+            if not execution.attempts:
+                yield [reconsidered(execution)]
         case None:
             assert execution.state is State.RUNNING
             yield from ([event] for event in outcomes(task, execution))
@@ -340,6 +347,55 @@ def test_a_failed_program_sent_again_is_answered_from_the_record_and_charged() -
     step = next_step(task.executions["e2"], task.failures, RULES)
     record = Answered("e2", Status.FAILED, 1, fingerprint="print1", source="record", repeats="e1", cause=Cause.REPEATED)
     assert step == record
+
+
+def queued(number: int = 1, digest: str = "a") -> list[Event]:
+    return run_to_failure(number, digest)[:3]
+
+
+NARROW = replace(LIMITS, wall_seconds=1, memory_bytes=1 << 26)
+
+
+def test_what_waits_while_the_policy_changes_is_checked_again_and_runs_within_the_new_limits() -> None:
+    task = fold([OPENED, *queued()])
+    task = apply(task, reconsidered(task.executions["e1"], NARROW))
+    assert next_step(task.executions["e1"], {}, RULES) == Check()
+    task = apply(task, Checked("e1", Verdict.ADMIT, Lane.CONTAINER))
+    assert next_step(task.executions["e1"], {}, RULES) == Admitted("e1", Lane.CONTAINER, NARROW)
+
+
+@pytest.mark.parametrize("verdict", sorted(set(Verdict) - {Verdict.ADMIT, Verdict.HELD}))
+def test_a_refusal_that_only_the_new_policy_makes_costs_nothing(verdict: Verdict) -> None:
+    task = fold([OPENED, *queued()])
+    task = apply(apply(task, reconsidered(task.executions["e1"])), Checked("e1", verdict, Lane.CONTAINER))
+    answer = next_step(task.executions["e1"], {}, RULES)
+    assert answer == Answered("e1", Status.DENIED, 0, cause=Cause.POLICY_CHANGED)
+    answered = apply(task, answer)
+    assert (answered.total, answered.failures, escalation(answered, RULES)) == (0, {}, None)
+
+
+def test_what_the_new_policy_has_a_person_look_at_is_held_for_one() -> None:
+    task = fold([OPENED, *queued()])
+    held = Checked("e1", Verdict.HELD, Lane.CONTAINER, None, EscalationReason.ALWAYS)
+    task = apply(apply(task, reconsidered(task.executions["e1"])), held)
+    answer = next_step(task.executions["e1"], {}, RULES)
+    assert isinstance(answer, Answered)
+    assert (answer.cause, answer.charge) == (Cause.HELD, 0)
+    assert escalation(apply(task, answer), RULES) is EscalationReason.ALWAYS
+
+
+def test_what_failed_elsewhere_meanwhile_is_no_charge_for_one_that_is_decided_anew() -> None:
+    task = fold([OPENED, *queued(2), *run_to_failure(1, "a")])
+    task = apply(task, reconsidered(task.executions["e2"]))
+    assert task.failures
+    assert next_step(task.executions["e2"], task.failures, RULES) == Check()
+
+
+def test_what_was_begun_once_is_never_decided_anew() -> None:
+    lost = Finished("e1", 1, Ending.LOST, FAULTS[Ending.LOST])
+    task = fold([OPENED, *run_to_failure(1, "a")[:4], lost, Admitted("e1", Lane.CONTAINER, LIMITS)])
+    with pytest.raises(IllegalEvent):
+        apply(task, reconsidered(task.executions["e1"]))
 
 
 def test_a_reviewer_may_run_what_failed_before() -> None:

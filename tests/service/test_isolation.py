@@ -113,13 +113,15 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
     lanes = {Lane.MONTY: ScriptedDriver(lane=Lane.MONTY), Lane.CONTAINER: ScriptedDriver(readiness=broken)}
     queue = Queue(Bounds(places=1, length=1, age_seconds=1, retry_share=0.2), memory_bytes=lambda: None, probe=_well)
     checker = Checker(Monty(), _no_python)
+    policy = InForce(read_policy(settings.policy))
     conductor = Conductor(
+        policy=policy,
         store=store,
         checker=checker,
         lanes=lanes,
         changes=Changes(),
         chance=random.random,
-        memory=Memory(InForce(read_policy(settings.policy)), store),
+        memory=Memory(policy, store),
         queue=queue,
         sizes=Sizes(),
         expectations=Expectations(Schemas()),
@@ -127,7 +129,6 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
         observer=Observer(),
         quotas=Quotas(),
     )
-    policy = InForce(read_policy(settings.policy))
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     view = await readiness.view()
     await store.close()
