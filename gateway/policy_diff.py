@@ -112,7 +112,6 @@ DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
         "keys[].tenant": Rule.OTHER,
         "keys[].sha256": Rule.OTHER,
         "keys[].jwt": Rule.OTHER,
-        "keys[].owner": Rule.OTHER,  # who counts as one with whom
         "keys[].profile": Rule.OTHER,  # what that changes is told key by key
         "keys[].roles": Rule.ITEMS,
     }

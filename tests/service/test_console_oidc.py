@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -394,7 +395,11 @@ def test_a_session_ends_with_the_entry_the_role_or_the_provider_that_it_came_by(
             enter(idp, client)
             reload(gateway, there + "name: other\n")
             assert client.get("/console/queue").status_code == 200, "what changed is not about them"
-            reload(gateway, changed)
+            with client.stream("GET", "/console/live") as live:
+                lines = live.iter_lines()
+                next(lines)
+                reload(gateway, changed)
+                assert len(list(islice(lines, 12))) < 12, "an open page has to ask again, rather than listen on"
             assert client.get("/console/queue").headers["location"].startswith("/console/login")
             reload(gateway, there)
             assert client.get("/console/queue").status_code == 303, "what has ended does not come again"
