@@ -176,7 +176,9 @@ def _keys(facts: Facts, node: ast.AST) -> list[ast.expr]:
 
 
 @_rule.register
-def _class(node: ast.ClassDef, _: Facts) -> Iterator[str]:
+def _class(node: ast.ClassDef, facts: Facts) -> Iterator[str]:
+    if node.decorator_list and not facts.at_top(node):
+        yield "CPython shows where a data class was made"
     if node.bases or node.keywords:
         yield "Monty has no inheritance"
     for item in node.body:
