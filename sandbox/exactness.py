@@ -205,6 +205,13 @@ def _handler(node: ast.ExceptHandler, _: Facts) -> Iterator[str]:
 
 
 @_rule.register
+def _try(node: ast.Try, _: Facts) -> Iterator[str]:
+    inner = (inner for part in node.finalbody for inner in ast.walk(part))
+    if any(isinstance(one, (ast.Return, ast.Break, ast.Continue)) for one in inner):
+        yield "it may hide an exception that is Monty's own"
+
+
+@_rule.register
 def _compare(node: ast.Compare, _: Facts) -> Iterator[str]:
     sides = [node.left, *node.comparators]
     for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
