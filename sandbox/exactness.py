@@ -176,7 +176,9 @@ def _keys(facts: Facts, node: ast.AST) -> list[ast.expr]:
 
 
 @_rule.register
-def _class(node: ast.ClassDef, _: Facts) -> Iterator[str]:
+def _class(node: ast.ClassDef, facts: Facts) -> Iterator[str]:
+    if node.decorator_list and not facts.at_top(node):
+        yield "CPython shows where a data class was made"
     if node.bases or node.keywords:
         yield "Monty has no inheritance"
     for item in node.body:
@@ -200,6 +202,13 @@ def _handler(node: ast.ExceptHandler, _: Facts) -> Iterator[str]:
         isinstance(inner, ast.Name) and inner.id == node.name for part in node.body for inner in ast.walk(part)
     ):
         yield "the words of an exception may differ"
+
+
+@_rule.register
+def _try(node: ast.Try, _: Facts) -> Iterator[str]:
+    inner = (inner for part in node.finalbody for inner in ast.walk(part))
+    if any(isinstance(one, (ast.Return, ast.Break, ast.Continue)) for one in inner):
+        yield "it may hide an exception that is Monty's own"
 
 
 @_rule.register

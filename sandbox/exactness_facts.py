@@ -73,6 +73,13 @@ class Facts:
         """The modules that it imports, or imports from."""
         return frozenset([*self.modules.values(), *(name.split(".")[0] for name in self.imported.values())])
 
+    def at_top(self, node: ast.AST) -> bool:
+        """Whether it stands in no function or class."""
+        outer = self.parents.get(node)
+        while outer is not None and not isinstance(outer, (ast.FunctionDef, ast.ClassDef)):
+            outer = self.parents.get(outer)
+        return outer is None
+
     def is_evaluated(self, node: ast.AnnAssign) -> bool:
         """Whether the annotation of a variable is evaluated: not in functions."""
         inner: ast.AST | None = node

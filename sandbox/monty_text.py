@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sandbox.job import JsonValue
+from sandbox.monty_default_text import with_checked_texts
 
 RESERVED: Final = "airlock_"  # no program that has it is run: these names are ours
 
@@ -136,6 +137,12 @@ def monty_source(code: str) -> MontySource:
     if RESERVED in code:
         raise UnfitError("it uses a reserved name")
     tree = _parse(code)
+    try:
+        checked = with_checked_texts(tree, RESERVED)
+    except (ValueError, RecursionError) as error:
+        raise UnfitError("what it makes text of cannot be checked") from error
+    if checked is not None:
+        code, tree = checked, ast.parse(checked)
     lines = code.encode().split(b"\n")
     parts = [text for name, text in _MENDED if re.search(rf"\b{name}\b", code)]
     last = tree.body[-1] if tree.body else None

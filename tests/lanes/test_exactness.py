@@ -152,6 +152,9 @@ DIVERGING: Final = {
     "equal keys through a function": "d = {}\ndef put(k):\n    d[k] = k\nput(1)\nput(2 > 1)\nprint(d)",
     "bytes as text with options": "print(b'a b'.hex(None, 1))",
     "what is nested ever deeper": "x = []\nfor _ in range(300):\n    x = [x]\nprint(len(repr(x)))",
+    "finally that hides": "def f():\n    x = 1\n    try:\n        x = round(2.5, -1)\n    finally:\n        return x\nprint(f())",
+    "finally that goes on": "x = 1\nfor _ in [1]:\n    try:\n        x = round(25, -1)\n    finally:\n        break\nprint(x)",
+    "where a data class was made": "from dataclasses import dataclass\ndef f():\n    @dataclass\n    class P:\n        a: int\n    return P(1)\nprint(f())",
     "a builtin as a parameter": "def f(len):\n    return len\nprint(f(1))",
 }
 
