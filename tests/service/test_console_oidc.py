@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -23,7 +24,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.callers import Caller, Role
@@ -57,6 +58,7 @@ class Idp:
             routes=[
                 Route("/.well-known/openid-configuration", self.configuration),
                 Route("/keys", self.keys),
+                Route("/authorize", self.agree),
                 Route("/token", self.token, methods=["POST"]),
             ]
         )
@@ -75,6 +77,11 @@ class Idp:
         assert asked["code_challenge_method"] == "S256"
         self.codes["the-code"] = asked
         return "the-code", asked["state"]
+
+    async def agree(self, request: Request) -> Response:
+        """What a browser meets whose person is logged in there already."""
+        code, state = self.authorize(str(request.url))
+        return RedirectResponse(f"{request.query_params['redirect_uri']}?code={code}&state={state}")
 
     async def token(self, request: Request) -> Response:
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
@@ -102,9 +109,9 @@ class Idp:
         return JSONResponse({"token_type": "Bearer", "id_token": jwt.encode(self.header, claims, self.key)})
 
 
-@pytest.fixture(scope="module")
-def one_idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
-    provider = Idp(folder=tmp_path_factory.mktemp("idp"))
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Idp]:
+    provider = Idp(folder=folder)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         provider.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(provider.app(), log_config=None, lifespan="off", ws="none"))
@@ -113,6 +120,12 @@ def one_idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
         yield provider
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def one_idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
+    with serving(tmp_path_factory.mktemp("idp")) as provider:
+        yield provider
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""A log-in at an identity provider of another site, in a real Chromium: its rules for cookies decide whether it works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+from tests.conftest import Server
+from tests.service.test_console_oidc import everybody, policy, serving
+
+
+def test_a_browser_comes_back_from_the_provider_logged_in(
+    chromium: Browser, make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    with serving(tmp_path) as idp:
+        server = make_server(policy(idp, everybody(idp)), AIRLOCK_SECRET_OIDC="the-secret")
+        console = f"http://localhost:{server.port}/console"  # another site than the provider's 127.0.0.1
+        page = chromium.new_page()
+        page.goto(f"{console}/history")
+        page.get_by_role("link", name="Log in at").click()
+        page.wait_for_url(f"{console}/history")
+        page.get_by_text("people.u-17").first.wait_for()
+        cookies = {one["name"]: one for one in page.context.cookies()}
+        assert set(cookies) == {"airlock_console"}, "nothing of the log-in itself is left"
+        assert (cookies["airlock_console"]["sameSite"], cookies["airlock_console"]["httpOnly"]) == ("Strict", True)
+        page.get_by_role("button", name=re.compile("Log out")).click()
+        page.wait_for_url(re.compile("/console/login"))
+        page.context.close()
