@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from gateway import archive_statements, statements
+from gateway import archive_statements, replay_statements, statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
 from gateway.events import Answered, Event, Spared, chain, decode, encode
@@ -215,11 +215,11 @@ class Reader:
 
     def asked(self, since: datetime, after: str, limit: int) -> list[StoredAsked]:
         """What was asked since then, oldest first, those after the id `after`."""
-        return self._session.every(statements.ASKED, StoredAsked, since=stamp(since), after=after, limit=limit)
+        return self._session.every(replay_statements.ASKED, StoredAsked, since=stamp(since), after=after, limit=limit)
 
     def answered(self, since: datetime) -> list[tuple[str, Answered]]:
         """The answers since then with their tasks, task by task, each task's in order."""
-        return self._session.every(statements.ANSWERED, _answered, since=stamp(since))
+        return self._session.every(replay_statements.ANSWERED, _answered, since=stamp(since))
 
     def log_of(self, task: str) -> list[LoggedEvent]:
         """A task's whole log, in order."""

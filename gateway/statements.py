@@ -14,7 +14,6 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
-    case,
     delete,
     func,
     insert,
@@ -102,11 +101,6 @@ SPARED: Final[_Query] = (
 )
 
 
-ANSWERED: Final[_Query] = (
-    select(events.c.task, events.c.data)
-    .where(events.c.type == "Answered", events.c.at >= bindparam("since"))
-    .order_by(events.c.task, events.c.seq)
-)
 ADD_EVENTS: Final = {count: _events(count) for count in range(1, MOST_EVENTS + 1)}
 
 _EXECUTION: Final = _whole(executions, EXECUTION_COLUMNS)
@@ -123,26 +117,6 @@ EXECUTION_HEADS: Final[_Query] = (
     .limit(bindparam("limit"))
 )
 UNANSWERED: Final = _EXECUTION.where(executions.c.answered_at.is_(None)).order_by(executions.c.id)
-# Of most executions the answer is large, and what it says is not asked about.
-ASKED: Final[_Query] = (
-    select(
-        executions.c.id,
-        executions.c.task,
-        executions.c.tenant,
-        executions.c.caller,
-        executions.c.profile,
-        executions.c.policy,
-        executions.c.source,
-        executions.c.request,
-        executions.c.status,
-        case(
-            (or_(executions.c.status == "denied", executions.c.status == "rejected"), executions.c.answer), else_=None
-        ),
-    )
-    .where(executions.c.id > bindparam("after"), executions.c.submitted_at >= bindparam("since"))
-    .order_by(executions.c.id)
-    .limit(bindparam("limit"))
-)
 ADD_EXECUTION: Final[Insert] = insert(executions)
 ANSWER_EXECUTION: Final = _changing(
     executions, "id", "status", "answer_source", "repeats", "answer", "answered_at", "kept"
