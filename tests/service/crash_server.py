@@ -177,9 +177,11 @@ def _see_transactions(steps: Steps) -> None:
         add(self, statement, rows)
         _stated(steps, self, statement)
 
-    def appended(self: Writer, stored: StoredTask, new: Sequence[Event], at: datetime) -> StoredTask:
+    def appended(
+        self: Writer, stored: StoredTask, new: Sequence[Event], at: datetime, told: Sequence[str] = ()
+    ) -> StoredTask:
         events.extend(type(event).__name__ for event in new)
-        return append(self, stored, new, at)
+        return append(self, stored, new, at, told)
 
     put(Session, say=said, change=changed, add=added)
     put(Writer, append=appended)
