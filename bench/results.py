@@ -47,6 +47,16 @@ class Results:
         """The rates at one level, as rounds of one sample."""
         return [[rate] for rate in self.rates.get(name, {}).get(level, [])]
 
+    def add(self, more: Results) -> None:
+        """Put the rounds of another run, of some of the same subjects, behind those of this one; sizes are the latest."""
+        for name, rounds in more.latencies.items():
+            self.latencies.setdefault(name, []).extend(rounds)
+        for name, levels in more.rates.items():
+            for level, rates in levels.items():
+                self.rates.setdefault(name, {}).setdefault(level, []).extend(rates)
+        self.sizes |= more.sizes
+        self.missing |= more.missing
+
     def plain(self) -> dict[str, object]:
         """All of it as what JSON knows, with the summaries."""
         return {

@@ -113,7 +113,7 @@ def _known(keys: Iterable[Key]) -> Iterator[KnownKey]:
 def require(caller: Caller, *roles: Role) -> Caller:
     """Let a caller pass who has one of the roles; raises `Forbidden` for others."""
     if caller.roles.isdisjoint(roles):
-        has, needs = (", ".join(sorted(some)) for some in (caller.roles, roles))
+        has, needs = ", ".join(sorted(caller.roles)), " or ".join(sorted(roles))
         raise Forbidden(f"This needs a key with the role {needs}; this one has: {has}.")
     return caller
 

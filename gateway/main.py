@@ -265,9 +265,8 @@ def compose(settings: Settings) -> Gateway:
         proven=proven,
         queue=queue,
     )
-    cases = Checker(
-        monty, container.python, lambda: None
-    )  # of its own: what tests say must not depend on what was checked before
+    # Of its own: what a policy's tests say must not depend on what was checked before.
+    cases = Checker(monty, container.python, lambda: None)
     reloader = Reloader(settings.policy, in_force, cases, adopter.adopt)
     metrics = Metrics(
         policy=in_force,

@@ -126,6 +126,11 @@ class Metrics(Collector):
             "airlock_executions_live", "Executions without an answer.", len(self._conductor.live_attempts())
         )
         yield from self._troubles()
+        yield from self._boxes()
+        yield from self._housekeeping()
+        yield from self._trust()
+
+    def _boxes(self) -> Iterator[Metric]:
         supply = self._supply
         sources = {source.value: count for source, count in supply.sources.items()}
         yield _counter("airlock_boxes_acquired", "Boxes that programs got, by where they came from.", "source", sources)
@@ -135,6 +140,8 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "airlock_cells_resting", "Cells that wait for their tenant's next program.", supply.cells.resting
         )
+
+    def _housekeeping(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "airlock_store_writable",
             "1 where the latest write to the store succeeded.",
@@ -153,6 +160,8 @@ class Metrics(Collector):
             "airlock_webhook_dead_letters", "Letters that nobody tries to deliver any more.", self._deliveries.dead
         )
 
+    def _trust(self) -> Iterator[Metric]:
+        """What the rules of the checks, and Monty's answers, were found to be worth."""
         spared = CounterMetricFamily(
             "airlock_checks_spared",
             "Programs that ran although they broke a rule, by mode and by what they would have been refused with.",

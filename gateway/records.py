@@ -9,6 +9,15 @@ from gateway.lifecycle import Task
 
 
 @dataclass(frozen=True, slots=True)
+class _Row:
+    """What is written as it is, a column for each field."""
+
+    def row(self) -> dict[str, str | int | None]:
+        """The columns."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTask:
     """A task and where its log stands: `head` is the hash of its last event."""
 
@@ -60,7 +69,7 @@ class StoredUse:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredExecution:
+class StoredExecution(_Row):
     """A submitted program. `request` and `answer` are JSON; the fields from `status` on are None until it is answered.
 
     `kept` has a bit for each body that retention may still delete (`bodies.BIT`), none before the answer.
@@ -88,10 +97,6 @@ class StoredExecution:
     output_deleted_at: str | None = None
     files_deleted_at: str | None = None
     policy_name: str = ""
-
-    def row(self) -> dict[str, str | int | None]:
-        """The columns."""
-        return {name: getattr(self, name) for name in EXECUTION_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredReview:
+class StoredReview(_Row):
     """A question to a person; the fields from `ruling` to `decided_at` are None until it is decided.
 
     `level` is how often it was passed on, `due_at` when it is next; `proposal` (JSON) what some have approved and others
@@ -172,10 +177,6 @@ class StoredReview:
     due_at: str | None = None
     proposal: str | None = None
 
-    def row(self) -> dict[str, str | int | None]:
-        """The columns."""
-        return {name: getattr(self, name) for name in REVIEW_COLUMNS}
-
 
 @dataclass(frozen=True, slots=True)
 class OpenReviews:
@@ -188,7 +189,7 @@ class OpenReviews:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredApproval:
+class StoredApproval(_Row):
     """What a person said yes to: `limits` (JSON) are those that it may run with, `until` how long that holds."""
 
     question: str
@@ -198,13 +199,9 @@ class StoredApproval:
     limits: str
     until: str
 
-    def row(self) -> dict[str, str | int | None]:
-        """The columns."""
-        return {name: getattr(self, name) for name in APPROVAL_COLUMNS}
-
 
 @dataclass(frozen=True, slots=True)
-class StoredSighting:
+class StoredSighting(_Row):
     """Somebody looked at an open review in the state that the token stands for."""
 
     review: str
@@ -212,13 +209,9 @@ class StoredSighting:
     token: str
     seen_at: str
 
-    def row(self) -> dict[str, str | int | None]:
-        """The columns."""
-        return {name: getattr(self, name) for name in SIGHTING_COLUMNS}
-
 
 @dataclass(frozen=True, slots=True)
-class StoredLetter:
+class StoredLetter(_Row):
     """A letter to a webhook or, where `webhook` is one, to a mail address; `state` is `waiting` or `dead`, `tried_at` and `error` are of the latest try."""
 
     id: str
@@ -231,10 +224,6 @@ class StoredLetter:
     due_at: str
     tried_at: str | None = None
     error: str | None = None
-
-    def row(self) -> dict[str, str | int | None]:
-        """The columns."""
-        return {name: getattr(self, name) for name in LETTER_COLUMNS}
 
 
 EXECUTION_COLUMNS = tuple(field.name for field in fields(StoredExecution))

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.bars import BARS, KNOWN, Bar, Judged, Verdict, failed, judge
+from bench.bars import BARS, KNOWN, Bar, Judged, Verdict, failed, judge, subjects
 from bench.results import Results
+from bench.run import NAMES
 
 
 def judged(results: Results, *, short: bool = False) -> dict[str, Judged]:
@@ -47,7 +48,7 @@ def test_what_was_not_measured_is_said_and_is_no_failure() -> None:
 
 
 def test_a_short_run_widens_only_the_bars_that_noise_can_bend() -> None:
-    wide = with_latencies(monty_cached=2.9, bare=1.0)
+    wide = with_latencies(monty_cached=3.4, bare=1.0)
     assert judged(wide)["monty-p50"].verdict is Verdict.FAILS
     assert judged(wide, short=True)["monty-p50"].verdict is Verdict.HOLDS
     heavy = Results(sizes={"gateway-all": 201_000_000})
@@ -82,6 +83,25 @@ def test_in_a_short_run_noise_takes_no_bar_off_the_list() -> None:
     lucky, fast = with_latencies(box_warm=2.4, fork=1.0), with_latencies(box_warm=1.9, fork=1.0)
     assert failed(judge(lucky, short=True)) == []
     assert [one.bar.name for one in failed(judge(fast, short=True))] == ["box-p50"]
+
+
+def test_what_came_out_otherwise_can_be_measured_again_and_all_rounds_decide() -> None:
+    results = Results(latencies={"monty-cached": [[4.0], [4.0]], "bare": [[1.0], [1.0]]})
+    assert subjects(failed(judge(results))) == {"monty-cached", "bare"}
+    results.add(Results(latencies={"monty-cached": [[2.0]] * 3, "bare": [[1.0]] * 3}))
+    assert failed(judge(results)) == []
+
+
+def test_one_lucky_round_hides_nothing() -> None:
+    results = Results(rates={"monty-cached": {32: [30.0, 30.0]}, "bare": {32: [100.0, 100.0]}})
+    results.add(Results(rates={"monty-cached": {32: [60.0]}, "bare": {32: [100.0]}}))
+    assert [one.bar.name for one in failed(judge(results))] == ["monty-rate"]
+
+
+@pytest.mark.parametrize("bar", BARS, ids=lambda bar: bar.name)
+def test_every_bar_says_what_has_to_be_measured_for_it(bar: Bar) -> None:
+    assert bar.measure.subjects
+    assert set(bar.measure.subjects) <= set(NAMES)
 
 
 def test_what_is_known_not_to_hold_is_a_bar_and_has_a_reason() -> None:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import docker
@@ -35,6 +36,22 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
+
+
+@dataclass
+class Clockwork(Server):
+    """A gateway whose clock can be set."""
+
+    program: tuple[str, ...] = ("-m", "tests.service.clock_server")
+
+    @property
+    def hands(self) -> Path:
+        return self.data.parent / "clock"
+
+    def ahead(self, seconds: float) -> None:
+        new = self.hands.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.rename(self.hands)
 
 
 def boxes(server: Server) -> list[str]:

@@ -345,7 +345,7 @@ def test_an_agents_key_sees_no_reviews(gateway: Gateway) -> None:
     gateway.open_review()
     done = gateway.run("reviews")
     assert done.returncode == 1
-    assert "role reviewer" in done.stderr
+    assert "the role auditor or reviewer" in done.stderr
 
 
 def test_a_ruling_shows_what_it_rules_on(gateway: Gateway) -> None:

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.conftest import Server
-from tests.service.gateways import eventually, policy, running, submit_later
+from tests.service.gateways import Clockwork, eventually, policy, running, submit_later
 
 HOUR = 3600
 BROKEN = "def broken(:"
-
-
-@dataclass
-class Clockwork(Server):
-    """A gateway whose clock can be set."""
-
-    program: tuple[str, ...] = ("-m", "tests.service.clock_server")
-
-    @property
-    def hands(self) -> Path:
-        return self.data.parent / "clock"
-
-    def ahead(self, seconds: float) -> None:
-        new = self.hands.with_suffix(".new")
-        new.write_text(str(seconds))
-        new.rename(self.hands)
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from alembic import command
 from alembic.config import Config
 
 from gateway.tables import REVISION
-from tests.service.gateways import eventually, policy
-from tests.service.test_clock import HOUR, Clockwork
+from tests.service.gateways import Clockwork, eventually, policy
 
+HOUR = 3600
 DAY = 24 * HOUR
 FIRST, SECOND = "0007", "0010"  # schemas of earlier versions
 KEYS = {"ada": ("a", "agent"), "ann": ("a", "reviewer"), "bob": ("a", "reviewer"), "zoe": ("a", "reviewer")}
