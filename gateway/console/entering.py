@@ -32,6 +32,7 @@ from gateway.problems import problem
 from gateway.tokens import Claims
 
 _STATE: Final = "airlock_oidc"
+_USED_UP: Final = "This link was used already, or its minute is over. `airlock console` makes another."
 
 
 class Entrance:
@@ -69,7 +70,7 @@ class Entrance:
         page = self._parts.pages.render(
             "login.html",
             None,
-            after=after,
+            after=next_page(after, str),
             error=error,
             key_file=self._parts.authenticator.reviewer_key,
             encrypted=is_secure(request),
@@ -124,8 +125,15 @@ class Entrance:
         return Response(made.model_dump_json(), media_type="application/json")
 
     async def link(self, request: Request) -> Response:
-        """What a link opens: a button, since what only looks at a link must not use it up."""
-        return HTMLResponse(self._parts.pages.render("enter.html", None, link=request.query_params.get("link", "")))
+        """What a link opens: whose it is, and a button. Nothing is sent by itself.
+
+        What only looks at a link must not use it up, and nobody may become somebody else by following one.
+        """
+        link = request.query_params.get("link", "")
+        caller = self._parts.sessions.whose(link)
+        if caller is None:
+            raise Unauthorized(_USED_UP)
+        return HTMLResponse(self._parts.pages.render("enter.html", None, link=link, whose=caller))
 
     async def follow(self, request: Request) -> Response:
         """Use a link."""
@@ -134,7 +142,7 @@ class Entrance:
         self._parts.sessions.count_try(request.client.host if request.client else "")
         found = self._parts.sessions.follow(form.get("link", ""))
         if found is None:
-            raise Unauthorized("This link was used already, or its minute is over. `airlock console` makes another.")
+            raise Unauthorized(_USED_UP)
         return self._let_in(request, *found, "")
 
     def _oidc(self) -> Oidc:
@@ -186,8 +194,8 @@ def lands_on(caller: Caller) -> str:
 
 
 def _here(request: Request) -> str:
-    query = request.url.query
-    return f"{request.url.path}?{query}" if query else request.url.path
+    path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 def _headers(request: Request, key: str) -> Sequence[tuple[bytes, bytes]]:

@@ -50,6 +50,7 @@ class Session:
     seen: float
     generation: int = 0
     claims: Claims | None = field(default=None, repr=False)
+    ended: bool = False
     flash: str = field(default="")
     """What the next page tells once."""
 
@@ -73,7 +74,7 @@ class Sessions:
         token, now = secrets.token_urlsafe(32), self._clock()
         self._open[digest(token)] = Session(caller, key, secrets.token_urlsafe(32), now, now, generation, claims)
         while len(self._open) > _MOST_SESSIONS:
-            self._open.popitem(last=False)
+            self._open.popitem(last=False)[1].ended = True
         return token
 
     def find(self, token: str) -> Session | None:
@@ -82,16 +83,24 @@ class Sessions:
         session = self._open.get(name)
         if session is None:
             return None
-        if now - session.seen > IDLE_SECONDS or now - session.began > LONGEST_SECONDS:
-            del self._open[name]
+        if not self.lasts(session):
+            self.end(token)
             return None
         session.seen = now
         self._open.move_to_end(name)
         return session
 
+    def lasts(self, session: Session) -> bool:
+        """Whether a session goes on. To ask is not to use it."""
+        now = self._clock()
+        too_old = now - session.seen > IDLE_SECONDS or now - session.began > LONGEST_SECONDS
+        return not session.ended and not too_old
+
     def end(self, token: str) -> None:
         """End a session."""
-        self._open.pop(digest(token), None)
+        session = self._open.pop(digest(token), None)
+        if session is not None:
+            session.ended = True
 
     def link(self, caller: Caller, key: str | None) -> str:
         """A token that begins a session once, within `LINK_SECONDS`."""
@@ -100,6 +109,11 @@ class Sessions:
         while len(self._links) > _MOST_LINKS:
             self._links.popitem(last=False)
         return token
+
+    def whose(self, token: str) -> Caller | None:
+        """Whom a link would log in; it can still be used. None where it cannot any more."""
+        until, caller, _ = self._links.get(digest(token), (0.0, None, None))
+        return caller if self._clock() <= until else None
 
     def follow(self, token: str) -> tuple[Caller, str | None] | None:
         """Whose link it is, and the key that asked for it; it is used up."""
