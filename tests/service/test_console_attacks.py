@@ -241,6 +241,7 @@ def test_no_page_is_kept_by_a_browser_or_on_the_way(review: str, in_: Callable[[
     execution = re.findall(r"/console/executions/(exe_[0-9a-f]+)", ann.get(f"/console/reviews/{review}").text)[0]
     pages = ["queue", "history", "help", "overview", "nowhere", "login", "tasks/attacked", f"executions/{execution}"]
     pages += [f"reviews/{review}", f"reviews/{review}/{execution}/code", f"executions/{execution}/answer"]
+    pages += [f"executions/{execution}/pictures/0"]
     for path in pages:
         assert ann.get(f"/console/{path}").headers["cache-control"] == "no-store", path
     for path in ("playground", "overview"):
