@@ -10,7 +10,7 @@ from typing import Final
 from starlette.responses import PlainTextResponse, Response
 
 from gateway.console import forms, words
-from gateway.console.text import Lines, code_lines
+from gateway.console.text import Lines, code_lines, hidden_in
 from gateway.console.tries import shown_tries
 from gateway.console.visits import Parts, Visit, to
 from gateway.errors import GatewayError, InvalidRequest, NotFound, StaleReview
@@ -18,7 +18,7 @@ from gateway.requests import EditRequest
 from gateway.spelling import visible
 from gateway.wire import ChecksView, ReviewView, TryView
 
-RAW_HEADERS: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+RAW_HEADERS: Final = {"Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'"}
 
 
 async def review(parts: Parts, visit: Visit) -> Response:
@@ -74,6 +74,7 @@ async def _show(
         tries=list(reversed(tries)),
         reviewed=reviewed.execution,
         code=reviewed.code,
+        hides=hidden_in(visit.form.get("code", reviewed.code)),
         proposed=await _proposed(view),
         asked=words.asked(request) if request else [],
         moments=words.timeline(log),

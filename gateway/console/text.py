@@ -37,6 +37,7 @@ class _Marked(Spelling):
         return escape(char) if is_plain(char) else f'<span class="spelled">U+{ord(char):04X}</span>'
 
 
+_MOST_HIDDEN: Final = 20
 _MARKED: Final = _Marked()
 _HEAPED: Final = '<span class="spelled">{} marks</span>'
 _HEAP: Final = re.compile(
@@ -58,6 +59,11 @@ def shown(text: str) -> Markup:
 def short(text: str, most: int = MOST_COLUMNS) -> Markup:
     """The text as HTML, cut where it is longer than `most` characters."""
     return shown(text) if len(text) <= most else shown(text[:most]) + _cut(len(text) - most)
+
+
+def hidden_in(text: str) -> list[str]:
+    """What is in a text that acts or hides, which an editor does not spell out: U+202E."""
+    return [f"U+{ord(char):04X}" for char in sorted(set(text)) if not is_plain(char)][:_MOST_HIDDEN]
 
 
 def _cut(characters: int) -> Markup:

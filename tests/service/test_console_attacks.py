@@ -328,6 +328,28 @@ def test_who_agrees_to_an_edit_can_read_all_of_it_and_what_goes_with_it(
     assert in_("eve").get(f"{path}/proposal/code").status_code == 404
 
 
+def test_an_editor_is_told_of_what_it_does_not_show(server: Server, in_: Callable[[str], httpx.Client]) -> None:
+    with server.client("key-of-bot") as agent:
+        for number in range(3):
+            code = f"# \u202e{number}\u200b\n1/0"
+            answer = agent.post("/v1/executions", json={"code": code, "task_id": "hides"}).json()
+    path = f"/console/reviews/{answer['task']['review']}"
+    ann = in_("ann")
+    page = ann.get(path).text
+    assert "which the editor does not show: U+200B, U+202E." in page
+    known = fields(page)
+    typed = {"csrf": known["csrf"], "token": known["token"], "ruling": "approve_edited", "code": "1\n", "check": "1"}
+    assert "the editor does not show" not in ann.post(path, data=typed).text
+
+
+def test_another_name_for_this_machine_is_not_told_where_the_key_is(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    with browser(server) as client:
+        assert "reviewer.key" in client.get("/console/login").text
+        for name in ("evil.example", "[", "127.0.0.1.evil.example"):
+            assert "reviewer.key" not in client.get("/console/login", headers={"Host": name}).text
+
+
 @pytest.mark.parametrize(
     "code",
     ["\n " * 20_000, " \t" * 10_000, "(" * 900 + "\n" + "x" * 40_000, "a.\n" * 20_000, "f'{" * 20_000],
