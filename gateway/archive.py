@@ -22,7 +22,7 @@ from gateway.store import Store
 from gateway.tasks import owned_task
 from gateway.times import parse
 from gateway.views import review_summary
-from gateway.wire import ReviewSummary
+from gateway.wire_reviews import ReviewSummary
 
 _END: Final = "~"  # sorts after every id
 _MOST_LOGGED: Final = 2_000

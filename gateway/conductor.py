@@ -46,7 +46,7 @@ from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_st
 from gateway.store import Store
 from gateway.times import now
 from gateway.turns import Ticket
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 from gateway.work import Work
 from sandbox.driver import Driver
 from sandbox.job import Lane

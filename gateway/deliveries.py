@@ -27,7 +27,7 @@ from gateway.records import StoredLetter
 from gateway.store import Store
 from gateway.times import now, parse, stamp
 from gateway.tracing import TraceContext
-from gateway.wire import DeadLetter, DeadLetterList
+from gateway.wire_operations import DeadLetter, DeadLetterList
 
 if TYPE_CHECKING:
     import httpx

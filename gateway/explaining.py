@@ -32,7 +32,8 @@ from gateway.requests import ExecutionRequest, ExplainRequest
 from gateway.resources import effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
 from gateway.script_block import LIMITS, Declared, declared, may_declare
 from gateway.source import Unreadable, imports, nesting, parse
-from gateway.wire import Decision, ExplanationView, LimitSource, Made
+from gateway.wire_answers import LimitSource
+from gateway.wire_policy import Decision, ExplanationView, Made
 from sandbox.job import Limits
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from gateway.records import Recorded, StoredExecution, StoredReview, StoredSize,
 from gateway.steps import escalation, is_over
 from gateway.times import new_id, parse, stamp
 from gateway.views import task_info
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 from gateway.work import Work, Written
 
 _KEPT_CHARACTERS = 8 << 10  # of a request, beside the execution as long as it is live: what answers it needs none

@@ -23,7 +23,7 @@ from gateway.rules import profile_named
 from gateway.sizes import BELIEVED
 from gateway.store import Store
 from gateway.times import now, stamp
-from gateway.wire import BodyCounts, RetentionRules, RetentionView
+from gateway.wire_operations import BodyCounts, RetentionRules, RetentionView
 
 _BATCH: Final = 20  # executions in one part of a transaction: some milliseconds of the writer's time
 _LOOK: Final = 500  # executions that are looked at in one read, where nothing is deleted

@@ -39,7 +39,7 @@ from gateway.requests import RulingRequest
 from gateway.store import Store
 from gateway.times import now, stamp
 from gateway.views import review_summary, review_view
-from gateway.wire import ChecksView, ReviewList, ReviewView
+from gateway.wire_reviews import ChecksView, ReviewList, ReviewView
 from gateway.work import Work
 
 _SHOWN_TRIES: Final = 20  # of the reviewed task, the newest

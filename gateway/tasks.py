@@ -19,7 +19,7 @@ from gateway.rules import profile_named, rules_of
 from gateway.store import Store
 from gateway.times import now
 from gateway.views import task_view
-from gateway.wire import TaskView
+from gateway.wire_answers import TaskView
 
 _SHOWN_EXECUTIONS = 50  # of a task, newest first
 

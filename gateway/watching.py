@@ -25,7 +25,7 @@ from gateway.rules import profile_named, rules_of
 from gateway.store import Store
 from gateway.stream import BEGINNING, HEARTBEAT, OPENING, Position, Teller
 from gateway.views import execution_view, task_info
-from gateway.wire import ExecutionView
+from gateway.wire_answers import ExecutionView
 
 HEARTBEAT_SECONDS = 10.0
 _LOOK_SECONDS = 1.0  # between looks at what is not live here and has no answer either: a start is about to take it up

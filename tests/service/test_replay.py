@@ -26,7 +26,7 @@ from gateway.records import StoredExecution
 from gateway.replaying import Change, Replay, Replayed
 from gateway.store import Store, migrate
 from gateway.times import new_id, now, stamp
-from gateway.wire import Answer, Finding
+from gateway.wire_answers import Answer, Finding
 from sandbox.job import Lane, Limits
 
 MANY = 10_000

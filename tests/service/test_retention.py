@@ -25,7 +25,7 @@ from gateway.records import StoredExecution
 from gateway.retention import Pruner
 from gateway.store import Store, migrate
 from gateway.times import new_id, now, stamp
-from gateway.wire import Answer, FileOut
+from gateway.wire_answers import Answer, FileOut
 from sandbox.job import Limits
 from tests.conftest import ROOT, Server
 from tests.service.gateways import eventually, policy
