@@ -22,7 +22,7 @@ from gateway.letters import Refused, Target, headers, wait_seconds
 from gateway.mailing import send_mail
 from gateway.mails import MailTarget
 from gateway.policy_flaws import is_address
-from gateway.policy_shape import NoticeKind
+from gateway.policy_notices import NoticeKind
 from gateway.records import StoredLetter
 from gateway.store import Store
 from gateway.times import now, parse, stamp

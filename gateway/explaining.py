@@ -16,7 +16,8 @@ from gateway.holding import held
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
 from gateway.policy import DEFAULT_PROFILE, CheckMode, Policy, Profile, closest
 from gateway.policy_flaws import Path
-from gateway.policy_shape import Key, ProfileBody
+from gateway.policy_keys import Key
+from gateway.policy_shape import ProfileBody
 from gateway.quantities import (
     format_cores,
     format_keeping,

@@ -17,7 +17,9 @@ from pydantic import BaseModel
 
 from gateway.explaining import dotted, leaves
 from gateway.policy import Policy, Profile
-from gateway.policy_shape import Key, OidcClient, ProfileBody, Webhook
+from gateway.policy_keys import Key, OidcClient
+from gateway.policy_notices import Webhook
+from gateway.policy_shape import ProfileBody
 
 
 class Way(StrEnum):

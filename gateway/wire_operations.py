@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 
 from gateway.breaker import BreakerState
 from gateway.events import Verdict
-from gateway.policy_shape import NoticeKind
+from gateway.policy_notices import NoticeKind
 from gateway.wire import Wire
 from sandbox.job import Lane
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from gateway.policy import Policy, PolicyDocument
 from gateway.policy_diff import DIRECTIONS, Change, Way, differences
 from gateway.policy_file import parse_policy
-from gateway.policy_shape import Key, ProfileBody
+from gateway.policy_keys import Key
+from gateway.policy_shape import ProfileBody
 
 KEY = "{{name: {name}, sha256: {digest}, tenant: {tenant}, profile: {profile}, roles: [{roles}]}}"
 

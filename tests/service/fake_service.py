@@ -29,7 +29,7 @@ from gateway.events import EscalationReason, RulingKind, Status
 from gateway.explaining import explanation
 from gateway.lifecycle import TaskState
 from gateway.policy import Policy, PolicyDocument, resolve
-from gateway.policy_shape import NoticeKind
+from gateway.policy_notices import NoticeKind
 from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire_answers import Budget, ExecutionSummary, ExecutionView, FileOut, Left, LimitsInfo, TaskInfo, TaskView
