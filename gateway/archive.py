@@ -13,9 +13,9 @@ from typing import Final
 from pydantic import JsonValue
 
 from gateway.callers import Caller
-from gateway.connection import Reader
 from gateway.errors import NotFound
 from gateway.events import encode
+from gateway.reader import Reader
 from gateway.records import REVIEW_COLUMNS, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.store import Store

@@ -14,7 +14,6 @@ from typing import Literal
 from gateway.callers import Caller, Role
 from gateway.circumstances import submits
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.deliveries import Deliveries
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, PolicyRefused, Unavailable
 from gateway.events import Status, Submitted
@@ -27,6 +26,7 @@ from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.oversight import Oversight
 from gateway.policy import Profile
+from gateway.reader import Reader
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask

@@ -16,10 +16,10 @@ from weakref import WeakValueDictionary
 from gateway.callers import Caller
 from gateway.changes import Changes
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.errors import NotFound, Unavailable
 from gateway.in_force import InForce
 from gateway.limiter import Limiter
+from gateway.reader import Reader
 from gateway.records import StoredTask
 from gateway.rules import profile_named, rules_of
 from gateway.store import Store
