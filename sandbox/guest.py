@@ -25,7 +25,7 @@ from sandbox.guest_channel import Channel
 from sandbox.guest_counters import open_counters
 from sandbox.guest_program import Program
 from sandbox.guest_protection import as_guest, as_program, protect
-from sandbox.guest_protocol import HOME, MESSAGE_CHARACTERS, SETUP_FAILED, STARTED, read_order
+from sandbox.guest_protocol import HOME, MESSAGE_CHARACTERS, SETUP_FAILED, STARTED, read_order, write_all
 from sandbox.guest_supervisor import Supervisor
 from sandbox.guest_tools import CELL, TOLD_DESCRIPTOR, cut, errno_of, type_name
 
@@ -43,9 +43,7 @@ def set_up(order: Order, contents: list[bytes]) -> None:
             raise ValueError(f"not a clean relative path: {path!r}")
         os.makedirs(os.path.join(HOME, *parts[:-1]), exist_ok=True)
         with open(os.path.join(HOME, *parts), "wb", buffering=0) as file:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
+            write_all(file.fileno(), content)
 
 
 def serve() -> Program:  # noqa: RET503 - the guest itself exits

@@ -28,7 +28,6 @@ ENVIRONMENT = {"HOME": HOME, "LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/lo
 IDLE_SECONDS = 1.0  # that a program's process waits before it uses the time
 USUAL = ("json", "traceback")  # what many programs import, and what is needed to tell of those that fail
 
-
 _imported = list(sys.modules)
 BEFORE = frozenset(_imported[: _imported.index("_ast")])  # what any interpreter has imported before it begins
 

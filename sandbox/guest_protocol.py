@@ -73,7 +73,6 @@ BUNDLE_TYPES = (  # what a value may look like besides; of anything else nobody 
 HOME = "/tmp"  # noqa: S108 - the box's own, and its only writable place
 SOURCE = "main.py"
 
-
 NOTHING: Order = {  # an order, for rehearsals
     "code": "None",
     "stdin": "",
@@ -126,7 +125,7 @@ def take_frames(buffer: bytearray) -> Iterator[tuple[bytes, bytes]]:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write to a pipe that blocks, however few bytes it takes at a time."""
+    """Write to a pipe that blocks or to a file, however few bytes it takes at a time."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

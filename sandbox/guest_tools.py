@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-
 PARTS: dict[str, str] = {}  # the texts of what only some programs need; put in by `bundle`
 TOLD_DESCRIPTOR = 201  # in a cell: the way to say that a run is over
 
