@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -37,12 +38,12 @@ def reached(*, reviewer: bool = False) -> Iterator[Client]:
     try:
         settings = read(ClientSettings)
         key = settings.key.get_secret_value() if settings.key else None
-        whose = "AIRLOCK_KEY says which key to show."
+        whose = "The key shown is that of AIRLOCK_KEY." if key else "AIRLOCK_KEY says which key to show."
         if key is None and reviewer and is_loopback(settings.base_url):
             file = settings.data / REVIEWER_KEY
             key = _reviewer_key(settings)
-            shown = f"The key shown is that of {file}" if key else f"There is no {file}"
-            whose = f"{shown}. AIRLOCK_DATA names the gateway's data directory; or AIRLOCK_KEY says which key to show."
+            shown = f"The key shown is that of {file}" if key else f"No key was shown: there is no {file}"
+            whose = f"{shown}. AIRLOCK_DATA names the gateway's data directory, or AIRLOCK_KEY holds the key to show."
         with Client(settings.base_url, key) as client:
             yield client
     except SettingsError as error:
@@ -52,7 +53,10 @@ def reached(*, reviewer: bool = False) -> Iterator[Client]:
     except UnreachableError as error:
         fail(f"{error}\nAIRLOCK_URL names another address.", terminal.EXIT_TEMPORARY)
     except RefusedError as error:
-        fail(_words(error, whose), terminal.EXIT_TEMPORARY if error.temporary else 1)
+        about_key = error.problem.status == HTTPStatus.UNAUTHORIZED or (
+            error.problem.status == HTTPStatus.FORBIDDEN and key is None
+        )
+        fail(_words(error, [whose] if about_key else []), terminal.EXIT_TEMPORARY if error.temporary else 1)
 
 
 def _reviewer_key(settings: ClientSettings) -> str | None:
@@ -62,7 +66,7 @@ def _reviewer_key(settings: ClientSettings) -> str | None:
         return None
 
 
-def _words(error: RefusedError, whose: str) -> str:
+def _words(error: RefusedError, besides: list[str]) -> str:
     """The gateway's own words, and what they do not say."""
     from gateway import terminal
 
@@ -70,6 +74,4 @@ def _words(error: RefusedError, whose: str) -> str:
     wrong = [f"{one.field}: {one.message}" for one in error.problem.errors or ()]
     told = [f"  {words}" for words in wrong if words != detail]
     told += [f"  {words}" for words in terminal.findings_of(error.problem)]
-    if error.problem.status == 401:  # noqa: PLR2004  # Unauthorized
-        told.append(whose)
-    return "\n".join([detail, *told])
+    return "\n".join([detail, *told, *besides])

@@ -315,7 +315,7 @@ def _findings(findings: Sequence[Finding]) -> Iterator[Text]:
 
 
 def _finding(finding: Finding) -> Text:
-    where = f"main.py:{finding.line or '?'}" + (f":{finding.column}" if finding.column else "")
+    where = ":".join(["main.py", *(str(one) for one in (finding.line, finding.column) if one)])
     hint = f" ({finding.hint})" if finding.hint else ""
     return _line(finding.severity, f"{where} {finding.message} [{finding.rule}]{hint}")
 
