@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from gateway.events import BEFORE_THE_RUN, EscalationReason
-from gateway.policy_shape import Jwt, Level
+from gateway.policy_keys import Jwt
+from gateway.policy_reviews import Level
 
 
 class Way(StrEnum):

@@ -15,7 +15,9 @@ from pydantic import BaseModel
 from gateway.directions import Way, way
 from gateway.explaining import dotted, leaves
 from gateway.policy import Policy, Profile
-from gateway.policy_shape import Key, OidcClient, ProfileBody, Webhook
+from gateway.policy_keys import Key, OidcClient
+from gateway.policy_notices import Webhook
+from gateway.policy_shape import ProfileBody
 
 
 @dataclass(frozen=True, slots=True)

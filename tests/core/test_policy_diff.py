@@ -11,7 +11,8 @@ from gateway.directions import DIRECTIONS, Way
 from gateway.policy import Policy, PolicyDocument
 from gateway.policy_diff import Change, differences
 from gateway.policy_file import parse_policy
-from gateway.policy_shape import Key, ProfileBody
+from gateway.policy_keys import Key
+from gateway.policy_shape import ProfileBody
 
 KEY = "{{name: {name}, sha256: {digest}, tenant: {tenant}, profile: {profile}, roles: [{roles}]}}"
 

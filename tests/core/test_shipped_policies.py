@@ -16,7 +16,10 @@ from gateway.checks import Checker
 from gateway.policy import Policy, PolicyDocument, resolve
 from gateway.policy_cases import beside, read_cases, run_cases
 from gateway.policy_file import parse_policy, read_policy
-from gateway.policy_shape import Key, Level, ProfileBody, ProfileEntry, Webhook
+from gateway.policy_keys import Key
+from gateway.policy_notices import Webhook
+from gateway.policy_reviews import Level
+from gateway.policy_shape import ProfileBody, ProfileEntry
 from sandbox.monty import Monty
 
 FOLDER = Path(__file__).parents[2] / "policies"
