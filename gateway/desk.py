@@ -13,6 +13,7 @@ from typing import Literal
 
 from gateway.callers import Caller, Role
 from gateway.circumstances import submits
+from gateway.commits import Commits
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.deliveries import Deliveries
@@ -101,6 +102,7 @@ class Desk:
         deliveries: Deliveries,
         reloader: Reloader,
         oversight: Oversight,
+        commits: Commits,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -117,6 +119,7 @@ class Desk:
         self._deliveries = deliveries
         self._reloader = reloader
         self._oversight = oversight
+        self._commits = commits
         self._keyed: dict[tuple[str, str, str], tuple[str, str]] = {}  # to an execution and its request's digest
         self._usual: dict[str, Limits] = {}  # by a profile's digest, for who asks for nothing else
         self._keying = asyncio.Lock()
@@ -262,7 +265,7 @@ class Desk:
         placed.cancel()
         if runner.done() and not runner.cancelled():
             runner.result()
-        await self._conductor.record(work)
+        await self._commits.record(work)
 
     async def _execution_view(self, caller: Caller, execution: str) -> ExecutionView:
         row, stored = await self._store.read(lambda reader: _owned(reader, caller, execution))

@@ -15,12 +15,16 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from gateway.admission import Admission
 from gateway.adopting import Adopter
+from gateway.answering import Answering
 from gateway.api import create_app
 from gateway.archive import Archive
+from gateway.attempts import Attempts
 from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
+from gateway.commits import Commits
 from gateway.conductor import Conductor
 from gateway.connection import Reader
 from gateway.console.making import ConsoleRoom
@@ -60,6 +64,7 @@ from gateway.store import Store, is_current, migrate
 from gateway.tasks import Tasks
 from gateway.tending import Tending
 from gateway.times import new_id, now
+from gateway.waiting import Waiting
 from gateway.watching import Watching
 from gateway.webhooks import letter_targets, subscriptions
 from sandbox.container import ContainerDriver
@@ -235,20 +240,21 @@ def compose(settings: Settings) -> Gateway:
     telemetry = telemetry_wanted()
     observer = Observer(gen_ai=telemetry.gen_ai)
     store.on_news = observer.told
+    commits = Commits(store=store, sizes=sizes, observer=observer, changes=changes)
     conductor = Conductor(
         policy=in_force,
         store=store,
-        checker=checker,
-        lanes=lanes,
+        commits=commits,
+        admission=Admission(
+            store=store, checker=checker, memory=Memory(in_force, store), sizes=sizes, observer=observer
+        ),
+        waiting=Waiting(queue=queue, commits=commits, observer=observer, chance=chance),
+        attempts=Attempts(lanes=lanes, expectations=expectations, commits=commits, changes=changes, observer=observer),
+        answering=Answering(store, observer.counts),
         changes=changes,
-        chance=chance,
-        queue=queue,
-        sizes=sizes,
-        expectations=expectations,
         shadow=shadow,
         observer=observer,
         quotas=quotas,
-        memory=Memory(in_force, store),
     )
     reviews = Reviews(policy=in_force, store=store, conductor=conductor, changes=changes, checker=checker)
     readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=in_force, queue=queue)
@@ -297,6 +303,7 @@ def compose(settings: Settings) -> Gateway:
         pruner=pruner,
         deliveries=deliveries,
         reloader=reloader,
+        commits=commits,
         oversight=Oversight(store=store, shadow=shadow),
     )
     return Gateway(
