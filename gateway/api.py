@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from http import HTTPStatus
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
@@ -33,7 +33,7 @@ from gateway.guard import KEY, LONGEST_KEY, Express, GuardedRoute, StrictRoute, 
 from gateway.ingress import Ingress
 from gateway.limiter import Limiter
 from gateway.policy_schema import schema_text
-from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, ExplainRequest, ReviewState, RulingRequest
 from gateway.requests import Path as FilePath
 from gateway.service import Service
 from gateway.tracing import Tracer
@@ -178,7 +178,7 @@ async def close_task(service: Port, caller: Agent, task_id: TaskId) -> Response:
 async def list_reviews(
     service: Port,
     caller: Onlooker,
-    state: Literal["open", "decided", "withdrawn", "expired"] | None = None,
+    state: ReviewState | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     after: Annotated[str | None, Query(pattern=_ID, description="`next` of the page before.")] = None,
 ) -> Response:

@@ -32,9 +32,11 @@ from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
 from gateway.desk import Desk
 from gateway.errors import Unavailable
+from gateway.executions import Executions
 from gateway.expectations import Expectations
 from gateway.gauges import Gauges
 from gateway.in_force import InForce
+from gateway.intake import Intake
 from gateway.isolation import Isolation, Proofs, targets
 from gateway.limiter import Limiter
 from gateway.metrics import Metrics
@@ -42,6 +44,7 @@ from gateway.monty_switch import MontySwitch, SwitchedLane
 from gateway.observer import Observer
 from gateway.oversight import Oversight
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
+from gateway.policy_views import PolicyViews
 from gateway.providers import provider_of
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
@@ -289,22 +292,18 @@ def compose(settings: Settings) -> Gateway:
         lane=readiness.lane,
     )
     desk = Desk(
-        policy=in_force,
-        store=store,
-        conductor=conductor,
+        intake=Intake(policy=in_force, store=store, conductor=conductor, expectations=expectations, limiter=limiter),
+        executions=Executions(policy=in_force, store=store, conductor=conductor, commits=commits),
+        watching=watching,
         tasks=tasks,
         reviews=reviews,
-        readiness=readiness,
-        isolation=Isolation(proven, proofs),
-        metrics=metrics,
-        limiter=limiter,
-        expectations=expectations,
-        watching=watching,
-        pruner=pruner,
         deliveries=deliveries,
-        reloader=reloader,
-        commits=commits,
+        policies=PolicyViews(policy=in_force, store=store, limiter=limiter, reloader=reloader),
         oversight=Oversight(store=store, shadow=shadow),
+        isolation=Isolation(proven, proofs),
+        pruner=pruner,
+        metrics=metrics,
+        readiness=readiness,
     )
     return Gateway(
         settings=settings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -35,7 +35,7 @@ from gateway.in_force import InForce
 from gateway.recording import pass_on, record_work
 from gateway.records import StoredExecution, StoredReview, StoredSighting, StoredTask
 from gateway.remembering import approval_of
-from gateway.requests import RulingRequest
+from gateway.requests import ReviewState, RulingRequest
 from gateway.store import Store
 from gateway.times import now, stamp
 from gateway.views import review_summary, review_view
@@ -75,7 +75,7 @@ class Reviews:
     async def page(
         self,
         caller: Caller,
-        state: Literal["open", "decided", "withdrawn", "expired"] | None,
+        state: ReviewState | None,
         limit: int,
         after: str | None,
     ) -> ReviewList:
