@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.main import compose
+from gateway.composition import compose
 from gateway.readiness import Readiness
 from gateway.settings import Settings
 from gateway.store import migrate
@@ -83,15 +83,17 @@ async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     migrate(settings.database)
     gateway = compose(settings)
-    store, queue = gateway.store, gateway.queue
+    store, queue = gateway.base.store, gateway.means.queue
     await store.open()
     broken = LaneReadiness(
         available=False, detail="the self-test found: network.tcp", python="3.13", findings=("network.tcp: connected",)
     )
     lanes = {Lane.MONTY: ScriptedDriver(lane=Lane.MONTY), Lane.CONTAINER: ScriptedDriver(readiness=broken)}
-    readiness = Readiness(store=store, lanes=lanes, conductor=gateway.conductor, policy=gateway.in_force, queue=queue)
+    readiness = Readiness(
+        store=store, lanes=lanes, conductor=gateway.conductor, policy=gateway.base.in_force, queue=queue
+    )
     view = await readiness.view()
-    await gateway.monty.close()
+    await gateway.lanes.monty.close()
     await store.close()
     assert not view.ready
     assert view.findings == ["network.tcp: connected"]
