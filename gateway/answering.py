@@ -17,7 +17,7 @@ from gateway.events import Answered, Status
 from gateway.lifecycle import Execution, IllegalEvent
 from gateway.resources import effective
 from gateway.store import Store
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 from gateway.work import Work
 
 log = logging.getLogger(__name__)

@@ -37,7 +37,7 @@ from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, ExplainRequ
 from gateway.requests import Path as FilePath
 from gateway.service import Service
 from gateway.tracing import Tracer
-from gateway.wire import ExecutionView
+from gateway.wire_answers import ExecutionView
 
 
 class _FileConvertor(PathConvertor):

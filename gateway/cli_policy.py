@@ -121,8 +121,8 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Decide about the recorded requests by another policy, and say which decisions change. Reads only."""
-    from gateway.connection import Reader
     from gateway.database import DatabaseError, looking
+    from gateway.reader import Reader
     from gateway.replaying import Replay
 
     policy, start = _sound(new), _start(since)
@@ -170,10 +170,10 @@ def learn(
     ] = False,
 ) -> None:
     """Propose the smallest change of a policy that would have admitted what it refused or only warned of, as a diff."""
-    from gateway.connection import Reader
     from gateway.database import DatabaseError, looking
     from gateway.learning import as_diff, learned, refusals, wishes
     from gateway.policy_file import parse_policy
+    from gateway.reader import Reader
 
     path = _path(file)
     policy, start = _sound(path), _start(since)

@@ -19,13 +19,13 @@ from gateway.causes import Cause
 from gateway.changes import Changes
 from gateway.circumstances import WORK
 from gateway.commits import Commits
-from gateway.connection import Reader
 from gateway.errors import GatewayError
 from gateway.events import Admitted, Answered, Finished, Status
 from gateway.in_force import InForce
 from gateway.lifecycle import IllegalEvent, State
 from gateway.observer import Observer
 from gateway.quotas import Quotas
+from gateway.reader import Reader
 from gateway.reconsidering import GONE, anew, profile_now
 from gateway.rules import rules_of
 from gateway.shadow import Shadow

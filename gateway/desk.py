@@ -22,25 +22,19 @@ from gateway.reviews import Reviews
 from gateway.stream import Position
 from gateway.tasks import Tasks
 from gateway.watching import Watching
-from gateway.wire import (
-    ChecksView,
+from gateway.wire_answers import ExecutionView, TaskView
+from gateway.wire_operations import (
     DeadLetter,
     DeadLetterList,
-    ExecutionView,
-    ExplanationView,
     IsolationView,
-    KeptPolicyView,
     MontyLaneView,
-    PolicyView,
     PostureView,
     ReadyView,
-    ReloadView,
     RetentionView,
-    ReviewList,
-    ReviewView,
     SparedList,
-    TaskView,
 )
+from gateway.wire_policy import ExplanationView, KeptPolicyView, PolicyView, ReloadView
+from gateway.wire_reviews import ChecksView, ReviewList, ReviewView
 
 
 class Desk:

@@ -7,16 +7,16 @@ import asyncio
 from gateway.callers import Caller
 from gateway.commits import Commits
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.errors import NotFound, Unavailable
 from gateway.in_force import InForce
 from gateway.lifecycle import Task
 from gateway.policy import Policy
+from gateway.reader import Reader
 from gateway.records import StoredExecution, StoredTask
 from gateway.rules import profile_named, rules_of
 from gateway.store import Store
 from gateway.views import execution_view
-from gateway.wire import ExecutionView
+from gateway.wire_answers import ExecutionView
 from gateway.work import Work
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from gateway.callers import Caller
 from gateway.circumstances import submits
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.errors import IdempotencyMismatch, InvalidRequest
 from gateway.events import Status, Submitted
 from gateway.expectations import Expectations
@@ -19,6 +18,7 @@ from gateway.in_force import InForce
 from gateway.lifecycle import received
 from gateway.limiter import Limiter
 from gateway.policy import Profile
+from gateway.reader import Reader
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
 from gateway.requests import ExecutionRequest

@@ -18,8 +18,8 @@ from typing import Final
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from gateway.connection import Reader
 from gateway.policy import Policy, Profile
+from gateway.reader import Reader
 from gateway.records import StoredAsked, StoredSpared
 
 _PAGE: Final = 500

@@ -1,6 +1,6 @@
 """What the API says of itself: the OpenAPI document's words, examples and error answers.
 
-Data; `wire.py` owns the shapes, and a test holds every example against them.
+Data; `requests.py` and the `wire_` rooms own the shapes, and a test holds every example against them.
 """
 
 from __future__ import annotations
@@ -14,26 +14,20 @@ from pydantic import BaseModel, JsonValue
 from gateway.event_stream import MEDIA_TYPE as EVENT_STREAM
 from gateway.problems import MEDIA_TYPE as PROBLEM_JSON
 from gateway.stream import ID as POSITION
-from gateway.wire import (
-    ChecksView,
+from gateway.wire import Problem
+from gateway.wire_answers import ExecutionView, TaskView
+from gateway.wire_operations import (
     DeadLetter,
     DeadLetterList,
-    ExecutionView,
-    ExplanationView,
     IsolationView,
-    KeptPolicyView,
     MontyLaneView,
-    PolicyView,
     PostureView,
-    Problem,
     ReadyView,
-    ReloadView,
     RetentionView,
-    ReviewList,
-    ReviewView,
     SparedList,
-    TaskView,
 )
+from gateway.wire_policy import ExplanationView, KeptPolicyView, PolicyView, ReloadView
+from gateway.wire_reviews import ChecksView, ReviewList, ReviewView
 
 _Object: TypeAlias = dict[str, JsonValue]
 _Responses: TypeAlias = dict[int | str, dict[str, object]]

@@ -14,7 +14,7 @@ from gateway.reloading import Reloader
 from gateway.requests import ExplainRequest
 from gateway.store import Store
 from gateway.times import now
-from gateway.wire import ExplanationView, KeptPolicyView, PolicyView, ReloadView
+from gateway.wire_policy import ExplanationView, KeptPolicyView, PolicyView, ReloadView
 
 
 class PolicyViews:

@@ -17,9 +17,9 @@ from typing import Final, TypeAlias
 from pydantic import ValidationError
 
 from gateway.checks import Checker
-from gateway.connection import Reader
 from gateway.judging import Decision, Judged, judge
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
+from gateway.reader import Reader
 from gateway.records import StoredAsked
 from gateway.requests import ExecutionRequest
 from gateway.rules import rules_of

@@ -13,12 +13,12 @@ from starlette.types import ASGIApp
 
 from gateway.api import create_app
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.errors import Unavailable
 from gateway.parts import Base, Front, Insight, Keepers, Lanes, Means
 from gateway.policy import Profile
 from gateway.quantities import format_keeping
 from gateway.quotas import day_of
+from gateway.reader import Reader
 from gateway.records import StoredSize
 from gateway.recovery import recover
 from gateway.reloading import on_hang_up

@@ -20,7 +20,8 @@ from gateway.console.sessions import IDLE_SECONDS, LINK_SECONDS, LONGEST_SECONDS
 from gateway.console.text import code_lines, shown, tail
 from gateway.console.tries import rows_of, shown_tries
 from gateway.errors import MalformedRequest, RateLimited
-from gateway.wire import ExecutionView, Finding, ReviewView, TryView
+from gateway.wire_answers import ExecutionView, Finding
+from gateway.wire_reviews import ReviewView, TryView
 from tests.conftest import Server
 from tests.service.gateways import QUICK, policy
 

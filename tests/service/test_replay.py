@@ -14,7 +14,6 @@ import pytest_asyncio
 
 from gateway.bodies import kept, sealed
 from gateway.causes import Cause
-from gateway.connection import Reader, Writer
 from gateway.database import looking
 from gateway.events import Answered, Breach, Event, Opened, Spared, Status, Submitted, Verdict
 from gateway.events import Checked as CheckedEvent
@@ -22,11 +21,13 @@ from gateway.judging import Decision
 from gateway.lifecycle import begin
 from gateway.policy import Policy
 from gateway.policy_file import parse_policy
+from gateway.reader import Reader
 from gateway.records import StoredExecution
 from gateway.replaying import Change, Replay, Replayed
 from gateway.store import Store, migrate
 from gateway.times import new_id, now, stamp
-from gateway.wire import Answer, Finding
+from gateway.wire_answers import Answer, Finding
+from gateway.writer import Writer
 from sandbox.job import Lane, Limits
 
 MANY = 10_000

@@ -16,7 +16,6 @@ from statistics import median
 import pytest_asyncio
 
 from gateway.bodies import BIT, Body, kept, sealed
-from gateway.connection import Writer
 from gateway.events import Answered, Escalated, EscalationReason, Event, Opened, Status, Submitted
 from gateway.in_force import InForce
 from gateway.lifecycle import begin
@@ -25,7 +24,8 @@ from gateway.records import StoredExecution
 from gateway.retention import Pruner
 from gateway.store import Store, migrate
 from gateway.times import new_id, now, stamp
-from gateway.wire import Answer, FileOut
+from gateway.wire_answers import Answer, FileOut
+from gateway.writer import Writer
 from sandbox.job import Limits
 from tests.conftest import ROOT, Server
 from tests.service.gateways import eventually, policy
