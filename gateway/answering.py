@@ -11,10 +11,10 @@ from typing import Literal
 
 from gateway.answers import attempts_info, expired, from_outcome, platform_error, refused, remembered
 from gateway.causes import Cause
-from gateway.checks import error_of
 from gateway.counts import Counts
 from gateway.events import Answered, Status
 from gateway.lifecycle import Execution, IllegalEvent
+from gateway.reports import error_of
 from gateway.resources import effective
 from gateway.store import Store
 from gateway.wire_answers import Answer

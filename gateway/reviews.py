@@ -25,7 +25,7 @@ from gateway.cases import (
     work_of,
 )
 from gateway.changes import Changes
-from gateway.checks import Checker, Report
+from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.errors import RefusedByChecks
 from gateway.events import Answered, Ruled, RulingKind, Status, Verdict
@@ -35,6 +35,7 @@ from gateway.reader import Reader
 from gateway.recording import pass_on, record_work
 from gateway.records import StoredExecution, StoredReview, StoredSighting, StoredTask
 from gateway.remembering import approval_of
+from gateway.reports import Report
 from gateway.requests import ReviewState, RulingRequest
 from gateway.store import Store
 from gateway.times import now, stamp

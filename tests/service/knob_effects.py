@@ -18,7 +18,7 @@ from gateway.cache import key_of
 from gateway.callers import Caller, Role
 from gateway.cases import require_grantable
 from gateway.causes import Cause
-from gateway.checks import Checker, Report
+from gateway.checks import Checker
 from gateway.composition import compose
 from gateway.deliveries import Deliveries
 from gateway.errors import Forbidden, InvalidRequest, QueueFull, QuotaSpent, RateLimited, Unauthorized
@@ -54,6 +54,7 @@ from gateway.quotas import Quotas, day_of
 from gateway.reader import Reader
 from gateway.recording import escalate
 from gateway.records import StoredLetter, StoredReview, StoredUse
+from gateway.reports import Report
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.resources import memory_max_bytes, wrong_with_declaration
 from gateway.retention import _cutoffs
