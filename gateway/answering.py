@@ -13,7 +13,7 @@ from gateway.answers import attempts_info, expired, from_outcome, platform_error
 from gateway.causes import Cause
 from gateway.counts import Counts
 from gateway.events import Answered, Status
-from gateway.lifecycle import Execution, IllegalEvent
+from gateway.execution_life import Execution, IllegalEvent
 from gateway.reports import error_of
 from gateway.resources import effective
 from gateway.store import Store

@@ -21,8 +21,8 @@ from gateway.circumstances import WORK
 from gateway.commits import Commits
 from gateway.errors import GatewayError
 from gateway.events import Admitted, Answered, Finished, Status
+from gateway.execution_life import IllegalEvent, State
 from gateway.in_force import InForce
-from gateway.lifecycle import IllegalEvent, State
 from gateway.observer import Observer
 from gateway.quotas import Quotas
 from gateway.reader import Reader

@@ -13,9 +13,9 @@ from gateway.circumstances import submits
 from gateway.conductor import Conductor
 from gateway.errors import IdempotencyMismatch, InvalidRequest
 from gateway.events import Status, Submitted
+from gateway.execution_life import received
 from gateway.expectations import Expectations
 from gateway.in_force import InForce
-from gateway.lifecycle import received
 from gateway.limiter import Limiter
 from gateway.policy import Profile
 from gateway.reader import Reader
