@@ -22,11 +22,31 @@ from gateway import (
     cli_reviews,
     cli_webhooks,
 )
-from gateway.cli_parts import fail
+from gateway.cli_client import fail
 from gateway.settings import Settings, StartError, read
 
+_EPILOG = (
+    "Commands ask the gateway at AIRLOCK_URL (http://127.0.0.1:8080) and show it AIRLOCK_KEY. Without that, those of"
+    " reviewers and operators show the key that the gateway of this machine keeps in AIRLOCK_DATA (./data)."
+)
+_SERVE = """Run the gateway. The environment says how; in parentheses what holds without it:
+
+\b
+AIRLOCK_LISTEN        where to listen (127.0.0.1:8080)
+AIRLOCK_DATA          the database, the reviewer's key (./data)
+AIRLOCK_POLICY        the policy file (policies/default.yaml)
+AIRLOCK_DATABASE_URL  the database (SQLite in AIRLOCK_DATA)
+AIRLOCK_LOG           debug, info, warning or error (info)
+AIRLOCK_LOG_FORMAT    text or json (text)
+"""
+
 app = typer.Typer(
-    name="airlock", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    name="airlock",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=_EPILOG,
 )
 policy_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work with policy files.")
 
@@ -44,9 +64,9 @@ def main(
     """Check, run, budget and review the Python that AI agents write."""
 
 
-@app.command()
+@app.command(help=_SERVE)
 def serve() -> None:
-    """Run the gateway. It is configured by AIRLOCK_LISTEN, _DATA, _POLICY, _DATABASE_URL and _LOG."""
+    """Run the gateway."""
     from gateway import main as gateway  # a client needs none of it
     from gateway.policy_file import PolicyError
 
@@ -64,12 +84,12 @@ for command in (
     cli_reviews.reviews,
     cli_reviews.review,
     cli_reviews.rule,
+    cli_console.console,
     cli_operators.isolation,
     cli_operators.prune,
     cli_record.verify,
     cli_record.backup,
     cli_operators.monty,
-    cli_console.console,
 ):
     app.command()(command)
 cli_policy.add_to(policy_app)

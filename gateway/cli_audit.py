@@ -11,7 +11,8 @@ from typing import Annotated, TextIO
 
 import typer
 
-from gateway.cli_parts import USAGE, Database, fail
+from gateway.cli_client import USAGE, fail
+from gateway.cli_options import Database
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What was asked, decided and seen, for auditors.")
 

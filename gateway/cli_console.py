@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli_parts import gateway
+from gateway.cli_client import reached
 
 
 def console(
     *, open_: Annotated[bool, typer.Option("--open", help="Open it in this machine's browser as well.")] = False
 ) -> None:
-    """Print a link to the console that logs you in: it works once, within a minute."""
-    with gateway(reviewer=True) as client:
+    """Print a link to the console that logs you in. It works once, within a minute."""
+    with reached(reviewer=True) as client:
         link, address = client.console_link()
     typer.echo(address)
     typer.echo(f"logs in {link.name}, once, within {link.seconds:.0f} s", err=True)

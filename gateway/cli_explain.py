@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from gateway import arguments
-from gateway.cli_parts import USAGE, fail, gateway
+from gateway.cli_client import USAGE, fail, reached
 from gateway.settings import Settings, StartError, read, secret
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _recorded(execution: str) -> ExplanationView:
     from gateway.explaining import recorded
     from gateway.wire_policy import ExplanationView
 
-    with gateway() as client:
+    with reached() as client:
         view = client.policy_of(execution)
     return ExplanationView(
         policy=view.name, profile=view.profile, digest=view.digest, decisions=recorded(view.document)

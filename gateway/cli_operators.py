@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 
-from gateway.cli_parts import gateway
-
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")]
+from gateway.cli_client import reached
+from gateway.cli_options import AsJson
 
 
 def status() -> None:
-    """Tell what the gateway can do now; exit 0 when it takes programs."""
+    """Tell what the gateway can do now. Exits with 0 when it takes programs."""
     from gateway import output, terminal
 
-    with gateway() as client:
+    with reached() as client:
         ready = client.readiness()
     terminal.show_readiness(output.console(sys.stdout), ready)
     raise typer.Exit(0 if ready.ready else 1)
@@ -27,10 +26,10 @@ def isolation(
     test: Annotated[bool, typer.Option("--test", help="Run the self-test now; takes an operator's key.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what isolates programs and how that was proven; exit with 1 where something did not hold."""
+    """Show what isolates programs, and how that was proven. Exits with 1 where something did not hold."""
     from gateway import output, terminal
 
-    with gateway(reviewer=test) as client:
+    with reached(reviewer=test) as client:
         view = client.prove_isolation() if test else client.isolation()
     if as_json:
         typer.echo(view.model_dump_json(indent=2))
@@ -45,10 +44,10 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is due, and delete nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete now what retention allows to; the gateway does so by itself as well. Takes an operator's key."""
+    """Delete now what retention allows to. The gateway does so by itself as well. Takes an operator's key."""
     from gateway import output, terminal
 
-    with gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         view = client.retention() if dry_run else client.prune()
     if as_json:
         typer.echo(view.model_dump_json(indent=2))
@@ -61,10 +60,10 @@ def monty(
     on: Annotated[bool, typer.Option("--on", help="Trust it again: programs run in Monty from now on.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show whether programs may run in Monty, and what shadow runs came to; exit with 1 where it is switched off."""
+    """Show whether programs may run in Monty. Tells what shadow runs came to; exits with 1 where it is switched off."""
     from gateway import output, terminal
 
-    with gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         view = client.restore_monty() if on else client.monty_lane()
     if as_json:
         typer.echo(view.model_dump_json(indent=2))

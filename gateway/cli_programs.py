@@ -14,7 +14,8 @@ import typer
 from pydantic import JsonValue
 
 from gateway import arguments
-from gateway.cli_parts import Limits, Pairs, gateway
+from gateway.cli_client import reached
+from gateway.cli_options import Limits, Pairs
 from gateway.wire_answers import ExecutionView
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(  # noqa: PLR0913  # the options of a program
         "expect": _promised(schema, expect),
     }
     request |= {name: value for name, value in optional.items() if value is not None}
-    with gateway() as client:
+    with reached() as client:
         with output.spinner() if not follow else nullcontext():
             view = _submit(client, request, fresh=fresh, wait=not follow)
         if follow:
@@ -85,14 +86,14 @@ def run(  # noqa: PLR0913  # the options of a program
 
 
 def events(
-    execution_id: Annotated[str, typer.Argument(metavar="ID")],
+    execution_id: Annotated[str, typer.Argument(metavar="ID", help="exe_..., as an answer names it.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the events instead, one JSON object a line.")] = False,
 ) -> None:
-    """Follow an execution from its beginning: print what it prints, and exit as it does."""
+    """Follow an execution from its beginning. Prints what it prints, and exits as it does."""
     from gateway import terminal
 
-    with gateway() as client:
+    with reached() as client:
         if as_json:
             for event in client.follow(execution_id):
                 typer.echo(json.dumps({"event": event.name, "id": event.id, "data": event.data}))
@@ -103,7 +104,7 @@ def events(
 
 
 def task(
-    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's name, as its agent chose it.")],
     *,
     wait: Annotated[int, typer.Option(min=0, max=86400, help="Seconds to wait for the agent's turn.")] = 0,
 ) -> None:
@@ -112,7 +113,7 @@ def task(
     from gateway.client import LONGEST_POLL
 
     until = time.monotonic() + wait
-    with gateway() as client, output.spinner() if wait else nullcontext():
+    with reached() as client, output.spinner() if wait else nullcontext():
         view = client.task(task_id, wait_seconds=min(wait, LONGEST_POLL))
         while view.turn not in {"agent", "nobody"} and (left := int(until - time.monotonic())) > 0:
             view = client.task(task_id, wait_seconds=min(left, LONGEST_POLL))

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli_parts import USAGE, Database, fail
+from gateway.cli_client import USAGE, fail
+from gateway.cli_options import Database
 from gateway.settings import Settings, StartError, read
 
 
@@ -24,7 +25,7 @@ def verify(
     renew: Annotated[bool, typer.Option("--renew", help="Write FILE anew where all is well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
-    """Look whether the record is whole, beside a gateway at work or without one; exit with 1 where it is not."""
+    """Look whether the record is whole. Works beside a gateway or without one; exits with 1 where it is not."""
     from gateway import output, verifying  # a client needs none of it
 
     try:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from pydantic import JsonValue
 
 from gateway import arguments
-from gateway.cli_parts import Limits, gateway
+from gateway.cli_client import reached
+from gateway.cli_options import Limits
+
+_RULINGS = (
+    "approve: run it once, as it is. approve-edited: run your version. raise-limits: run it with more. grant: let the"
+    " agent try again. reject: no, and why. answer: give the result yourself. escalate: pass it on."
+)
+
+Review: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="rev_..., as `airlock reviews` lists it.")]
 
 
 class Verdict(StrEnum):
@@ -34,26 +42,33 @@ class ReviewState(StrEnum):
     EXPIRED = "expired"
 
 
-def reviews(*, state: Annotated[ReviewState | None, typer.Option(help="Only these.")] = None) -> None:
-    """List the reviews of the tenant."""
+def reviews(
+    *,
+    state: Annotated[ReviewState, typer.Option(help="Only these.")] = ReviewState.OPEN,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+) -> None:
+    """List the reviews that wait for a person."""
     from gateway import output, terminal
 
-    with gateway(reviewer=True) as client:
-        found = client.reviews(state.value if state else None)
-    terminal.show_reviews(output.console(sys.stdout), found)
+    with reached(reviewer=True) as client:
+        found = client.reviews(None if everything else state.value)
+    if found:
+        terminal.show_reviews(output.console(sys.stdout), found)
+    else:
+        typer.echo("no review" if everything else f"no review is {state.value}", err=True)
 
 
-def review(review_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Show a review: the tries, the code, what went wrong, and how to rule."""
+def review(review_id: Review) -> None:
+    """Show a review: the tries, what went wrong, how to rule."""
     from gateway import output, terminal
 
-    with gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         terminal.show_review(output.console(sys.stdout), client.review(review_id))
 
 
 def rule(  # noqa: PLR0913  # the parts of a ruling
-    review_id: Annotated[str, typer.Argument(metavar="ID")],
-    verdict: Verdict,
+    review_id: Review,
+    verdict: Annotated[Verdict, typer.Argument(metavar="RULING", help=_RULINGS)],
     *,
     message: Annotated[str, typer.Option("--message", "-m", help="For the agent.")] = "",
     code: Annotated[str | None, typer.Option(metavar="FILE", help="approve-edited: your version; - is stdin.")] = None,
@@ -77,7 +92,7 @@ def rule(  # noqa: PLR0913  # the parts of a ruling
         ruling["result"] = arguments.json_value(result)
     arguments.check_ruling(ruling)
     console = output.console(sys.stdout)
-    with gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         if token is None:
             seen = client.review(review_id)
             terminal.show_review(console, seen)

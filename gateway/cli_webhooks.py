@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli_parts import gateway
+from gateway.cli_client import reached
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Letters to webhooks and mail addresses that nobody took."
@@ -20,7 +20,7 @@ def list_(*, as_json: Annotated[bool, typer.Option("--json", help="Print them wh
     """List the dead letters, oldest first."""
     from gateway import output, terminal
 
-    with gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         letters = client.dead_letters()
     if as_json:
         for letter in letters:
@@ -40,7 +40,7 @@ def replay(
         raise typer.BadParameter("name letters, or take --all")
     from gateway import output, terminal
 
-    with gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         chosen = letters or [letter.id for letter in client.dead_letters()]
         terminal.show_letters(output.console(sys.stdout), [client.replay_letter(letter) for letter in chosen])
 
@@ -48,6 +48,6 @@ def replay(
 @app.command()
 def drop(letters: Annotated[list[str], typer.Argument(metavar="ID...")]) -> None:
     """Forget dead letters."""
-    with gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         for letter in letters:
             client.drop_letter(letter)

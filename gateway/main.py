@@ -30,15 +30,16 @@ def serve(settings: Settings) -> None:
         _migrate_apart(settings.database)
     except DatabaseError as error:
         raise StartError(str(error)) from error
-    if gateway.base.authenticator.reviewer_key is not None:
-        print(f"reviewer key: {gateway.base.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
-    print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings), stopping=gateway.let_go)
+
+    def greet() -> None:
+        if gateway.base.authenticator.reviewer_key is not None:
+            print(f"reviewer key: {gateway.base.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
+        print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
+
+    server = Server(server_config(gateway.app(), settings), listening=greet, stopping=gateway.let_go)
     spare_the_collector()
     server.run()
     del lock
-    if not server.started:
-        raise StartError(f"Cannot listen on {settings.listen.url}.")
 
 
 def _sole(data: Path) -> object:

@@ -12,7 +12,7 @@ from pydantic import Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from gateway import openapi, prefer, stream
+from gateway import openapi, openapi_examples, prefer, stream
 from gateway.errors import Unavailable
 from gateway.event_stream import EventStream
 from gateway.events import Status
@@ -47,7 +47,7 @@ router = keyed_router("/v1")
 async def submit_execution(  # noqa: PLR0913, PLR0917  # the parts of a request
     service: Port,
     caller: Agent,
-    request: Annotated[ExecutionRequest, Body(openapi_examples=openapi.PROGRAMS)],
+    request: Annotated[ExecutionRequest, Body(openapi_examples=openapi_examples.PROGRAMS)],
     idempotency_key: Annotated[
         str | None, Header(alias="Idempotency-Key", min_length=1, max_length=LONGEST_KEY, pattern=KEY)
     ] = None,

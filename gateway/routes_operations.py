@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Body, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 
-from gateway import openapi
+from gateway import openapi, openapi_examples
 from gateway.policy_schema import schema_text
 from gateway.requests import ExplainRequest
 from gateway.route_parts import ID, After, Anyone, Operator, Page, Port, as_json, keyed_router
@@ -73,7 +73,7 @@ async def list_spared(
 async def explain_policy(
     service: Port,
     caller: Operator,  # noqa: ARG001  # it tells of every key's profile
-    asked: Annotated[ExplainRequest, Body(openapi_examples=openapi.QUESTIONS)],
+    asked: Annotated[ExplainRequest, Body(openapi_examples=openapi_examples.QUESTIONS)],
 ) -> Response:
     """Answer with every decision about such a request, and the line of the policy's file that made it. Runs nothing."""
     return as_json(await service.explain(asked))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Body, Path, Response
 
-from gateway import openapi
+from gateway import openapi, openapi_examples
 from gateway.requests import EditRequest, ReviewState, RulingRequest
 from gateway.route_parts import ID, After, Onlooker, Page, Port, Reviewer, as_json, keyed_router
 
@@ -38,7 +38,7 @@ async def rule_on_review(
     service: Port,
     caller: Reviewer,
     review: ReviewId,
-    ruling: Annotated[RulingRequest, Body(openapi_examples=openapi.RULINGS)],
+    ruling: Annotated[RulingRequest, Body(openapi_examples=openapi_examples.RULINGS)],
 ) -> Response:
     """Decide. What changed since the review was read is a 412, what is decided already a 409."""
     return as_json(await service.rule(caller, review, ruling))
@@ -49,7 +49,7 @@ async def check_edit(
     service: Port,
     caller: Reviewer,
     review: ReviewId,
-    edit: Annotated[EditRequest, Body(openapi_examples=openapi.EDITS)],
+    edit: Annotated[EditRequest, Body(openapi_examples=openapi_examples.EDITS)],
 ) -> Response:
     """Answer with what the checks would say of a reviewer's version. Nothing is run and nothing decided."""
     return as_json(await service.check_edit(caller, review, edit))

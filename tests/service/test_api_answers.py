@@ -10,7 +10,7 @@ import time
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway import openapi, requests, wire, wire_answers
+from gateway import openapi, openapi_examples, requests, wire, wire_answers
 from tests.service.fake_service import FakeService
 from tests.service.keys import AGENT, REVIEWER, client
 
@@ -226,7 +226,7 @@ def test_every_example_answer_has_the_shape_that_it_illustrates(responses: dict[
 
 
 def test_every_example_request_would_be_taken() -> None:
-    for program in openapi.PROGRAMS.values():
+    for program in openapi_examples.PROGRAMS.values():
         requests.ExecutionRequest.model_validate_json(json.dumps(program["value"]))
-    for ruling in openapi.RULINGS.values():
+    for ruling in openapi_examples.RULINGS.values():
         requests.RulingRequest.model_validate_json(json.dumps(ruling["value"]))

@@ -291,6 +291,7 @@ def _fill(server: Server, review: str, count: int) -> None:
         database.executemany(f"INSERT OR IGNORE INTO reviews VALUES ({places})", rows)
 
 
+@pytest.mark.alone
 def test_a_queue_of_ten_thousand_reviews_is_a_page_like_any_other(make_server: Callable[..., Server]) -> None:
     server = make_server(policy(KEYS))
     with server.client("key-of-bot") as agent:

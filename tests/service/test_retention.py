@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 
+import pytest
 import pytest_asyncio
 
 from gateway.bodies import BIT, Body, kept, sealed
@@ -225,6 +226,7 @@ async def test_a_database_of_an_earlier_version_gives_space_back_as_well(tmp_pat
     now_.close()
 
 
+@pytest.mark.alone
 async def test_who_writes_meanwhile_hardly_notices(store: Store) -> None:
     old = now() - 100 * DAYS
 
