@@ -11,8 +11,8 @@ from urllib.parse import quote
 from pydantic import JsonValue
 
 from gateway.causes import Cause
+from gateway.execution_life import Attempt
 from gateway.failures import hint_for
-from gateway.lifecycle import Attempt
 from gateway.records import StoredExecution
 from gateway.wire_answers import (
     Answer,

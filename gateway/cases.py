@@ -14,8 +14,9 @@ from typing import Final, Literal
 from gateway.callers import Caller
 from gateway.errors import Conflict, Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Closed, Ruled, RulingKind, Submitted
+from gateway.execution_life import received
 from gateway.guards import Guards, Person, Refusal, barred, refusal, review_token
-from gateway.lifecycle import Rules, received
+from gateway.lifecycle import Rules
 from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
 from gateway.reader import Reader
 from gateway.recording import cancel_live

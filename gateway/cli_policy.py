@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 
+from gateway.cli_options import Database
 from gateway.settings import Settings, StartError, read
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _VERSION = re.compile(r"3\.[0-9]{1,3}")
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 PolicyFile: TypeAlias = Annotated[Path | None, typer.Argument(help="A policy file; without it, AIRLOCK_POLICY.")]
-Database: TypeAlias = Annotated[str | None, typer.Option(metavar="URL", help="Other than the gateway's own.")]
 Since: TypeAlias = Annotated[str, typer.Option(metavar="SPAN", help="How far back: 7d, 12h.")]
 GuestPython: TypeAlias = Annotated[
     str | None,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -16,6 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from gateway.console.link import Link
 from gateway.following import Heard, heard
+from gateway.requests import ReviewState
 from gateway.wire import Problem
 from gateway.wire_answers import ExecutionView, TaskView
 from gateway.wire_operations import DeadLetter, DeadLetterList, IsolationView, MontyLaneView, ReadyView, RetentionView
@@ -129,7 +130,7 @@ class Client:
         """A task, as soon as it waits for its agent or for nobody, or the wait is over."""
         return self._view(TaskView, "GET", f"/v1/tasks/{quote(task_id, safe='')}", params={"wait": str(wait_seconds)})
 
-    def reviews(self, state: Literal["open", "decided", "withdrawn", "expired"] | None) -> list[ReviewSummary]:
+    def reviews(self, state: ReviewState | None) -> list[ReviewSummary]:
         """All reviews, page by page."""
         params = {"state": state} if state else {}
         return self._listed(ReviewList, "/v1/reviews", params, lambda page: page.reviews)

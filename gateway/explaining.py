@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, JsonValue
 from pydantic.fields import FieldInfo
 
 from gateway.holding import held
+from gateway.lane_choice import needs_a_box
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
 from gateway.policy import DEFAULT_PROFILE, CheckMode, Policy, Profile, closest
 from gateway.policy_flaws import Path
@@ -251,8 +252,7 @@ def _asked(request: ExecutionRequest, code: Declared, limit: str) -> list[Made]:
 
 def _lane(policy: Policy, profile: Profile, request: ExecutionRequest) -> Iterator[Decision]:
     lane, monty = lane_of(request), profile.lanes.monty
-    fed = request.stdin or request.args or request.env or request.files or request.outputs
-    if lane == "container" or not monty or fed:
+    if lane == "container" or not monty or needs_a_box(request):
         why = (
             "the policy has the Monty lane switched off"
             if not monty

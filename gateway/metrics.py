@@ -169,7 +169,7 @@ class Metrics(Collector):
         )
         for mode in (CheckMode.WARN, CheckMode.AUDIT):
             for verdict in _SPARED:
-                spared.add_metric((mode.value, verdict.value), self._conductor.spared[mode.value, verdict])
+                spared.add_metric((mode.value, verdict.value), self._counts.spared[mode.value, verdict])
         yield spared
         shown = {one.value: count for one, count in self._shadow.counts.items()}
         yield _counter(
@@ -263,7 +263,7 @@ class Metrics(Collector):
         )
 
     def _troubles(self) -> Iterator[Metric]:
-        conductor, queue = self._conductor, self._queue
+        counts, queue = self._counts, self._queue
         yield GaugeMetricFamily("airlock_queue_executions", "Executions that wait for a box.", queue.turns.waiting)
         yield GaugeMetricFamily(
             "airlock_queue_oldest_seconds", "How long the oldest of them waits.", queue.oldest_seconds
@@ -276,23 +276,21 @@ class Metrics(Collector):
             [(("engine",), _BREAKER[queue.breaker.state])],
         )
         yield CounterMetricFamily("airlock_breaker_opened", "How often it opened.", queue.breaker.opened)
-        causes = {cause.value: conductor.causes[cause] for cause in KINDS}
+        causes = {cause.value: counts.causes[cause] for cause in KINDS}
         yield _counter(
             "airlock_attempts_failed", "Attempts without a result, by cause (docs/failures.md).", "cause", causes
         )
-        errors = {
-            cause.value: conductor.platform_errors[cause] for cause in KINDS if KINDS[cause].fault is Fault.PLATFORM
-        }
+        errors = {cause.value: counts.platform_errors[cause] for cause in KINDS if KINDS[cause].fault is Fault.PLATFORM}
         yield _counter(
             "airlock_platform_errors", "Executions that the platform gave up, by the last cause.", "cause", errors
         )
         yield CounterMetricFamily(
-            "airlock_retries", "Attempts made again because the platform lost one.", conductor.retries
+            "airlock_retries", "Attempts made again because the platform lost one.", queue.pace.tries
         )
         yield CounterMetricFamily(
             "airlock_late_results",
             "Results of attempts that were not current any more; none counts.",
-            conductor.late_results,
+            counts.late_results,
         )
 
 

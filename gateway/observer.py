@@ -89,6 +89,8 @@ class Observer:
 
     def attempted(self, work: Work, outcome: Outcome, cause: Cause | None) -> None:
         """An attempt ended."""
+        if cause is not None:
+            self.counts.causes[cause] += 1
         phases = dict(outcome.timings)
         if "run" in phases:
             self.counts.run[outcome.lane].observe(phases["run"])

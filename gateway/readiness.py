@@ -58,6 +58,10 @@ class Readiness:
             trouble = self._store.trouble or known[1]
         return StoreInfo(writable=trouble is None, reason=trouble.value if trouble else None)
 
+    def live(self) -> bool:
+        """Whether the process is in working order, without asking anything outside it."""
+        return self._store.writing
+
     async def view(self) -> ReadyView:
         """The gateway is ready when it can record and run at least in one lane."""
         lanes = {lane: await self.lane(lane) for lane in self._lanes}

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from gateway.causes import Cause
 from gateway.conductor import Conductor
 from gateway.events import Finished
-from gateway.lifecycle import State
+from gateway.execution_life import State
 from gateway.policy import Policy, Profile
 from gateway.reader import Reader
 from gateway.records import StoredExecution

@@ -94,6 +94,7 @@ Glob: TypeAlias = Annotated[
     AfterValidator(_clean_glob),
     _told(f"^(?:/tmp/)?{_PARTS}$", _LONGEST_PATH),
 ]
+ReviewState: TypeAlias = Literal["open", "decided", "withdrawn", "expired"]
 TaskId: TypeAlias = Annotated[str, Field(pattern=TASK_ID)]
 
 

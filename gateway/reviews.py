@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -25,7 +25,7 @@ from gateway.cases import (
     work_of,
 )
 from gateway.changes import Changes
-from gateway.checks import Checker, Report
+from gateway.checks import Checker
 from gateway.conductor import Conductor
 from gateway.errors import RefusedByChecks
 from gateway.events import Answered, Ruled, RulingKind, Status, Verdict
@@ -35,7 +35,8 @@ from gateway.reader import Reader
 from gateway.recording import pass_on, record_work
 from gateway.records import StoredExecution, StoredReview, StoredSighting, StoredTask
 from gateway.remembering import approval_of
-from gateway.requests import RulingRequest
+from gateway.reports import Report
+from gateway.requests import ReviewState, RulingRequest
 from gateway.store import Store
 from gateway.times import now, stamp
 from gateway.views import review_summary, review_view
@@ -76,7 +77,7 @@ class Reviews:
     async def page(
         self,
         caller: Caller,
-        state: Literal["open", "decided", "withdrawn", "expired"] | None,
+        state: ReviewState | None,
         limit: int,
         after: str | None,
     ) -> ReviewList:

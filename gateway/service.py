@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Literal, Protocol
+from typing import Protocol
 
 from gateway.callers import Caller
-from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, ReviewState, RulingRequest
 from gateway.stream import Position
 from gateway.wire_answers import ExecutionView, TaskView
 from gateway.wire_operations import (
@@ -71,7 +71,7 @@ class Service(Protocol):
         self,
         caller: Caller,
         *,
-        state: Literal["open", "decided", "withdrawn", "expired"] | None,
+        state: ReviewState | None,
         limit: int,
         after: str | None,
     ) -> ReviewList:

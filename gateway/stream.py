@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from gateway.lifecycle import Attempt
+from gateway.execution_life import Attempt
 from gateway.wire_answers import AttemptInfo, ExecutionView, TaskInfo
 from sandbox.live import Live, StreamName
 

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from gateway.answers import attempts_info
 from gateway.bodies import BIT, Body
 from gateway.events import EscalationReason, RulingKind, Spared, Status
+from gateway.execution_life import LIVE_STATUS
 from gateway.guards import Guards
-from gateway.lifecycle import LIVE_STATUS, Rules, Task, TaskState
+from gateway.lifecycle import Rules, Task, TaskState
 from gateway.policy import Ceilings, Profile, Retention
 from gateway.records import ExecutionHead, StoredExecution, StoredReview
 from gateway.requests import ExecutionRequest

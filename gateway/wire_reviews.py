@@ -8,7 +8,7 @@ from typing import Final, Literal
 from pydantic import Field, JsonValue
 
 from gateway.events import EscalationReason, RulingKind, Verdict
-from gateway.requests import Expect
+from gateway.requests import Expect, ReviewState
 from gateway.wire import Wire
 from gateway.wire_answers import ExecutionView, Finding, LimitsInfo
 from sandbox.job import Lane
@@ -21,7 +21,7 @@ class ReviewSummary(Wire):
     task: str
     execution: str
     reason: EscalationReason
-    state: Literal["open", "decided", "withdrawn", "expired"]
+    state: ReviewState
     opened_at: datetime
     expires_at: datetime
     ruling: RulingKind | None = None

@@ -14,7 +14,8 @@ from datetime import datetime
 
 from gateway.causes import Cause
 from gateway.events import Answered, Event, Status, Submitted
-from gateway.lifecycle import Execution, Failure, Rules, State, advance
+from gateway.execution_life import Execution, State, advance
+from gateway.lifecycle import Failure, Rules
 from gateway.policy import Profile
 from gateway.records import Recorded
 from gateway.requests import NOT_THE_PROGRAM, ExecutionRequest

@@ -36,21 +36,9 @@ from gateway.events import (
     decode,
     encode,
 )
+from gateway.execution_life import EXECUTION_TRANSITIONS, Attempt, Execution, IllegalEvent, State
 from gateway.guards import Guards, Person, Refusal, approved, refusal, review_token
-from gateway.lifecycle import (
-    EXECUTION_TRANSITIONS,
-    TASK_TRANSITIONS,
-    Attempt,
-    Execution,
-    IllegalEvent,
-    Rules,
-    State,
-    Task,
-    TaskState,
-    apply,
-    begin,
-    fold,
-)
+from gateway.lifecycle import TASK_TRANSITIONS, Rules, Task, TaskState, apply, begin, fold
 from gateway.steps import Check, Run, escalation, is_over, more_memory_bytes, next_step
 from sandbox.job import Lane, Limits
 from sandbox.outcome import FAULTS, Ending

@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import gateway.deliveries
 import gateway.main
+import gateway.running
 import sandbox.engine
 import sandbox.proven
 from gateway.events import Event
@@ -117,7 +118,7 @@ def install(steps: Steps, python: str | None) -> None:
             return python
 
         put(ContainerDriver, _prove=proven)
-    put(gateway.main, _JANITOR_SECONDS=_JANITOR_SECONDS)
+    put(gateway.running, _JANITOR_SECONDS=_JANITOR_SECONDS)
 
 
 def _see_calls(steps: Steps) -> None:

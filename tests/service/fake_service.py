@@ -13,7 +13,6 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from gateway.callers import Caller
 from gateway.errors import (
@@ -30,7 +29,7 @@ from gateway.explaining import explanation
 from gateway.lifecycle import TaskState
 from gateway.policy import Policy, PolicyDocument, resolve
 from gateway.policy_notices import NoticeKind
-from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, ReviewState, RulingRequest
 from gateway.stream import BEGINNING, OPENING, Position, Teller
 from gateway.wire_answers import Budget, ExecutionSummary, ExecutionView, FileOut, Left, LimitsInfo, TaskInfo, TaskView
 from gateway.wire_operations import (
@@ -257,7 +256,7 @@ class FakeService:
         self,
         caller: Caller,
         *,
-        state: Literal["open", "decided", "withdrawn", "expired"] | None,
+        state: ReviewState | None,
         limit: int,
         after: str | None,
     ) -> ReviewList:

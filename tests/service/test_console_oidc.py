@@ -28,9 +28,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.callers import Caller, Role
+from gateway.composition import compose
 from gateway.console.oidc import WAIT_SECONDS, Oidc
 from gateway.errors import Forbidden, GatewayError, Unauthorized, Unavailable
-from gateway.main import compose
 from gateway.policy_file import parse_policy
 from gateway.providers import Provider
 from gateway.settings import Settings, StartError

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from gateway.database import Trouble
 from gateway.errors import StorageUnavailable, Unavailable
 from gateway.events import Answered, Event, Opened, Status, Submitted, chain, encode
-from gateway.lifecycle import IllegalEvent, begin, fold
+from gateway.execution_life import IllegalEvent
+from gateway.lifecycle import begin, fold
 from gateway.records import StoredTask
 from gateway.store import Store, is_current, migrate
 from gateway.tables import REVISION
