@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -27,11 +27,20 @@ if TYPE_CHECKING:
 
 _TROUBLE = 2
 _SHOWN = 20  # of what changes, in words; all of it with --json
+_VERSION = re.compile(r"3\.[0-9]{1,3}")
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 PolicyFile: TypeAlias = Annotated[Path | None, typer.Argument(help="A policy file; without it, AIRLOCK_POLICY.")]
 Database: TypeAlias = Annotated[str | None, typer.Option(metavar="URL", help="Other than the gateway's own.")]
 Since: TypeAlias = Annotated[str, typer.Option(metavar="SPAN", help="How far back: 7d, 12h.")]
+GuestPython: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION",
+        help="The Python of the boxes, such as 3.13, for which a gateway asks its engine. Without it, what depends on"
+        " it (requires-python, syntax that this Python cannot read) is decided as where the engine is away.",
+    ),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
@@ -84,7 +93,7 @@ def _compared(changes: Iterable[Change]) -> Iterator[str]:
         yield f"{one.way:9} {one.key}: {one.old} -> {one.new}{whom}"
 
 
-def run_tests(file: PolicyFile = None, *, as_json: AsJson = False) -> None:
+def run_tests(file: PolicyFile = None, *, guest_python: GuestPython = None, as_json: AsJson = False) -> None:
     """Run a policy's own tests, which stand beside it in NAME.tests.yaml."""
     from gateway.policy_cases import beside, read_cases
 
@@ -92,7 +101,7 @@ def run_tests(file: PolicyFile = None, *, as_json: AsJson = False) -> None:
     policy = _sound(path)
     with _refusing():
         cases = read_cases(beside(path))
-        problems = asyncio.run(_tested(policy, path))
+        problems = asyncio.run(_tested(policy, path, _guest(guest_python)))
     if as_json:
         _tell_problems(problems, as_json=True, cases=len(cases.cases))
     else:
@@ -103,20 +112,27 @@ def run_tests(file: PolicyFile = None, *, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if problems else 0)
 
 
-async def _tested(policy: Policy, path: Path) -> tuple[Problem, ...]:
+async def _tested(policy: Policy, path: Path, guest: Callable[[], Awaitable[str | None]]) -> tuple[Problem, ...]:
     from gateway.checks import Checker
     from gateway.policy_cases import beside, read_cases, run_cases
     from sandbox.monty import Monty
 
     monty = Monty()
     try:
-        return await run_cases(policy, read_cases(beside(path)), Checker(monty, _no_guest))
+        return await run_cases(policy, read_cases(beside(path)), Checker(monty, guest))
     finally:
         await monty.close()
 
 
-async def _no_guest() -> str | None:
-    return None
+def _guest(version: str | None) -> Callable[[], Awaitable[str | None]]:
+    """What a gateway asks its engine for."""
+    if version is not None and not _VERSION.fullmatch(version):
+        raise typer.BadParameter(f"{version!r} is no version (write 3.13)", param_hint="--guest-python")
+
+    async def told() -> str | None:
+        return version
+
+    return told
 
 
 def replay(
@@ -124,6 +140,7 @@ def replay(
     *,
     since: Since = "7d",
     database: Database = None,
+    guest_python: GuestPython = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide about the recorded requests by another policy, and say which decisions change. Reads only."""
@@ -131,10 +148,10 @@ def replay(
     from gateway.reader import Reader
     from gateway.replaying import Replay
 
-    policy, start = _sound(new), _start(since)
+    policy, start, guest = _sound(new), _start(since), _guest(guest_python)
     try:
         with looking(database or read(Settings).database) as session:
-            done = asyncio.run(Replay(Reader(session), policy, start).run())
+            done = asyncio.run(Replay(Reader(session), policy, start, guest).run())
     except (StartError, DatabaseError) as error:
         _fail(str(error))
     if as_json:

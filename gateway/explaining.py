@@ -30,7 +30,7 @@ from gateway.quantities import (
     shown,
 )
 from gateway.requests import ExecutionRequest, ExplainRequest
-from gateway.resources import effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
+from gateway.resources import effective, lacks_room, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
 from gateway.script_block import LIMITS, Declared, declared, may_declare
 from gateway.source import Unreadable, imports, nesting, parse
 from gateway.wire_answers import LimitSource
@@ -149,7 +149,7 @@ def _request(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
 
 
 def _text(policy: Policy, profile: Profile, request: ExecutionRequest) -> Iterator[Decision]:
-    size = len(request.code.encode())
+    size = len(request.code.removeprefix("\ufeff").encode())
     most = profile.checks.source_size
     yield Decision(
         decision="source size",
@@ -217,6 +217,8 @@ def _limits(policy: Policy, profile: Profile, request: ExecutionRequest) -> Iter
         why = refused[limit].message if limit in refused else _source_words(sources.get(limit), limit, code)
         asked = _asked(request, code, limit)
         yield Decision(decision=f"limits.{limit}", value=value, why=why, made=[*asked, *bounds])
+    if got and (short := lacks_room(request, got)):
+        yield Decision(decision="files", value="refused", why=short, made=[])
     most = memory_max_bytes(profile, request)
     yield Decision(
         decision="more memory by the platform",

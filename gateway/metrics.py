@@ -233,6 +233,8 @@ class Metrics(Collector):
         verdicts = dict.fromkeys([*(kind.value for kind in RulingKind), "expired", "withdrawn"], 0)
         about = "Reviews that ended: by a ruling, or without one."
         yield _counter("airlock_reviews_decided", about, "verdict", {**verdicts, **counts.decided})
+        about = "Programs that a person's earlier yes let run without asking again."
+        yield CounterMetricFamily("airlock_reviews_remembered", about, counts.remembered)
         family = CounterMetricFamily(
             "airlock_budget_exhausted", "Reviews opened, by why a person is asked.", labels=("profile", "trigger")
         )

@@ -54,6 +54,9 @@ DEFAULT_PROFILE: Final = "default"
 """The profile of callers to whom no key gives another. It always exists: without an entry it is `defaults`."""
 
 
+_MOST_ANCESTORS: Final = 16  # nobody follows longer ones, and to resolve a chain takes the square of its length
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One policy file, resolved: immutable, and free of contradictions."""
@@ -134,6 +137,8 @@ def _lineage(name: str, entries: Mapping[str, ProfileEntry]) -> tuple[str, ...] 
             return Flaw(path, f"{shown(parent)} is not a profile of this policy", closest(parent, entries))
         if parent in line:
             return _circle(line[line.index(parent) :], list(entries))
+        if len(line) > _MOST_ANCESTORS:
+            return Flaw(("profiles", name, "extends"), f"more than {_MOST_ANCESTORS} profiles stand above this one")
         line.append(parent)
     return tuple(line)
 

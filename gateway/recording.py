@@ -15,6 +15,7 @@ from gateway.causes import Cause
 from gateway.errors import NotYourTurn, TaskClosed
 from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn, Reconsidered, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
+from gateway.news import ReviewPassedOn
 from gateway.passing import due_at, told
 from gateway.policy import Profile
 from gateway.quotas import use_of
@@ -214,5 +215,7 @@ def pass_on(  # noqa: PLR0913, PLR0917  # a review with its task, and who passes
     """Have the next level asked too."""
     level = row.level + 1
     due = due_at(parse(row.opened_at), level, profile.review.escalate)
-    writer.change_review(replace(row, level=level, due_at=stamp(due) if due else None))
+    passed = replace(row, level=level, due_at=stamp(due) if due else None)
+    writer.change_review(passed)
+    writer.news.append(ReviewPassedOn(passed, by, writer.trace(row.execution)))
     return writer.append(stored, [PassedOn(row.id, level, by)], at, told(level, profile))

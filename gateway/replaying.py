@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -112,12 +112,18 @@ async def _no_guest() -> str | None:
 class Replay:
     """One replay. Each distinct program is decided about once."""
 
-    def __init__(self, reader: Reader, new: Policy, since: datetime) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        new: Policy,
+        since: datetime,
+        guest_python: Callable[[], Awaitable[str | None]] = _no_guest,
+    ) -> None:
         self._reader = reader
         self._new = new
         self._since = since
         self._monty = _Remembered()
-        self._checker = Checker(self._monty, _no_guest, finds_lanes=False)
+        self._checker = Checker(self._monty, guest_python, finds_lanes=False)
         self._spared = _spared_facts(reader, since)
         self._profiles: dict[tuple[str, str], Profile | None] = {}
         self._deciding: dict[str, str] = {}

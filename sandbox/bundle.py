@@ -1,4 +1,4 @@
-"""The guest as it is sent into boxes: the same code without what only people and type checkers read.
+"""The guest and the probe as they are sent into boxes: one text each, without what only people and type checkers read.
 
 Every box compiles its guest, and engines write it down several times: what is not there costs nothing. Pure, but that
 it reads sources.
@@ -27,6 +27,14 @@ from sandbox import (
     guest_supervisor,
     guest_tools,
     guest_value,
+    probe,
+    probe_files,
+    probe_kernel,
+    probe_limits,
+    probe_neighbour,
+    probe_network,
+    probe_order,
+    probe_processes,
 )
 
 JOINED: Final = (
@@ -42,6 +50,16 @@ JOINED: Final = (
 """What every box needs; `guest` itself, which begins at its end, comes after them."""
 PARTS: Final = {"value": guest_value, "failure": guest_failure, "files": guest_files, "display": guest_display}
 """What only some programs need, by the names by which the guest asks for it."""
+PROBE: Final = (
+    probe_order,
+    probe_network,
+    probe_files,
+    probe_kernel,
+    probe_processes,
+    probe_limits,
+    probe_neighbour,
+    probe,
+)
 
 
 @cache
@@ -55,6 +73,12 @@ def guest_text(*, cell: bool) -> str:
                 [ast.Constant(name) for name in parts], [ast.Constant(text) for text in parts.values()]
             )
     return ast.unparse(tree)
+
+
+@cache
+def probe_text() -> str:
+    """The probe, as a program."""
+    return ast.unparse(joined(*PROBE))
 
 
 def joined(*modules: ModuleType) -> ast.Module:

@@ -371,6 +371,13 @@ def test_yaml_is_1_2() -> None:
     assert set(policy.profiles) == {"default", "on", "off", "2024-01-01"}
 
 
+def test_a_chain_of_profiles_has_an_end() -> None:
+    profiles = "".join(f"  p{number}: {{extends: p{number + 1}}}\n" for number in range(17))
+    text = f"version: 1\nprofiles:\n{profiles}  p17: {{}}\n"
+    assert refused(text) == ["policy.yaml:3:17: profiles.p0.extends: more than 16 profiles stand above this one"]
+    assert parse_policy(text.replace("  p0: {extends: p1}\n", ""), file="policy.yaml").resolve("p1")
+
+
 SECRET = "sk-live-51H8xYzzyPlugh"
 
 

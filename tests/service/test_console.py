@@ -22,7 +22,7 @@ from gateway.console.tries import rows_of, shown_tries
 from gateway.errors import MalformedRequest, RateLimited
 from gateway.wire_answers import ExecutionView, Finding
 from gateway.wire_reviews import ReviewView, TryView
-from tests.conftest import Server
+from tests.conftest import UNUSED_TLS, Server
 from tests.service.gateways import QUICK, policy
 
 KEYS = {
@@ -54,7 +54,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def browser(server: Server) -> httpx.Client:
-    return httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60)
+    return httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60, verify=UNUSED_TLS)
 
 
 def log_in(client: httpx.Client, key: str, **headers: str) -> httpx.Response:
