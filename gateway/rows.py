@@ -57,11 +57,11 @@ def _event(kind: type[_E], data: str) -> _E:
 
 def projection(task: Task, head: str) -> dict[str, Value]:
     """What a task's row says of where its log stands."""
-    return {"state": task.state.value, "seq": task.seq, "head": head, "body": _TASK.dump_json(task).decode()}
+    return {"state": task.state.value, "seq": task.seq, "head": head, "body": _TASK.serializer.to_json(task).decode()}
 
 
 def log_row(task: str, seq: int, at: str, item: Event, previous: str) -> dict[str, Value]:
-    """The row that an event is in the log, chained to the `previous` one's hash."""
+    """The row that an event is in the log, chained to the `previous` one's hash; in the order of `EVENT_COLUMNS`."""
     name, data = encode(item)
     digest = chain(previous, seq, at, name, data)
     return {

@@ -99,7 +99,9 @@ class Writer(Reader):
         """As few statements as can be: around each, threads that wait for the interpreter take turns."""
         for first in range(0, len(rows), statements.MOST_EVENTS):
             some = rows[first : first + statements.MOST_EVENTS]
-            values = {f"{name}{number}": value for number, row in enumerate(some) for name, value in row.items()}
+            values: dict[str, Value] = {}
+            for names, row in zip(statements.EVENT_PARAMETERS, some, strict=False):
+                values.update(zip(names, row.values(), strict=True))
             self._session.change(statements.ADD_EVENTS[len(some)], values)
 
     def _add_letters(self, before: Task, events: Sequence[Event], when: str, told: Sequence[str]) -> None:
