@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from gateway import exhibits
 from gateway.events import Status
 from gateway.quantities import format_keeping
 from gateway.spelling import visible
@@ -60,6 +61,8 @@ def show_ending(console: Console, view: ExecutionView) -> None:
     """What the program's own output does not say: how it ended, what to mend, what is left, what to do next."""
     for words in _findings(view.findings):
         _say(console, words)
+    for told in exhibits.words(view):
+        _say(console, _line("shows", told))
     if view.cached:
         _say(console, _line("cached", "not run; an earlier one of its kind was"))
     if view.status is not Status.SUCCEEDED:
@@ -254,6 +257,7 @@ def _try(one: TryView, title: str, reviewed: bool) -> RenderableType:  # noqa: F
         parts.append(_error(one.execution.error))
     if one.execution.attempts:
         parts.append(_line("limits", _limits_words(one.execution.attempts[-1].limits)))
+    parts += [_line("shows", told) for told in exhibits.words(one.execution)]
     if one.expect:
         parts.append(_line("expects", one.expect.model_dump_json(exclude_defaults=True)))
     if one.diff:

@@ -62,6 +62,12 @@ _PAGES: Final = (
     _page("GET", f"/tasks/(?P<task>{_TASK})", looking.task, READERS),
     _page("GET", f"/executions/(?P<execution>{_ID})", looking.execution, READERS | OPERATORS),
     _page("GET", f"/executions/(?P<execution>{_ID})/(?P<part>[a-z]+)", looking.raw, READERS | OPERATORS),
+    _page(
+        "GET",
+        f"/executions/(?P<execution>{_ID})/pictures/(?P<number>[0-9]{{1,3}})",
+        looking.picture,
+        READERS | OPERATORS,
+    ),
     _page("GET", "/overview", watching.overview, OPERATORS | READERS),
     _page("GET", "/playground", playing.playground, OPERATORS),
     _page("POST", "/playground", playing.run, OPERATORS),
@@ -83,7 +89,7 @@ class Console:
         await protected(response)(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        path = request.url.path.removeprefix(ROOT)
+        path: str = request.scope["path"].removeprefix(ROOT)
         session = self._session(request)
         try:
             if not path:

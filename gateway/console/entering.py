@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -25,13 +26,14 @@ from gateway.console.guarding import (
 )
 from gateway.console.link import Link
 from gateway.console.oidc import WAIT_SECONDS, Oidc
-from gateway.console.sessions import LINK_SECONDS
+from gateway.console.sessions import LINK_SECONDS, LONGEST_SECONDS
 from gateway.console.visits import Parts
 from gateway.errors import Forbidden, GatewayError, NotFound, Unauthorized
 from gateway.problems import problem
-from gateway.tokens import Claims
+from gateway.tokens import seconds_left
 
 _STATE: Final = "airlock_oidc"
+_USED_UP: Final = "This link was used already, or its minute is over. `airlock console` makes another."
 
 
 class Entrance:
@@ -66,13 +68,14 @@ class Entrance:
 
     def _form(self, after: str, request: Request, error: GatewayError | None = None) -> Response:
         oidc = self._parts.oidc()
+        encrypted = is_secure(request)  # also under a name that another's page gave this machine: it learns no path
         page = self._parts.pages.render(
             "login.html",
             None,
-            after=after,
+            after=next_page(after, str),
             error=error,
-            key_file=self._parts.authenticator.reviewer_key,
-            encrypted=is_secure(request),
+            key_file=None if encrypted else self._parts.authenticator.reviewer_key,
+            encrypted=encrypted,
             oidc=urlsplit(oidc.provider.issuer).netloc if oidc else "",
         )
         headers = {"Retry-After": str(error.retry_after_seconds)} if error and error.retry_after_seconds else {}
@@ -85,28 +88,30 @@ class Entrance:
         after = form.get("next", "")
         try:
             self._parts.sessions.count_try(request.client.host if request.client else "")
-            caller, key = self._caller(form.get("key", "").strip(), request)
+            caller, key, longest = self._caller(form.get("key", "").strip(), request)
         except GatewayError as error:
             return self._form(after, request, error)
-        return self._let_in(request, caller, key, after)
+        generation = self._parts.authenticator.generation
+        token = self._parts.sessions.begin(caller, key, generation=generation, longest=longest)
+        return self._let_in(request, token, after)
 
-    def _caller(self, key: str, request: Request) -> tuple[Caller, str | None]:
-        """Whose key it is, and its digest where the policy has it; raises for an agent's, and for nobody's."""
+    def _caller(self, key: str, request: Request) -> tuple[Caller, str | None, float]:
+        """Whose key it is, its digest where the policy has it, and how long it holds; raises for an agent's, and for nobody's."""
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             raise Unauthorized("The key is not known.")
         caller = self._parts.authenticator.caller(_headers(request, key))
         if roles_of(caller).isdisjoint(EVERYBODY):
             raise Forbidden("This key is an agent's. The console is for people: log in with a reviewer's key.")
         known = digest_of(key)
-        return caller, known if any(one.sha256 == known for one in self._parts.authenticator.keys) else None
+        if any(one.sha256 == known for one in self._parts.authenticator.keys):
+            return caller, known, LONGEST_SECONDS
+        return caller, None, min(LONGEST_SECONDS, seconds_left(key, time.time()))
 
-    def _let_in(
-        self, request: Request, caller: Caller, key: str | None, after: str, claims: Claims | None = None
-    ) -> Response:
+    def _let_in(self, request: Request, token: str, after: str) -> Response:
+        """Give the browser its new session, in place of an old one."""
         old = request.cookies.get(COOKIE)
         if old:
             self._parts.sessions.end(old)
-        token = self._parts.sessions.begin(caller, key, claims, generation=self._parts.authenticator.generation)
         response = RedirectResponse(next_page(after, lambda: f"{ROOT}/"), HTTPStatus.SEE_OTHER)
         set_cookie(response, request, token)
         return response
@@ -116,26 +121,34 @@ class Entrance:
         try:
             self._parts.sessions.count_try(request.client.host if request.client else "")
             given = request.headers.get("authorization", "").partition(" ")[2].strip()
-            caller, key = self._caller(given, request)
+            caller, key, longest = self._caller(given, request)
         except GatewayError as error:
             return problem(error)
-        token = self._parts.sessions.link(caller, key)
+        generation = self._parts.authenticator.generation
+        token = self._parts.sessions.link(caller, key, generation=generation, longest=longest)
         made = Link(path=f"{ROOT}/enter?link={token}", seconds=LINK_SECONDS, name=caller.name)
         return Response(made.model_dump_json(), media_type="application/json")
 
     async def link(self, request: Request) -> Response:
-        """What a link opens: a button, since what only looks at a link must not use it up."""
-        return HTMLResponse(self._parts.pages.render("enter.html", None, link=request.query_params.get("link", "")))
+        """What a link opens: whose it is, and a button. Nothing is sent by itself.
+
+        What only looks at a link must not use it up, and nobody may become somebody else by following one.
+        """
+        link = request.query_params.get("link", "")
+        caller = self._parts.sessions.whose(link)
+        if caller is None:
+            raise Unauthorized(_USED_UP)
+        return HTMLResponse(self._parts.pages.render("enter.html", None, link=link, whose=caller))
 
     async def follow(self, request: Request) -> Response:
         """Use a link."""
         require_same_origin(request)
         form = forms.parse(await request.body())
         self._parts.sessions.count_try(request.client.host if request.client else "")
-        found = self._parts.sessions.follow(form.get("link", ""))
-        if found is None:
-            raise Unauthorized("This link was used already, or its minute is over. `airlock console` makes another.")
-        return self._let_in(request, *found, "")
+        token = self._parts.sessions.follow(form.get("link", ""))
+        if token is None:
+            raise Unauthorized(_USED_UP)
+        return self._let_in(request, token, "")
 
     def _oidc(self) -> Oidc:
         oidc = self._parts.oidc()
@@ -168,7 +181,9 @@ class Entrance:
         oidc = self._oidc()
         of_browser = request.cookies.get(_STATE, "")
         claims, after = await oidc.end(asked.get("state", ""), of_browser, asked.get("code", ""))
-        response = self._let_in(request, oidc.person(claims), None, after, claims)
+        generation = self._parts.authenticator.generation
+        token = self._parts.sessions.begin(oidc.person(claims), None, claims, generation=generation)
+        response = self._let_in(request, token, after)
         response.delete_cookie(_STATE, path=f"{ROOT}/oidc")
         return response
 
@@ -186,8 +201,8 @@ def lands_on(caller: Caller) -> str:
 
 
 def _here(request: Request) -> str:
-    query = request.url.query
-    return f"{request.url.path}?{query}" if query else request.url.path
+    path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 def _headers(request: Request, key: str) -> Sequence[tuple[bytes, bytes]]:

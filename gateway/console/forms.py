@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -10,10 +9,13 @@ from urllib.parse import parse_qsl
 
 from pydantic import JsonValue, ValidationError
 
+from gateway import strict_json
 from gateway.errors import InvalidRequest, MalformedRequest
 from gateway.requests import RulingRequest
 
 _MOST_FIELDS: Final = 40
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_FRACTION: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
 LIMITS: Final = ("memory", "time", "cpu", "pids", "disk", "output")
 
 
@@ -74,13 +76,13 @@ def _limits(form: Mapping[str, str]) -> dict[str, JsonValue]:
 
 def _amount(text: str) -> JsonValue:
     """A number, or a quantity as the policy writes it."""
-    if text.isdecimal():
+    if _NUMBER.fullmatch(text):
         return int(text)
-    return float(text) if re.fullmatch(r"[0-9]+\.[0-9]+", text) else text
+    return float(text) if _FRACTION.fullmatch(text) else text
 
 
 def _number(text: str) -> int:
-    if not text.strip().isdecimal():
+    if not _NUMBER.fullmatch(text.strip()):
         raise InvalidRequest(fields=(("failures", "must be a number"),))
     return int(text)
 
@@ -88,10 +90,11 @@ def _number(text: str) -> int:
 def _value(text: str) -> JsonValue:
     """What a person typed: JSON, and else the text itself is refused, since nobody could tell the two apart."""
     try:
-        value: JsonValue = json.loads(text)
-    except ValueError:
-        raise InvalidRequest(fields=(("result", 'must be JSON: a text stands in quotes, "like this"'),)) from None
-    return value
+        return strict_json.parse(text.encode())
+    except MalformedRequest as error:
+        why = error.detail.replace("The body", "It")
+        told = f'must be JSON: a text stands in quotes, "like this". {why}'
+        raise InvalidRequest(fields=(("result", told),)) from None
 
 
 def _words(message: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -62,8 +62,16 @@ def set_cookie(response: Response, request: Request, token: str | None) -> None:
 
 def is_secure(request: Request) -> bool:
     """Whether the cookie may only travel encrypted: everywhere but on this machine itself."""
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    return request.url.scheme == "https" or not Address(host, 0).loopback
+    host = _split(f"//{request.headers.get('host', '')}").hostname or ""
+    return request.scope["scheme"] == "https" or not Address(host, 0).loopback
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address that a request names; what is no address has none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def require_same_origin(request: Request) -> None:
@@ -72,7 +80,7 @@ def require_same_origin(request: Request) -> None:
     if site is not None:
         same = site == "same-origin"
     else:
-        origin = urlsplit(request.headers.get("origin", ""))
+        origin = _split(request.headers.get("origin", ""))
         same = bool(origin.netloc) and origin.netloc == request.headers.get("host")
     if not same:
         raise Forbidden("This was not sent by a page of this console.")

@@ -35,20 +35,22 @@ class Live:
         """Let all listeners go: they come back to the next gateway."""
         self._stopping.set()
 
-    def listen(self, caller: Caller, review: str | None) -> AsyncGenerator[bytes, None]:
-        """Events for one open page; `review`: also of that one's state."""
+    def listen(self, caller: Caller, review: str | None, lasts: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
+        """Events for one open page, as long as its session `lasts`; `review`: also of that one's state."""
         name = (caller.tenant, caller.name)
         if self._listeners[name] >= _MOST_STREAMS:
             raise RateLimited("Too many pages of yours are open.", retry_after_seconds=5)
-        return self._follow(name, caller, review)
+        return self._follow(name, caller, review, lasts)
 
-    async def _follow(self, name: tuple[str, str], caller: Caller, review: str | None) -> AsyncGenerator[bytes, None]:
+    async def _follow(
+        self, name: tuple[str, str], caller: Caller, review: str | None, lasts: Callable[[], bool]
+    ) -> AsyncGenerator[bytes, None]:
         self._listeners[name] += 1
         try:
             told: tuple[Queue | None, str | None] = (None, None)
             quiet, began = time.monotonic(), self._generation()
             yield _OPENING
-            while not self._stopping.is_set() and self._generation() == began:
+            while not self._stopping.is_set() and self._generation() == began and lasts():
                 try:
                     queue = await self._queue(caller)
                     state = await self._archive.version(caller, review) if review else None

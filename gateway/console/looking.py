@@ -14,11 +14,12 @@ from starlette.responses import Response
 from gateway.archive import FoundExecution
 from gateway.console import words
 from gateway.console.guarding import READERS, roles_of
-from gateway.console.reviewing import plain
+from gateway.console.reviewing import RAW_HEADERS, plain
 from gateway.console.text import code_lines, tail
 from gateway.console.tries import bars_of, result_of
 from gateway.console.visits import Parts, Visit, to
 from gateway.errors import NotFound
+from gateway.exhibits import is_shown, picture_of
 from gateway.requests import TASK_ID
 from gateway.spelling import visible
 from gateway.times import now
@@ -108,6 +109,16 @@ async def execution(parts: Parts, visit: Visit) -> Response:
         reach=words.reach(view),
         follows=bool(roles_of(visit.caller) & READERS),
     )
+
+
+async def picture(parts: Parts, visit: Visit) -> Response:
+    """A picture that a run showed: what says that it is a PNG, to be read as nothing else."""
+    view = await parts.service.execution(visit.caller, visit.found["execution"], wait_seconds=0)
+    found = picture_of(view, int(visit.found["number"]))
+    png = await parts.service.file(visit.caller, view.id, found) if isinstance(found, str) else found
+    if png is None or not is_shown(png):
+        raise NotFound("There is no such picture, or none that can be shown.")
+    return Response(png, media_type="image/png", headers=RAW_HEADERS)
 
 
 async def raw(parts: Parts, visit: Visit) -> Response:

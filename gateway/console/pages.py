@@ -20,7 +20,9 @@ from gateway import __version__
 from gateway.console import text, tries, words
 from gateway.console.guarding import OPERATORS, READERS, ROOT, RULERS, roles_of
 from gateway.console.sessions import Session
+from gateway.exhibits import exhibits
 from gateway.quantities import format_cores, format_seconds, format_size
+from gateway.spelling import visible
 from gateway.times import now
 
 _HERE: Final = Path(__file__).parent
@@ -63,6 +65,7 @@ class Pages:
         self._environment.filters |= {
             "shown": text.shown,
             "short": text.short,
+            "spelled": visible,  # no markup: for attributes and titles
             "size": tries.size,
             "amount_size": format_size,
             "amount_time": format_seconds,
@@ -74,6 +77,7 @@ class Pages:
             "machine": _machine,
             "clock": _clock,
             "tojson_text": json.dumps,
+            "exhibits": exhibits,
             "lines_of": text.tail,
         }
         self._environment.globals |= {"root": ROOT, "airlock_version": __version__}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from starlette.responses import Response
@@ -39,7 +40,8 @@ async def queue(parts: Parts, visit: Visit) -> Response:
 
 async def live(parts: Parts, visit: Visit) -> Response:
     """What changes, as it changes."""
-    return EventStream(parts.live.listen(visit.caller, visit.asked("review", 64) or None))
+    lasts = partial(parts.sessions.lasts, visit.session)
+    return EventStream(parts.live.listen(visit.caller, visit.asked("review", 64) or None, lasts))
 
 
 async def help_(parts: Parts, visit: Visit) -> Response:

@@ -10,14 +10,15 @@ from typing import Final
 from starlette.responses import PlainTextResponse, Response
 
 from gateway.console import forms, words
+from gateway.console.text import Lines, code_lines, hidden_in
 from gateway.console.tries import shown_tries
 from gateway.console.visits import Parts, Visit, to
 from gateway.errors import GatewayError, InvalidRequest, NotFound, StaleReview
 from gateway.requests import EditRequest
 from gateway.spelling import visible
-from gateway.wire_reviews import ChecksView, TryView
+from gateway.wire_reviews import ChecksView, ReviewView, TryView
 
-_RAW_HEADERS: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+RAW_HEADERS: Final = {"Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'"}
 
 
 async def review(parts: Parts, visit: Visit) -> Response:
@@ -73,6 +74,8 @@ async def _show(
         tries=list(reversed(tries)),
         reviewed=reviewed.execution,
         code=reviewed.code,
+        hides=hidden_in(visit.form.get("code", reviewed.code)),
+        proposed=await _proposed(view),
         asked=words.asked(request) if request else [],
         moments=words.timeline(log),
         decisions=words.decisions(reviewed.execution),
@@ -90,6 +93,13 @@ async def _show(
     )
 
 
+async def _proposed(view: ReviewView) -> Lines | None:
+    """The version that some have approved, and others are to read before they agree."""
+    if view.proposal is None or view.proposal.code is None:
+        return None
+    return await asyncio.to_thread(code_lines, view.proposal.code)
+
+
 def _kept(form: Mapping[str, str]) -> dict[str, str]:
     """What was typed, for the form that comes back."""
     return {name: value for name, value in form.items() if name != "csrf"}
@@ -98,6 +108,8 @@ def _kept(form: Mapping[str, str]) -> dict[str, str]:
 async def raw(parts: Parts, visit: Visit) -> Response:
     """A text of one try, whole, as plain text in which nothing acts."""
     view = await parts.service.review(visit.caller, visit.found["review"])
+    if (visit.found["execution"], visit.found["part"]) == ("proposal", "code") and view.proposal:
+        return plain(await asyncio.to_thread(visible, view.proposal.code or ""))
     found = next((one for one in view.tries if one.execution.id == visit.found["execution"]), None)
     if found is None:
         raise NotFound("The review has no such try.")
@@ -107,7 +119,7 @@ async def raw(parts: Parts, visit: Visit) -> Response:
 
 def plain(text: str) -> Response:
     """Text that a browser shows and does nothing else with."""
-    return PlainTextResponse(text, headers=_RAW_HEADERS)
+    return PlainTextResponse(text, headers=RAW_HEADERS)
 
 
 def _text(one: TryView, part: str) -> str:

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from gateway.callers import Caller
@@ -40,7 +41,7 @@ class Session:
     """One person's log-in, and what it began with, which is held against the policy in force at each visit.
 
     `key` is the digest of a key, `claims` are what the identity provider said; with neither it was a token, and ends with
-    the policy of its log-in, the `generation`.
+    the policy of its log-in, the `generation`, or with the token itself.
     """
 
     caller: Caller
@@ -48,8 +49,10 @@ class Session:
     csrf: str
     began: float
     seen: float
+    longest: float
     generation: int = 0
     claims: Claims | None = field(default=None, repr=False)
+    ended: bool = False
     flash: str = field(default="")
     """What the next page tells once."""
 
@@ -64,16 +67,25 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._open: OrderedDict[str, Session] = OrderedDict()
-        self._links: OrderedDict[str, tuple[float, Caller, str | None]] = OrderedDict()
+        self._links: OrderedDict[str, tuple[float, Caller, Callable[[], str]]] = OrderedDict()
         self._tries: OrderedDict[str, Pace] = OrderedDict()
         self._all_tries = Pace(_ALL_TRIES_PER_MINUTE, _ALL_TRIES_AT_ONCE)
 
-    def begin(self, caller: Caller, key: str | None, claims: Claims | None = None, *, generation: int = 0) -> str:
-        """Begin a session; returns its token, which nobody has but the browser."""
+    def begin(
+        self,
+        caller: Caller,
+        key: str | None,
+        claims: Claims | None = None,
+        *,
+        generation: int = 0,
+        longest: float = LONGEST_SECONDS,
+    ) -> str:
+        """Begin a session of at most `longest` seconds; returns its token, which nobody has but the browser."""
         token, now = secrets.token_urlsafe(32), self._clock()
-        self._open[digest(token)] = Session(caller, key, secrets.token_urlsafe(32), now, now, generation, claims)
+        csrf = secrets.token_urlsafe(32)
+        self._open[digest(token)] = Session(caller, key, csrf, now, now, longest, generation, claims)
         while len(self._open) > _MOST_SESSIONS:
-            self._open.popitem(last=False)
+            self._open.popitem(last=False)[1].ended = True
         return token
 
     def find(self, token: str) -> Session | None:
@@ -82,29 +94,43 @@ class Sessions:
         session = self._open.get(name)
         if session is None:
             return None
-        if now - session.seen > IDLE_SECONDS or now - session.began > LONGEST_SECONDS:
-            del self._open[name]
+        if not self.lasts(session):
+            self.end(token)
             return None
         session.seen = now
         self._open.move_to_end(name)
         return session
 
+    def lasts(self, session: Session) -> bool:
+        """Whether a session goes on. To ask is not to use it."""
+        now = self._clock()
+        too_old = now - session.seen > IDLE_SECONDS or now - session.began > session.longest
+        return not session.ended and not too_old
+
     def end(self, token: str) -> None:
         """End a session."""
-        self._open.pop(digest(token), None)
+        session = self._open.pop(digest(token), None)
+        if session is not None:
+            session.ended = True
 
-    def link(self, caller: Caller, key: str | None) -> str:
-        """A token that begins a session once, within `LINK_SECONDS`."""
+    def link(self, caller: Caller, key: str | None, *, generation: int = 0, longest: float = LONGEST_SECONDS) -> str:
+        """A token that begins such a session once, within `LINK_SECONDS`."""
         token = secrets.token_urlsafe(32)
-        self._links[digest(token)] = (self._clock() + LINK_SECONDS, caller, key)
+        begin = partial(self.begin, caller, key, generation=generation, longest=longest)
+        self._links[digest(token)] = (self._clock() + LINK_SECONDS, caller, begin)
         while len(self._links) > _MOST_LINKS:
             self._links.popitem(last=False)
         return token
 
-    def follow(self, token: str) -> tuple[Caller, str | None] | None:
-        """Whose link it is, and the key that asked for it; it is used up."""
-        until, caller, key = self._links.pop(digest(token), (0.0, None, None))
-        return (caller, key) if caller is not None and self._clock() <= until else None
+    def whose(self, token: str) -> Caller | None:
+        """Whom a link would log in; it can still be used. None where it cannot any more."""
+        link = self._links.get(digest(token))
+        return link[1] if link is not None and self._clock() <= link[0] else None
+
+    def follow(self, token: str) -> str | None:
+        """Begin the session of a link, which is used up; returns the session's token. None where it cannot be used."""
+        link = self._links.pop(digest(token), None)
+        return link[2]() if link is not None and self._clock() <= link[0] else None
 
     def count_try(self, address: str) -> None:
         """Count a log-in; raises `RateLimited` for one too many, of one address or of all."""

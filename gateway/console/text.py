@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from typing import Final
 
@@ -23,8 +24,11 @@ MOST_COLUMNS: Final = 400
 MOST_LINES: Final = 2_000
 """Lines of a text that are shown."""
 
-_HIGHLIGHTED: Final = 128 << 10  # characters; a lexer's time grows with them, and a page has several texts
-_LONGEST_HIGHLIGHTED: Final = 4_000  # characters of one line
+MOST_HIGHLIGHTED: Final = 32 << 10
+"""Characters that a page may have highlighted: a lexer's time grows with them, and an agent chooses them."""
+
+_LONGEST_HIGHLIGHTED: Final = 1_000  # characters of one line
+_DESERT: Final = re.compile(r"\s{200}")  # at each of its lines the lexer looks to its end
 
 
 class _Marked(Spelling):
@@ -33,6 +37,7 @@ class _Marked(Spelling):
         return escape(char) if is_plain(char) else f'<span class="spelled">U+{ord(char):04X}</span>'
 
 
+_MOST_HIDDEN: Final = 20
 _MARKED: Final = _Marked()
 _HEAPED: Final = '<span class="spelled">{} marks</span>'
 _HEAP: Final = re.compile(
@@ -54,6 +59,11 @@ def shown(text: str) -> Markup:
 def short(text: str, most: int = MOST_COLUMNS) -> Markup:
     """The text as HTML, cut where it is longer than `most` characters."""
     return shown(text) if len(text) <= most else shown(text[:most]) + _cut(len(text) - most)
+
+
+def hidden_in(text: str) -> list[str]:
+    """What is in a text that acts or hides, which an editor does not spell out: U+202E."""
+    return [f"U+{ord(char):04X}" for char in sorted(set(text)) if not is_plain(char)][:_MOST_HIDDEN]
 
 
 def _cut(characters: int) -> Markup:
@@ -86,40 +96,65 @@ def tail(text: str, most: int = 120) -> Lines:
     )
 
 
-def code_lines(code: str, most: int = MOST_LINES) -> Lines:
-    """A program's first lines, highlighted where that is cheap."""
+def is_quick(code: str) -> bool:
+    """Whether it takes little time to highlight a program."""
+    longest = max(map(len, code.split("\n")))
+    return len(code) <= MOST_HIGHLIGHTED and longest <= _LONGEST_HIGHLIGHTED and not _DESERT.search(code)
+
+
+def code_lines(code: str, most: int = MOST_LINES, *, lit: bool = True) -> Lines:
+    """A program's first lines, highlighted where they are to be `lit` and that is quick."""
     lines = code.removesuffix("\n").split("\n")
     longest = max(map(len, lines))
-    if len(code) > _HIGHLIGHTED or longest > _LONGEST_HIGHLIGHTED:
-        marked: Iterable[Markup] = (short(line) for line in lines[:most])
-    else:
-        marked = _highlighted(code.removesuffix("\n"))
+    marked: Iterable[Markup] = (
+        _highlighted(code.removesuffix("\n")) if lit and is_quick(code) else (short(line) for line in lines[:most])
+    )
     numbered = [(number, line) for number, line in zip(range(1, most + 1), marked, strict=False)]
     return Lines(numbered, max(0, len(lines) - most), longest > MOST_COLUMNS)
 
 
 def _highlighted(code: str) -> Iterator[Markup]:
     """Lines with spans of classes; a token that goes over several lines has a span on each."""
-    parts: list[Markup] = []
-    column = omitted = 0
+    line = _Line()
     # not `get_tokens`, which would take `\\r` out of the text, and with it what it hides
     for _, kind, value in PythonLexer().get_tokens_unprocessed(code):
         for number, piece in enumerate(value.split("\n")):
             if number:
-                yield Markup().join([*parts, _cut(omitted)] if omitted else parts)
-                parts, column, omitted = [], 0, 0
-            room = max(0, MOST_COLUMNS - column)
-            omitted += max(0, len(piece) - room)
-            column += len(piece)
-            if piece[:room]:
-                parts.append(_span(_class_of(kind), piece[:room]))
-    yield Markup().join([*parts, _cut(omitted)] if omitted else parts)
+                yield line.markup()
+                line = _Line()
+            line.add(kind, piece)
+    yield line.markup()
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line as it is put together. What follows in the same class goes into the same span: a lexer may see a token in each character."""
+
+    parts: list[tuple[str, list[str]]] = field(default_factory=list)
+    column: int = 0
+
+    def add(self, kind: _TokenType, piece: str) -> None:
+        kept = piece[: max(0, MOST_COLUMNS - self.column)]
+        self.column += len(piece)
+        if not kept:
+            return
+        name = _class_of(kind)
+        if self.parts and self.parts[-1][0] == name:
+            self.parts[-1][1].append(kept)
+        else:
+            self.parts.append((name, [kept]))
+
+    def markup(self) -> Markup:
+        spans = [_span(name, "".join(pieces)) for name, pieces in self.parts]
+        omitted = self.column - MOST_COLUMNS
+        return Markup().join([*spans, _cut(omitted)] if omitted > 0 else spans)
 
 
 def _span(name: str, text: str) -> Markup:
     return Markup('<span class="{}">{}</span>').format(name, shown(text)) if name else shown(text)
 
 
+@cache  # kinds are a lexer's own, some dozens
 def _class_of(kind: _TokenType) -> str:
     found = STANDARD_TYPES.get(kind)
     while found is None and kind.parent is not None:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from markupsafe import Markup
 
-from gateway.console.text import Lines, code_lines, short, tail
+from gateway.console.text import MOST_HIGHLIGHTED, Lines, code_lines, short, tail
 from gateway.quantities import format_seconds
 from gateway.wire_answers import ExecutionView, Finding
 from gateway.wire_reviews import ReviewView, TryView
@@ -82,13 +82,19 @@ class Shown:
 
 
 def shown_tries(review: ReviewView) -> list[Shown]:
-    """All tries, oldest first; the code of the reviewed one at length."""
-    return [_shown(number, one, one.execution.id == review.execution) for number, one in enumerate(review.tries, 1)]
+    """All tries, oldest first; the code of the reviewed one at length, of others only the newest highlighted."""
+    shown, room = [], MOST_HIGHLIGHTED
+    for number, one in reversed(list(enumerate(review.tries, 1))):
+        reviewed = one.execution.id == review.execution
+        if not reviewed:
+            room -= len(one.code)
+        code = code_lines(one.code) if reviewed else code_lines(one.code, 400, lit=room >= 0)
+        shown.append(_shown(number, one, code, reviewed=reviewed))
+    return shown[::-1]
 
 
-def _shown(number: int, one: TryView, reviewed: bool) -> Shown:  # noqa: FBT001  # its only caller is above
+def _shown(number: int, one: TryView, code: Lines, *, reviewed: bool) -> Shown:
     view = one.execution
-    code = code_lines(one.code) if reviewed else code_lines(one.code, 400)
     notes: defaultdict[int, list[Finding]] = defaultdict(list)
     for finding in view.findings[:MOST_FINDINGS]:
         if finding.line is not None:

@@ -16,6 +16,9 @@ from tests.service.gateways import policy
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 20_000  # milliseconds that a page may take on a busy machine
+# what a page's policy refused is an event of the page; not everything of it reaches the browser's console
+LISTEN = """addEventListener("securitypolicyviolation", (event) =>
+  console.error(`policy: ${event.effectiveDirective} ${event.blockedURI} ${event.sample}`));"""
 
 
 @dataclass
@@ -92,26 +95,40 @@ def agent_of(gateway: Server) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def people(chromium: Browser, gateway: Server, session: str) -> Iterator[Callable[..., BrowserContext]]:
+    """Browsers: one of a reviewer who is logged in, which tests share, and others that are asked for by their options."""
+    made: dict[str, BrowserContext] = {}
+
+    def context_of(*, logged_in: bool = True, **options: object) -> BrowserContext:
+        name = f"{logged_in} {options}" if logged_in else f"{len(made)}"
+        if name not in made:
+            context = made[name] = chromium.new_context(**options)  # type: ignore[arg-type]  # as Playwright has them
+            context.set_default_timeout(SECONDS)
+            context.add_init_script(LISTEN)
+            if logged_in:
+                context.add_cookies([{"name": "airlock_console", "value": session, "url": f"{gateway.url}/console"}])
+        return made[name]
+
+    yield context_of
+    for context in made.values():
+        context.close()
+
+
 @pytest.fixture
-def open_window(chromium: Browser, gateway: Server, session: str) -> Iterator[Callable[..., Watched]]:
-    """Windows of people who are logged in; nothing on any of their pages may have complained in the end."""
-    contexts: list[BrowserContext] = []
+def open_window(people: Callable[..., BrowserContext], gateway: Server) -> Iterator[Callable[..., Watched]]:
+    """Windows of people, logged in unless they are not to be; nothing on any page may have complained in the end."""
     windows: list[Watched] = []
 
     def open_(*, logged_in: bool = True, **options: object) -> Watched:
-        context = chromium.new_context(**options)  # type: ignore[arg-type]  # as Playwright has them
-        context.set_default_timeout(SECONDS)
-        contexts.append(context)
-        if logged_in:
-            context.add_cookies([{"name": "airlock_console", "value": session, "url": f"{gateway.url}/console"}])
-        window = Watched(context.new_page(), gateway)
+        window = Watched(people(logged_in=logged_in, **options).new_page(), gateway)
         window.watch()
         windows.append(window)
         return window
 
     yield open_
-    for context in contexts:
-        context.close()
+    for window in windows:
+        window.page.close()
     assert [one for window in windows for one in window.complaints] == []
 
 

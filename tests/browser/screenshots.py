@@ -49,6 +49,11 @@ def draw(server: Server, folder: Path) -> None:
             page.goto(f"{server.url}/console/")
             if scheme == "light":
                 save(page, folder, "login")
+                with server.client(server.reviewer_key) as reviewer:
+                    link = reviewer.post("/console/links", json={}).json()["path"]
+                page.goto(f"{server.url}{link}")
+                save(page, folder, "enter")
+                page.goto(f"{server.url}/console/login")
             page.fill("#key", server.reviewer_key)
             page.keyboard.press("Enter")
             page.wait_for_url("**/queue")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Watched
+from tests.browser.conftest import SECONDS, Watched, spend_the_budget
 from tests.conftest import Server
 
 pytestmark = pytest.mark.engine
@@ -57,7 +61,8 @@ def usable(window: Watched) -> None:
         page.locator("main script, main iframe, main style, main base, main img, main [onerror], main [onload]").count()
         == 0
     )
-    expect(page.get_by_role("link", name="Queue", exact=False).first).to_be_visible()
+    if not page.url.partition("/console/")[2].startswith(("login", "enter")):
+        expect(page.get_by_role("link", name="Queue", exact=False).first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), "nothing pushes the page wider"
 
 
@@ -80,8 +85,24 @@ def test_nothing_of_an_agents_text_is_executed_on_any_page(
     assert "\x1b" not in text
     execution = page.get_by_role("link", name="The execution").get_attribute("href")
     assert execution is not None
-    for path in (execution.removeprefix("/console/"), "tasks/a.b:c@d-hostile", "history?q=a.b:c@d-hostile", "queue"):
+    typed = quote(HOSTILE[:150])
+    for path in (
+        execution.removeprefix("/console/"),
+        "tasks/a.b:c@d-hostile",
+        "history?q=a.b:c@d-hostile",
+        "history?what=executions",
+        f"history?q={typed}&by={typed}&state={typed}&before={typed}",
+        f"queue?task={typed}&reason={typed}&after={typed}",
+        "queue",
+        "overview",
+        "playground",
+        "help",
+        f"login?next={typed}",
+    ):
         assert window.go(path) == 200, path
+        usable(window)
+    for path in (f"nowhere/{typed}", f"enter?link={typed}"):
+        assert window.go(path) in {401, 404}, path
         usable(window)
     whole = review(f"{window.server.url}{execution}/stdout")
     assert whole.headers["content-type"].startswith("text/plain")
@@ -89,6 +110,120 @@ def test_nothing_of_an_agents_text_is_executed_on_any_page(
     page.set_viewport_size({"width": 390, "height": 800})
     window.go(f"reviews/{hostile_review}")
     usable(window)
+
+
+def test_a_page_in_which_anything_was_refused_would_be_noticed(open_window: Callable[..., Watched]) -> None:
+    window = open_window()
+    window.go("help")
+    page = window.page
+    for planted, directive in (
+        ("<img src='data:image/png;base64,AAAA'>", "img-src"),
+        ("<img src=x onerror='window.owned = 1'>", "script-src-attr"),
+        ("<p style='color: red'>", "style-src-attr"),
+        ("<iframe src='/console/help'></iframe>", "frame-src"),
+        ("<form action='http://evil.example'><button>Go</button></form>", "form-action"),
+    ):
+        page.evaluate("(planted) => { document.querySelector('main').innerHTML = planted; }", planted)
+        if directive == "form-action":
+            page.get_by_role("button", name="Go").click()
+        wait_until_heard(window, directive)
+        assert page.evaluate("window.owned") is None
+    page.evaluate(
+        "document.querySelector('main').append(Object.assign(document.createElement('script'), {text: 'owned=1'}))"
+    )
+    wait_until_heard(window, "script-src-elem")
+    assert page.evaluate("window.owned") is None
+    window.complaints.clear()
+
+
+def wait_until_heard(window: Watched, directive: str) -> None:
+    deadline = time.monotonic() + SECONDS / 1000
+    while not any(f"policy: {directive} " in one for one in window.complaints):
+        assert time.monotonic() < deadline, f"nobody noticed {directive}: {window.complaints}"
+        window.page.wait_for_timeout(20)
+
+
+PNG = """
+import struct, zlib
+def part(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+rows = b"".join(b"\\0" + b"\\x20\\x80\\xa0" * 40 for _ in range(30))
+png = b"\\x89PNG\\r\\n\\x1a\\n" + part(b"IHDR", struct.pack(">IIBBBBB", 40, 30, 8, 2, 0, 0, 0)) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+class Shown:
+    def _repr_png_(self): return png
+    def _repr_html_(self): return "<script>window.owned=1</script>"
+    def _repr_svg_(self): return "<svg xmlns='http://www.w3.org/2000/svg' onload='window.owned=1'></svg>"
+    def _repr_json_(self): return {"columns": ["<b>", "\\u202eb"], "index": [0, 1], "data": [["<script>window.owned=1</script>", 1], [None, 2]]}
+Shown()
+"""
+
+
+def test_tables_and_pictures_are_shown_and_what_could_act_is_only_named(open_window: Callable[..., Watched]) -> None:
+    window = open_window()
+    window.go("playground")
+    page = window.page
+    page.get_by_label("Program").fill(PNG)
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("heading", name="What came of it")).to_contain_text("succeeded")
+    execution = (page.get_by_role("link", name="the whole answer").get_attribute("href") or "").rsplit("/", 1)[0]
+    for place in ("", execution.removeprefix("/console/")):
+        if place:
+            assert window.go(place) == 200
+        table = page.get_by_role("group", name="Table")
+        expect(table.get_by_role("row")).to_have_count(3)
+        expect(table).to_contain_text("<script>window.owned=1</script>")
+        expect(table).to_contain_text("U+202E")
+        expect(page.get_by_text("Not shown: text/html, image/svg+xml")).to_be_visible()
+        picture = page.get_by_role("img", name="As the program drew it")
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("naturalWidth", 40)
+        assert page.evaluate("window.owned") is None
+        assert page.locator("main script, main svg[xmlns], main iframe").count() == 0
+    alone = page.request.get(f"{window.server.url}{execution}/pictures/0")
+    assert (alone.status, alone.headers["content-type"]) == (200, "image/png")
+    assert alone.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in alone.headers["content-security-policy"]
+    for number in ("1", "999"):
+        assert page.request.get(f"{window.server.url}{execution}/pictures/{number}").status == 404
+
+
+def test_a_review_of_ten_thousand_findings_can_be_ruled(
+    gateway: Server, agent_of: httpx.Client, open_window: Callable[..., Watched]
+) -> None:
+    review = spend_the_budget(agent_of, "findings-1")
+    # the checks themselves stop far earlier, so that the record is made to hold what no page may be made of
+    findings = [
+        {
+            "rule": f"r.{n}",
+            "severity": "warning",
+            "message": f"{SCRIPTS[n % len(SCRIPTS)]}{TRICKS}",
+            "line": n % 3 or None,
+        }
+        for n in range(10_000)
+    ]
+    with sqlite3.connect(gateway.data / "airlock.db", timeout=60) as database:
+        (execution,) = database.execute("SELECT execution FROM reviews WHERE id = ?", (review,)).fetchone()
+        database.execute(
+            "UPDATE executions SET answer = json_set(answer, '$.findings', json(?)) WHERE id = ?",
+            (json.dumps(findings), execution),
+        )
+    window = open_window()
+    page = window.page
+    for place in (f"executions/{execution}", f"reviews/{review}"):
+        assert window.go(place) == 200
+        usable(window)
+        assert page.locator(".note:not(.error), .findings li").count() == 100
+        expect(page.get_by_text("and 9,900 more")).to_be_visible()
+        assert len(page.content()) < 1_000_000
+    assert (
+        page.request.get(f"{gateway.url}/console/executions/{execution}/answer").text().count('"rule": "r.') == 10_000
+    )
+    page.keyboard.press("e")
+    expect(page.get_by_label("Your version")).to_be_focused()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("print('mended')")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("heading", name="Ruled")).to_be_visible()
 
 
 def test_pages_stay_small_and_quick_whatever_an_agent_wrote(

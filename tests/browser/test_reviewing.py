@@ -50,12 +50,16 @@ def test_a_review_appears_by_itself_is_edited_refused_once_sent_and_reaches_the_
         assert result.result(60) == "mended by a person\n"
 
 
-def test_the_same_goes_by_keyboard_alone(
+def test_the_same_goes_by_keyboard_alone_from_the_log_in_on(
     gateway: Server, agent_of: httpx.Client, open_window: Callable[..., Watched]
 ) -> None:
     review = spend_the_budget(agent_of, "keys-1")
-    window = open_window()
-    page, keys = window.queue(), window.page.keyboard
+    window = open_window(logged_in=False)
+    page, keys = window.page, window.page.keyboard
+    window.go("queue")  # an address is typed, too
+    expect(page.get_by_label("Your API key")).to_be_focused()
+    keys.type(gateway.reviewer_key)
+    keys.press("Enter")
     expect(page.get_by_role("link", name="keys-1")).to_be_visible()
     for _ in range(60):
         keys.press("j")

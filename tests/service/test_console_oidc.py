@@ -36,6 +36,7 @@ from gateway.providers import Provider
 from gateway.settings import Settings, StartError
 from gateway.tokens import Tokens
 from tests.conftest import UNUSED_TLS, Server
+from tests.service.gateways import eventually
 
 BACK = "http://127.0.0.1:8080/console/oidc/back"
 
@@ -430,6 +431,25 @@ def test_a_token_in_place_of_a_key_logs_in_until_the_policy_changes(idp: Idp, ga
         assert client.get("/console/queue").status_code == 200
         reload(gateway, policy(idp, everybody(idp, "airlock-others")))
         assert client.get("/console/queue").status_code == 303
+
+
+def test_a_session_of_a_token_ends_with_the_token_and_its_link_with_the_policy(idp: Idp, gateway: Server) -> None:
+    honest = {"iss": idp.url, "aud": "airlock", "sub": "u-17", "groups": ["airlock-reviewers"]}
+    short = jwt.encode({"alg": "ES256"}, {**honest, "exp": time.time() + 4}, idp.key)
+    long = jwt.encode({"alg": "ES256"}, {**honest, "exp": 1 << 40}, idp.key)
+    with browser(gateway) as client, browser(gateway) as other, browser(gateway) as late:
+        assert client.post("/console/login", data={"key": short}).status_code == 303
+        links = [
+            late.post("/console/links", json={}, headers={"Authorization": f"Bearer {token}"}).json()["path"]
+            for token in (short, long)
+        ]
+        short_link, long_link = (link.partition("link=")[2] for link in links)
+        assert other.post("/console/enter", data={"link": short_link}).status_code == 303
+        for one in (client, other):
+            eventually(lambda one=one: one.get("/console/queue").status_code == 303)  # type: ignore[misc]
+        reload(gateway, policy(idp, everybody(idp, "airlock-others")))
+        assert late.post("/console/enter", data={"link": long_link}).status_code == 303
+        assert late.get("/console/queue").status_code == 303, "the entry that it was made by is gone"
 
 
 def test_without_the_clients_secret_a_gateway_neither_starts_nor_takes_the_policy(

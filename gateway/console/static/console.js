@@ -28,9 +28,8 @@ if (toggle) {
   });
 }
 
-// --- pages that go on by themselves
+// --- a page that goes on by itself
 
-$("form[data-send-at-once]")?.requestSubmit();
 const onward = $("a[data-go-at-once]");
 if (onward) location.replace(onward.href);
 
