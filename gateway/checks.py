@@ -27,7 +27,7 @@ from gateway.requests import ExecutionRequest
 from gateway.resources import lane_of, wrong_with_declaration
 from gateway.script_block import declared, may_declare
 from gateway.source import HOST_PYTHON, Unreadable, imports, nesting, parse
-from gateway.wire import Error, Finding
+from gateway.wire_answers import Error, Finding
 from sandbox.determinism import deterministic
 from sandbox.diagnostics import Diagnostic, DiagnosticKind
 from sandbox.exactness import inexact

@@ -24,7 +24,7 @@ from gateway.cli_console import console_command
 from gateway.cli_monty import add_monty
 from gateway.cli_webhooks import webhooks_app
 from gateway.settings import Settings, StartError, read
-from gateway.wire import ExecutionView
+from gateway.wire_answers import ExecutionView
 
 if TYPE_CHECKING:
     from gateway.client import Client  # the gateway itself needs nothing of what asks it, nor of what shows its answers

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from gateway.settings import Settings, StartError, read
 
 if TYPE_CHECKING:
     from gateway.policy import Policy
+    from gateway.policy_diff import Change
     from gateway.policy_file import Problem
     from gateway.replaying import Replayed
 
@@ -72,10 +73,15 @@ def diff(
     if as_json:
         _print_json({"changes": [asdict(one) for one in changes]})
     else:
-        for one in changes:
-            whom = f" ({', '.join(one.whom)})" if one.whom else ""
-            _print(f"{one.way:9} {one.key}: {one.old} -> {one.new}{whom}")
+        for line in _compared(changes):
+            _print(line)
     raise typer.Exit(1 if changes else 0)
+
+
+def _compared(changes: Iterable[Change]) -> Iterator[str]:
+    for one in changes:
+        whom = f" ({', '.join(one.whom)})" if one.whom else ""
+        yield f"{one.way:9} {one.key}: {one.old} -> {one.new}{whom}"
 
 
 def run_tests(file: PolicyFile = None, *, as_json: AsJson = False) -> None:
@@ -121,8 +127,8 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Decide about the recorded requests by another policy, and say which decisions change. Reads only."""
-    from gateway.connection import Reader
     from gateway.database import DatabaseError, looking
+    from gateway.reader import Reader
     from gateway.replaying import Replay
 
     policy, start = _sound(new), _start(since)
@@ -170,10 +176,11 @@ def learn(
     ] = False,
 ) -> None:
     """Propose the smallest change of a policy that would have admitted what it refused or only warned of, as a diff."""
-    from gateway.connection import Reader
     from gateway.database import DatabaseError, looking
     from gateway.learning import as_diff, learned, refusals, wishes
+    from gateway.policy_diff import differences
     from gateway.policy_file import parse_policy
+    from gateway.reader import Reader
 
     path = _path(file)
     policy, start = _sound(path), _start(since)
@@ -183,16 +190,19 @@ def learn(
             found = wishes(reader.spared(start, 1_000_000), refusals(reader, start))
     except (StartError, DatabaseError) as error:
         _fail(str(error))
-    text = path.read_text("utf-8")
+    with path.open(encoding="utf-8", newline="") as opened:  # as it ends its lines
+        text = opened.read()
     proposed = learned(text, policy, found)
     for name, wish in sorted(found.items()):
         for module, count in sorted(wish.modules.items()):
-            typer.echo(f"# profile {name}: {module} was wanted by {count} executions", err=True)
+            _print(f"# profile {name}: {module} was wanted by {count} executions", err=True)
     with _refusing():
-        parse_policy(proposed, file=str(path))  # what is proposed must be a policy
+        changes = differences(policy, parse_policy(proposed, file=str(path)))  # what is proposed must be a policy
+    for line in _compared(changes):  # for whom else: a list that several profiles share is widened for all of them
+        _print(f"# {line}", err=True)
     typer.echo(as_diff(text, proposed, str(path)), nl=False)
     if write and proposed != text:
-        path.write_text(proposed, "utf-8")
+        path.write_text(proposed, "utf-8", newline="")
     raise typer.Exit(1 if proposed != text else 0)
 
 

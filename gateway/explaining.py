@@ -16,7 +16,8 @@ from gateway.holding import held
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
 from gateway.policy import DEFAULT_PROFILE, CheckMode, Policy, Profile, closest
 from gateway.policy_flaws import Path
-from gateway.policy_shape import Key, ProfileBody
+from gateway.policy_keys import Key
+from gateway.policy_shape import ProfileBody
 from gateway.quantities import (
     format_cores,
     format_keeping,
@@ -32,7 +33,8 @@ from gateway.requests import ExecutionRequest, ExplainRequest
 from gateway.resources import effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
 from gateway.script_block import LIMITS, Declared, declared, may_declare
 from gateway.source import Unreadable, imports, nesting, parse
-from gateway.wire import Decision, ExplanationView, LimitSource, Made
+from gateway.wire_answers import LimitSource
+from gateway.wire_policy import Decision, ExplanationView, Made
 from sandbox.job import Limits
 
 T = TypeVar("T")

@@ -22,7 +22,6 @@ from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.console.making import ConsoleRoom
 from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
@@ -42,6 +41,7 @@ from gateway.providers import provider_of
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
 from gateway.quotas import Quotas, day_of
+from gateway.reader import Reader
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover

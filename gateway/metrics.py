@@ -33,7 +33,7 @@ from gateway.errors import Unavailable
 from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.in_force import InForce
 from gateway.policy import DEFAULT_PROFILE
-from gateway.policy_shape import CheckMode
+from gateway.policy_programs import CheckMode
 from gateway.queue import Queue
 from gateway.records import OpenReviews
 from gateway.reloading import Reloader

@@ -14,25 +14,10 @@ from typing import Final, TypeAlias
 
 from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, limits_for, raised_limits
 from gateway.policy_flaws import Flaw, Path, console_flaws, mail_flaws, review_flaws
-from gateway.policy_shape import (
-    CacheScope,
-    Ceilings,
-    CheckMode,
-    Checks,
-    Console,
-    Engine,
-    Imports,
-    IsolationMode,
-    Key,
-    Mail,
-    PolicyDocument,
-    Profile,
-    ProfileEntry,
-    Retention,
-    Retries,
-    TypeCheck,
-    Webhook,
-)
+from gateway.policy_keys import Console, Key
+from gateway.policy_notices import Mail, Webhook
+from gateway.policy_programs import CacheScope, CheckMode, Checks, Imports, IsolationMode, Retention, Retries, TypeCheck
+from gateway.policy_shape import Ceilings, Engine, PolicyDocument, Profile, ProfileEntry
 from gateway.quantities import format_seconds, shown
 
 __all__ = [

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from gateway.bodies import Sealed, bound, kept, sealed
 from gateway.cache import worth_keeping
 from gateway.causes import Cause
-from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
 from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn, Reconsidered, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
@@ -23,8 +22,9 @@ from gateway.records import Recorded, StoredExecution, StoredReview, StoredSize,
 from gateway.steps import escalation, is_over
 from gateway.times import new_id, parse, stamp
 from gateway.views import task_info
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 from gateway.work import Work, Written
+from gateway.writer import Writer
 
 _KEPT_CHARACTERS = 8 << 10  # of a request, beside the execution as long as it is live: what answers it needs none
 

@@ -24,7 +24,7 @@ from gateway.records import StoredApproval
 from gateway.rules import guards_of
 from gateway.store import Store
 from gateway.times import now, stamp
-from gateway.wire import Finding
+from gateway.wire_answers import Finding
 from gateway.work import Work
 from sandbox.job import Limits
 

@@ -18,26 +18,18 @@ from rich.text import Text
 from gateway.events import Status
 from gateway.quantities import format_keeping
 from gateway.spelling import visible
-from gateway.wire import (
+from gateway.wire import Problem
+from gateway.wire_answers import Error, ExecutionView, Finding, LimitsInfo, TaskInfo, TaskView
+from gateway.wire_operations import (
     BodyCounts,
     DeadLetter,
-    Error,
-    ExecutionView,
-    Finding,
     IsolationView,
-    LimitsInfo,
     MontyLaneView,
-    Problem,
     ProofView,
-    Proposal,
     ReadyView,
     RetentionView,
-    ReviewSummary,
-    ReviewView,
-    TaskInfo,
-    TaskView,
-    TryView,
 )
+from gateway.wire_reviews import Proposal, ReviewSummary, ReviewView, TryView
 
 EXIT_TIMED_OUT: Final = 124  # as timeout(1) says it
 EXIT_OUT_OF_MEMORY: Final = 137  # as a shell says SIGKILL

@@ -11,9 +11,9 @@ from types import CodeType, ModuleType
 import pytest
 
 from sandbox import guest, guest_cell
-from sandbox.bundle import PARTS, bare, guest_text
+from sandbox.bundle import JOINED, PARTS, bare, guest_text
 
-MODULES = (guest, guest_cell, *PARTS.values())
+MODULES = (*JOINED, guest, guest_cell, *PARTS.values())
 
 
 def functions(code: CodeType) -> dict[str, tuple[list[tuple[str, object]], tuple[str, ...], tuple[object, ...]]]:
@@ -62,6 +62,14 @@ def test_what_only_readers_need_is_not_sent(cell: bool) -> None:  # noqa: FBT001
     assert "TYPE_CHECKING" not in text
     assert "from sandbox" not in text
     assert len(text) < sum(len(inspect.getsource(module)) for module in MODULES) * 3 / 4
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_what_a_part_takes_of_another_it_calls_by_its_own_name(module: ModuleType) -> None:
+    """Where they are one text, nothing gives it another."""
+    taken = [one for one in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(one, ast.ImportFrom)]
+    ours = [one for one in taken if (one.module or "").startswith("sandbox.")]
+    assert [name.name for one in ours for name in one.names if name.asname is not None] == []
 
 
 def test_the_parts_need_no_names_of_each_other_and_hide_none_of_the_guests() -> None:

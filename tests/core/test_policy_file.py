@@ -371,6 +371,31 @@ def test_yaml_is_1_2() -> None:
     assert set(policy.profiles) == {"default", "on", "off", "2024-01-01"}
 
 
+SECRET = "sk-live-51H8xYzzyPlugh"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f"keys: {SECRET}",
+        f"webhooks: {SECRET}",
+        f"mail: {SECRET}",
+        f"console: {SECRET}",
+        f"console: {{oidc: {SECRET}}}",
+        f"console: {{oidc: {{issuer: 'https://u:{SECRET}@idp.example/', client_id: c}}}}",
+        f"keys: [{{name: a, jwt: {SECRET}, tenant: t, profile: default, roles: [agent]}}]",
+        f"keys: [{{name: a, jwt: {{issuer: i, audience: a, keys_file: {SECRET}}}, profile: default, roles: [agent]}}]",
+        f"keys: [{{name: a, sha256: !{SECRET}!x}}]",
+        f"keys:\n  - name: a\n    sha256: {{{SECRET}",
+        f"public_url: 'https://u:{SECRET}@airlock.example/'",
+    ],
+)
+def test_what_stands_where_secrets_are_named_is_never_repeated(told: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(f"version: 1\n{told}\n", file="policy.yaml")
+    assert SECRET not in str(caught.value) + repr(caught.value.problems)
+
+
 def test_aliases_repeat_whole_values() -> None:
     text = """\
 version: 1

@@ -14,7 +14,10 @@ from pydantic import BaseModel
 from gateway.callers import Role
 from gateway.policy import Policy, PolicyDocument, resolve
 from gateway.policy_file import parse_policy, read_policy
-from gateway.policy_shape import Key, Level, ProfileBody, ProfileEntry, Webhook
+from gateway.policy_keys import Key
+from gateway.policy_notices import Webhook
+from gateway.policy_reviews import Level
+from gateway.policy_shape import ProfileBody, ProfileEntry
 
 FOLDER = Path(__file__).parents[2] / "policies"
 SHIPPED = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.endswith(".tests.yaml"))
