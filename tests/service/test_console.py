@@ -14,6 +14,7 @@ from http.cookies import SimpleCookie
 import httpx
 import pytest
 
+from gateway import __version__
 from gateway.callers import Caller, Role
 from gateway.console.forms import parse
 from gateway.console.sessions import IDLE_SECONDS, LINK_SECONDS, LONGEST_SECONDS, Sessions
@@ -159,7 +160,9 @@ def test_an_auditor_sees_all_of_a_tenant_and_changes_nothing(keyed: Server) -> N
             assert aude.get(f"/console/{path}").status_code == 200, path
         assert review in aude.get("/console/queue").text
         forms = f'<form method="post" action="/console/reviews/{review}"'
-        assert forms in ann.get(f"/console/reviews/{review}").text
+        shown = ann.get(f"/console/reviews/{review}").text
+        assert forms in shown
+        assert f"Airlock {__version__}." in shown  # not the review's own version
         page = aude.get(f"/console/reviews/{review}").text
         assert forms not in page
         assert 'name="ruling"' not in page
