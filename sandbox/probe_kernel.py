@@ -119,20 +119,20 @@ def kernel_filter(_: Order) -> None:
 
 def call_trial(calls: tuple[tuple[str, int | None, int | None, int], ...]) -> Callable[[Order], None]:
     """A trial that makes these calls, and is held where the kernel refuses them all."""
+    return lambda _: _make(calls)
 
-    def trial(_: Order) -> None:
-        call = ctypes.CDLL(None, use_errno=True).syscall
-        for name, intel, arm, first in calls:
-            number = arm if platform.machine() == "aarch64" else intel
-            if number is None:
-                continue
-            ctypes.set_errno(0)
-            zeros = (ctypes.c_long(0),) * 5
-            value = call(ctypes.c_long(number), ctypes.c_long(first), *zeros)
-            if value == 0 and name.startswith("clone"):
-                os._exit(0)
-            if value != -1 or ctypes.get_errno() not in REFUSED:
-                answer = "works" if value != -1 else errno.errorcode.get(ctypes.get_errno(), "unknown error")
-                raise Breach(f"{name} reaches the kernel ({answer})")
 
-    return trial
+def _make(calls: tuple[tuple[str, int | None, int | None, int], ...]) -> None:
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    for name, intel, arm, first in calls:
+        number = arm if platform.machine() == "aarch64" else intel
+        if number is None:
+            continue
+        ctypes.set_errno(0)
+        zeros = (ctypes.c_long(0),) * 5
+        value = call(ctypes.c_long(number), ctypes.c_long(first), *zeros)
+        if value == 0 and name.startswith("clone"):
+            os._exit(0)
+        if value != -1 or ctypes.get_errno() not in REFUSED:
+            answer = "works" if value != -1 else errno.errorcode.get(ctypes.get_errno(), "unknown error")
+            raise Breach(f"{name} reaches the kernel ({answer})")

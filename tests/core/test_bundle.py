@@ -10,7 +10,7 @@ from types import CodeType, ModuleType
 
 import pytest
 
-from sandbox import guest, guest_cell
+from sandbox import guest, guest_cell, probe_order
 from sandbox.bundle import JOINED, PARTS, PROBE, bare, guest_text, probe_text
 
 GUEST = (*JOINED, guest, guest_cell, *PARTS.values())
@@ -49,7 +49,7 @@ def _is_class(code: CodeType) -> bool:
 def test_every_function_does_to_the_instruction_what_its_source_says(module: ModuleType) -> None:
     sent = functions(compile(bare(module), "sent", "exec", dont_inherit=True, optimize=2))
     read = functions(compile(inspect.getsource(module), "read", "exec", dont_inherit=True, optimize=2))
-    assert sent
+    assert sent or module is probe_order  # which has none
     for name, done in sent.items():
         assert done == read[name], name
     assert read.keys() - sent.keys() == set()
