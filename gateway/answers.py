@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
 from pydantic import JsonValue
 
 from gateway.causes import Cause
+from gateway.execution_life import Attempt
 from gateway.failures import hint_for
-from gateway.lifecycle import Attempt
 from gateway.records import StoredExecution
-from gateway.wire import (
+from gateway.wire_answers import (
     Answer,
     AttemptInfo,
     BundleMetadata,
@@ -33,6 +34,7 @@ from sandbox.outcome import Ending, Outcome, OutputFile
 
 INLINE_FILE_BYTES = 256 * 1024  # a larger file is fetched by its href
 INLINE_TOTAL_BYTES = 1024 * 1024
+_LIMITS = 64  # sets of limits
 _LIMIT_ERRORS = {
     Ending.TIMED_OUT: ("TimeLimitExceeded", "the wall-clock limit was reached"),
     Ending.OUT_OF_MEMORY: ("MemoryLimitExceeded", "the memory limit was reached"),
@@ -40,8 +42,9 @@ _LIMIT_ERRORS = {
 }
 
 
+@lru_cache(_LIMITS)
 def limits_info(limits: Limits) -> LimitsInfo:
-    """The limits with their units in their names."""
+    """The limits with their units in their names. Nearly all programs have the same ones."""
     return LimitsInfo(
         cpu_cores=limits.cpu_cores,
         memory_bytes=limits.memory_bytes,

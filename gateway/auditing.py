@@ -26,9 +26,10 @@ from gateway.events import (
     chain,
     decode,
 )
-from gateway.lifecycle import IllegalEvent, Task, TaskState, apply, begin
+from gateway.execution_life import IllegalEvent
+from gateway.lifecycle import Task, TaskState, apply, begin
 from gateway.records import StoredExecution, StoredReview
-from gateway.wire import FileOut
+from gateway.wire_answers import FileOut
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ import hashlib
 from typing import Final
 
 from gateway import __version__
-from gateway.checks import Report
 from gateway.events import Status, Verdict
 from gateway.policy import CacheScope
 from gateway.records import StoredExecution
-from gateway.wire import Answer
+from gateway.reports import Report
+from gateway.wire_answers import Answer
 from gateway.work import Work
 from sandbox.job import Lane
 from sandbox.monty import POSTURE

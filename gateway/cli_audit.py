@@ -4,56 +4,51 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
-_USAGE = 2
+from gateway.cli_client import USAGE, fail
+from gateway.cli_options import Database
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What was asked, decided and seen, for auditors.")
 
 
-def audit_app(fail: Callable[[str, int], NoReturn]) -> typer.Typer:
-    """The commands; `fail` says why one cannot be done, and ends it."""
-    app = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="What was asked, decided and seen, for auditors."
-    )
+@app.callback()
+def audit() -> None:
+    """What was asked, decided and seen, for auditors."""
 
-    @app.callback()
-    def audit() -> None:
-        """What was asked, decided and seen, for auditors."""
 
-    @app.command()
-    def export(
-        *,
-        since: Annotated[datetime | None, typer.Option(help="Only what happened from then on (UTC).")] = None,
-        task: Annotated[str | None, typer.Option(metavar="ID", help="Only this task.")] = None,
-        tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant.")] = None,
-        out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; it must not be there yet.")] = None,
-        database: Annotated[str | None, typer.Option(metavar="URL", help="Other than the gateway's own.")] = None,
-    ) -> None:
-        """Write the log as JSON Lines that `airlock verify --export FILE` can verify anywhere."""
-        from gateway.database import DatabaseError, looking
-        from gateway.export_reading import exported
-        from gateway.exporting import Choice, written
-        from gateway.settings import Settings, StartError, read
-        from gateway.times import stamp
+@app.command()
+def export(
+    *,
+    since: Annotated[datetime | None, typer.Option(help="Only what happened from then on (UTC).")] = None,
+    task: Annotated[str | None, typer.Option(metavar="ID", help="Only this task.")] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; it must not be there yet.")] = None,
+    database: Database = None,
+) -> None:
+    """Write the log as JSON Lines that `airlock verify --export FILE` can verify anywhere."""
+    from gateway.database import DatabaseError, looking
+    from gateway.export_reading import exported
+    from gateway.exporting import Choice, written
+    from gateway.settings import Settings, StartError, read
+    from gateway.times import stamp
 
-        at = stamp(since.replace(tzinfo=since.tzinfo or UTC).astimezone(UTC)) if since else ""
-        try:
-            with (
-                looking(database or read(Settings).database) as session,
-                _private(out) if out else nullcontext(sys.stdout) as file,
-            ):
-                file.writelines(written(exported(session, Choice(at, tenant, task))))
-        except (StartError, DatabaseError) as error:
-            fail(str(error), _USAGE)
-        except OSError as error:
-            fail(f"The export cannot be written: {error}", _USAGE)
-
-    return app
+    at = stamp(since.replace(tzinfo=since.tzinfo or UTC).astimezone(UTC)) if since else ""
+    try:
+        with (
+            looking(database or read(Settings).database) as session,
+            _private(out) if out else nullcontext(sys.stdout) as file,
+        ):
+            file.writelines(written(exported(session, Choice(at, tenant, task))))
+    except (StartError, DatabaseError) as error:
+        fail(str(error), USAGE)
+    except OSError as error:
+        fail(f"The export cannot be written: {error}", USAGE)
 
 
 def _private(path: Path) -> TextIO:

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
 
 from gateway import arguments
+from gateway.cli_client import USAGE, fail, reached
 from gateway.settings import Settings, StartError, read, secret
 
 if TYPE_CHECKING:
-    from gateway.client import Client
     from gateway.policy import Policy
-    from gateway.wire import ExplanationView
-
-_USAGE = 2
+    from gateway.wire_policy import ExplanationView
 
 
-def add_to(policy_app: typer.Typer, gateway: Callable[[], AbstractContextManager[Client]]) -> None:
-    """Add the commands to `airlock policy`; `gateway` is who is asked about what was."""
+def add_to(policy_app: typer.Typer) -> None:
+    """Add the commands to `airlock policy`."""
 
     @policy_app.command("schema")
     def schema() -> None:
@@ -53,7 +50,7 @@ def add_to(policy_app: typer.Typer, gateway: Callable[[], AbstractContextManager
         if execution is not None:
             if any((file, key, key_env, key_stdin, profile, request)):
                 raise typer.BadParameter("--execution asks the gateway what was: leave the rest out")
-            view = _recorded(gateway, execution)
+            view = _recorded(execution)
         else:
             policy = _policy(file)
             if key_env is not None or key_stdin:
@@ -80,39 +77,33 @@ def _lines(view: ExplanationView) -> Iterator[str]:
             yield visible(f"    {part.key}{f' = {part.value}' if part.value else ''}  [{part.place}]")
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    from gateway.spelling import visible
-
-    typer.echo(visible(message), err=True)
-    raise typer.Exit(code)
-
-
 def _policy(file: Path | None) -> Policy:
     from gateway.policy_file import PolicyError, read_policy
 
     try:
         return read_policy(file or read(Settings).policy)
     except StartError as error:
-        _fail(str(error), _USAGE)
+        fail(str(error), USAGE)
     except PolicyError as error:
-        _fail(str(error), 1)
+        fail(str(error), 1)
 
 
 def _secret(variable: str | None) -> str:
     try:
         return (secret(variable, None) if variable is not None else sys.stdin.read()).strip()
     except StartError as error:
-        _fail(str(error), _USAGE)
+        fail(str(error), USAGE)
 
 
 def _name_of(policy: Policy, text: str) -> str:
     """The name of the key that this is; nothing of it is repeated."""
     from gateway.callers import digest_of
 
-    for key in policy.keys:
-        if key.sha256 == digest_of(text):
-            return key.name
-    _fail("The policy does not know this key.", 1)
+    digest = digest_of(text)
+    found = next((key.name for key in policy.keys if key.sha256 == digest), None)
+    if found is None:
+        fail("The policy does not know this key.", 1)
+    return found
 
 
 def _explained(policy: Policy, key: str | None, profile: str | None, request: str | None) -> ExplanationView:
@@ -124,16 +115,16 @@ def _explained(policy: Policy, key: str | None, profile: str | None, request: st
         return explanation(policy, ExplainRequest.model_validate({"key": key, "profile": profile, "request": body}))
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
-        _fail("\n".join(wrong), _USAGE)
+        fail("\n".join(wrong), USAGE)
     except KeyError as error:
-        _fail(error.args[0], 1)
+        fail(error.args[0], 1)
 
 
-def _recorded(gateway: Callable[[], AbstractContextManager[Client]], execution: str) -> ExplanationView:
+def _recorded(execution: str) -> ExplanationView:
     from gateway.explaining import recorded
-    from gateway.wire import ExplanationView
+    from gateway.wire_policy import ExplanationView
 
-    with gateway() as client:
+    with reached() as client:
         view = client.policy_of(execution)
     return ExplanationView(
         policy=view.name, profile=view.profile, digest=view.digest, decisions=recorded(view.document)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -16,21 +16,12 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from gateway.console.link import Link
 from gateway.following import Heard, heard
-from gateway.wire import (
-    DeadLetter,
-    DeadLetterList,
-    ExecutionView,
-    IsolationView,
-    MontyLaneView,
-    PolicyView,
-    Problem,
-    ReadyView,
-    RetentionView,
-    ReviewList,
-    ReviewSummary,
-    ReviewView,
-    TaskView,
-)
+from gateway.requests import ReviewState
+from gateway.wire import Problem
+from gateway.wire_answers import ExecutionView, TaskView
+from gateway.wire_operations import DeadLetter, DeadLetterList, IsolationView, MontyLaneView, ReadyView, RetentionView
+from gateway.wire_policy import PolicyView
+from gateway.wire_reviews import ReviewList, ReviewSummary, ReviewView
 
 LONGEST_POLL: Final = 60  # seconds
 # An answer may take as long as a program runs; a connection and a request may not.
@@ -139,7 +130,7 @@ class Client:
         """A task, as soon as it waits for its agent or for nobody, or the wait is over."""
         return self._view(TaskView, "GET", f"/v1/tasks/{quote(task_id, safe='')}", params={"wait": str(wait_seconds)})
 
-    def reviews(self, state: Literal["open", "decided", "withdrawn", "expired"] | None) -> list[ReviewSummary]:
+    def reviews(self, state: ReviewState | None) -> list[ReviewSummary]:
         """All reviews, page by page."""
         params = {"state": state} if state else {}
         return self._listed(ReviewList, "/v1/reviews", params, lambda page: page.reviews)

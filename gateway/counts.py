@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.causes import Cause
+from gateway.events import Verdict
 from sandbox.job import Lane
 
 _WAITS: Final = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -62,8 +64,18 @@ class Counts:
     review_wait: Histogram = field(default_factory=lambda: Histogram(_REVIEWS))
     decided: Counter[str] = field(default_factory=Counter)
     """Reviews that ended, by ruling, or `expired` or `withdrawn`."""
+    remembered: int = 0
+    """Programs that a person's earlier yes let run without asking again."""
     cache: Counter[str] = field(default_factory=Counter)
     """Looks into the result cache, by `hit` and `miss`."""
+    spared: Counter[tuple[str, Verdict]] = field(default_factory=Counter)
+    """Programs that ran although they broke a rule, by mode and by what the checks would have refused them with."""
+    causes: Counter[Cause] = field(default_factory=Counter)
+    """Attempts without a result, by why."""
+    platform_errors: Counter[Cause] = field(default_factory=Counter)
+    """Answers that say that the platform gave up, by the last cause."""
+    late_results: int = 0
+    """Results of attempts that were not current any more; nothing of them counts."""
     _again: deque[bool] = field(default_factory=lambda: deque(maxlen=_NEWEST))
 
     def attempted(self, reason: str, *, again: bool) -> None:

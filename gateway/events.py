@@ -306,12 +306,13 @@ Event: TypeAlias = (
 )
 
 _ADAPTERS: dict[str, TypeAdapter[Event]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
+_TO_JSON = {name: adapter.serializer.to_json for name, adapter in _ADAPTERS.items()}
 
 
 def encode(event: Event) -> tuple[str, str]:
     """The event as (type name, JSON). Fields stand in the order of their definition: equal events have equal text."""
     name = type(event).__name__
-    return name, _ADAPTERS[name].dump_json(event).decode()
+    return name, _TO_JSON[name](event).decode()
 
 
 def decode(name: str, data: str) -> Event:

@@ -15,7 +15,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from gateway.wire import BundleOut, ExecutionView
+from gateway.wire_answers import BundleOut, ExecutionView
 
 MOST_ROWS: Final = 50
 """Rows of a table that are shown."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gateway import verify_statements as statements
-from gateway.connection import Reader
 from gateway.events import Reconsidered, Submitted, decode
 from gateway.exporting import (
     Choice,
@@ -18,6 +17,7 @@ from gateway.exporting import (
     seen_line,
     task_line,
 )
+from gateway.reader import Reader
 from gateway.records import StoredSighting
 from gateway.session import Session
 from gateway.times import now, stamp

@@ -16,7 +16,8 @@ from gateway import __version__
 from gateway.auditing import Flaw, Line, TaskRow
 from gateway.bodies import digest, record_digest
 from gateway.events import Event, Opened, Reconsidered, Submitted, chain, decode
-from gateway.lifecycle import IllegalEvent, Task, apply, begin
+from gateway.execution_life import IllegalEvent
+from gateway.lifecycle import Task, apply, begin
 from gateway.records import StoredExecution, StoredSighting
 
 FORMAT: Final = 1

@@ -109,7 +109,8 @@ def let_in_now(scope: Scope, app: FastAPI) -> Caller:
 def require_still_in(scope: Scope, app: FastAPI) -> None:
     """Refuse the answer to a request whose key a reload took, or gave to somebody else, while it was worked on."""
     before: Caller = scope["state"]["caller"]
-    if replace(let_in_now(scope, app), profile=before.profile) != before:
+    caller = let_in_now(scope, app)
+    if caller is not before and replace(caller, profile=before.profile) != before:
         raise Unauthorized("The key is somebody else's now.")
 
 

@@ -1,8 +1,8 @@
-"""The life of a task and of its executions: what can happen, as literal tables, and what it changes.
+"""The life of a task: what can happen, as a literal table, and what it changes; for its executions see `execution_life`.
 
-Rule 1: all that an event does to a task stands here. Rule 2: nothing here reads a clock, a
+Rule 1: all that an event does stands in these two modules. Rule 2: nothing there reads a clock, a
 file, a socket, the environment or chance; ids and times are arguments. What the gateway should
-do next is decided in `steps.py`, from what stands here.
+do next is decided in `steps.py`, from what stands there.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Final, Literal, TypeAlias, TypedDict
 
-from gateway.causes import Cause, cause_of_ending
+from gateway.causes import Cause
 from gateway.events import (
     BEFORE_THE_RUN,
     Admitted,
     Answered,
-    Approval,
     Approved,
     Checked,
     Closed,
@@ -35,10 +34,9 @@ from gateway.events import (
     Started,
     Status,
     Submitted,
-    Verdict,
 )
-from sandbox.job import Lane, Limits
-from sandbox.outcome import Ending, Fault
+from gateway.execution_life import Execution, IllegalEvent, advance, changed, received
+from sandbox.job import Limits
 
 
 class TaskState(StrEnum):
@@ -49,30 +47,9 @@ class TaskState(StrEnum):
     CLOSED = "closed"
 
 
-class State(StrEnum):
-    """Where an execution is; who has to move it on."""
-
-    RECEIVED = "received"  # the gateway: check it
-    CHECKED = "checked"  # the gateway: rule on the findings
-    QUEUED = "queued"  # the gateway: run it in its lane
-    RUNNING = "running"  # the lane: finish it
-    FINISHED = "finished"  # the gateway: rule on the outcome
-    ANSWERED = "answered"  # nobody
-
-
 Turn: TypeAlias = Literal["agent", "gateway", "reviewer", "nobody"]
 
 # state -> event -> state. What is not written here cannot happen.
-EXECUTION_TRANSITIONS: Mapping[State, Mapping[type[Event], State]] = MappingProxyType(
-    {
-        State.RECEIVED: {Checked: State.CHECKED, Answered: State.ANSWERED},
-        State.CHECKED: {Spared: State.CHECKED, Admitted: State.QUEUED, Answered: State.ANSWERED},
-        State.QUEUED: {Started: State.RUNNING, Reconsidered: State.RECEIVED, Answered: State.ANSWERED},
-        State.RUNNING: {Finished: State.FINISHED, Answered: State.ANSWERED},
-        State.FINISHED: {Admitted: State.QUEUED, Answered: State.ANSWERED},
-        State.ANSWERED: {},
-    }
-)
 TASK_TRANSITIONS: Mapping[TaskState, Mapping[type[Event], TaskState]] = MappingProxyType(
     {
         TaskState.OPEN: {
@@ -89,23 +66,10 @@ TASK_TRANSITIONS: Mapping[TaskState, Mapping[type[Event], TaskState]] = MappingP
         TaskState.CLOSED: {},
     }
 )
-LIVE_STATUS: Mapping[State, Status] = MappingProxyType(
-    {
-        State.RECEIVED: Status.QUEUED,
-        State.CHECKED: Status.QUEUED,
-        State.QUEUED: Status.QUEUED,
-        State.RUNNING: Status.RUNNING,
-        State.FINISHED: Status.RUNNING,
-    }
-)
 
 
 HELD: Final = "held"
 """The fingerprint of an answer that is no failure: a person decides about the program first."""
-
-
-class IllegalEvent(Exception):
-    """The event cannot happen in this state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,45 +86,6 @@ class Rules:
     platform_attempts: int
     grants: int
     when: frozenset[EscalationReason] = frozenset({EscalationReason.BUDGET_EXHAUSTED, EscalationReason.STUCK})
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try: its number is its fence; `ending` is None while it runs."""
-
-    number: int
-    lane: Lane
-    limits: Limits
-    ending: Ending | None = None
-    cause: Cause | None = None
-    peak_memory_bytes: int | None = None
-
-
-@dataclass(frozen=True)  # without slots: see `_with`
-class Execution:
-    """One submitted program on its way to its answer; for the bytes see `Submitted` and `Checked`."""
-
-    id: str
-    state: State
-    digest: str
-    limits: Limits
-    by: str
-    source: Literal["agent", "reviewer"]
-    verdict: Verdict | None = None
-    lane: Lane | None = None
-    attempts: tuple[Attempt, ...] = ()
-    fault: Fault | None = None
-    fingerprint: str | None = None
-    memory_max_bytes: int | None = None
-    memory_found_bytes: int | None = None
-    held_for: EscalationReason | None = None
-    approval: Approval | None = None
-    reconsidered: bool = False  # and nothing was begun since
-
-    @property
-    def losses(self) -> int:
-        """Attempts that the platform lost."""
-        return sum(attempt.ending is Ending.LOST for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,17 +164,6 @@ class Task:
         return max(0, rules.failures_total + self.total_granted - self.total)
 
 
-_Kind = TypeVar("_Kind", Task, Execution)
-
-
-def _with(old: _Kind, changes: Mapping[str, object], **more: object) -> _Kind:
-    """`dataclasses.replace` in a tenth of its time, for what changes with every event: neither kind has an `__init__` of its own."""
-    new = object.__new__(type(old))
-    new.__dict__.update(old.__dict__)
-    new.__dict__.update(changes, **more)
-    return new
-
-
 def begin(event: Opened) -> Task:
     """The task that its first event makes."""
     return Task(tenant=event.tenant, task_id=event.task_id, by=event.by, anonymous=event.anonymous)
@@ -269,7 +183,7 @@ def fold(events: Iterable[Event]) -> Task:
 def apply(task: Task, event: Event) -> Task:
     """The task after `event`; raises `IllegalEvent`, and changes nothing, where the tables do not have it."""
     changes = _on_execution(task, event) if isinstance(event, _OF_EXECUTION) else _on_task(task, event)
-    return _with(task, changes, seq=task.seq + 1)
+    return changed(task, changes, seq=task.seq + 1)
 
 
 _OF_EXECUTION = (Checked, Spared, Admitted, Reconsidered, Started, Finished, Answered)
@@ -332,19 +246,6 @@ def _submitted(task: Task, event: Submitted) -> _Changes:
     return {"executions": {**task.executions, event.execution: received(event)}, "latest": event.execution}
 
 
-def received(event: Submitted) -> Execution:
-    """The execution that a submission makes."""
-    return Execution(
-        id=event.execution,
-        state=State.RECEIVED,
-        digest=event.digest,
-        limits=event.limits,
-        by=event.by,
-        source=event.source,
-        memory_max_bytes=event.memory_max_bytes,
-    )
-
-
 def _reviewed(task: Task, review: str) -> OpenReview:
     if task.review is None or task.review.id != review:
         raise IllegalEvent("a ruling on what is not under review")
@@ -387,43 +288,6 @@ def _on_execution(
     if isinstance(event, Answered):
         return _answered(task, execution, event)
     return {"executions": {**task.executions, execution.id: execution}}
-
-
-def advance(execution: Execution, event: Event) -> Execution:
-    """The execution after an event of its own; raises `IllegalEvent` as `apply` does."""
-    try:
-        state = EXECUTION_TRANSITIONS[execution.state][type(event)]
-    except KeyError:
-        raise IllegalEvent(f"{type(event).__name__} while {execution.state}") from None
-    match event:
-        case Checked(verdict=verdict, lane=lane, memory_bytes=found):
-            said = {"memory_found_bytes": found, "held_for": event.reason, "approval": event.approval}
-            return _with(execution, {"state": state, "verdict": verdict, "lane": lane, **said})
-        case Admitted(lane=lane, limits=limits):
-            return _with(execution, {"state": state, "lane": lane, "limits": limits})
-        case Reconsidered(limits=limits, memory_max_bytes=most):
-            if execution.attempts:
-                raise IllegalEvent("decided anew after an attempt")
-            forgotten = dict.fromkeys(("verdict", "lane", "memory_found_bytes", "held_for", "approval"))
-            now = {"state": state, "limits": limits, "memory_max_bytes": most, "reconsidered": True}
-            return _with(execution, now, **forgotten)
-        case Started(attempt=number, lane=lane):
-            if number != len(execution.attempts) + 1:
-                raise IllegalEvent(f"attempt {number} after {len(execution.attempts)}")
-            attempts = (*execution.attempts, Attempt(number, lane, execution.limits))
-            return _with(execution, {"state": state, "attempts": attempts, "reconsidered": False})
-        case Finished(attempt=number, ending=ending):
-            if number != len(execution.attempts):
-                raise IllegalEvent(f"attempt {number} finished, but {len(execution.attempts)} is running")
-            was, cause = execution.attempts[-1], event.cause or cause_of_ending(ending)
-            ended = Attempt(number, was.lane, was.limits, ending, cause, event.peak_memory_bytes)
-            attempts = (*execution.attempts[:-1], ended)
-            return _with(
-                execution,
-                {"state": state, "attempts": attempts, "fault": event.fault, "fingerprint": event.fingerprint},
-            )
-        case _:
-            return _with(execution, {"state": state})
 
 
 def _answered(task: Task, execution: Execution, event: Answered) -> _Changes:

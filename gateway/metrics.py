@@ -33,7 +33,7 @@ from gateway.errors import Unavailable
 from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.in_force import InForce
 from gateway.policy import DEFAULT_PROFILE
-from gateway.policy_shape import CheckMode
+from gateway.policy_programs import CheckMode
 from gateway.queue import Queue
 from gateway.records import OpenReviews
 from gateway.reloading import Reloader
@@ -169,7 +169,7 @@ class Metrics(Collector):
         )
         for mode in (CheckMode.WARN, CheckMode.AUDIT):
             for verdict in _SPARED:
-                spared.add_metric((mode.value, verdict.value), self._conductor.spared[mode.value, verdict])
+                spared.add_metric((mode.value, verdict.value), self._counts.spared[mode.value, verdict])
         yield spared
         shown = {one.value: count for one, count in self._shadow.counts.items()}
         yield _counter(
@@ -233,6 +233,8 @@ class Metrics(Collector):
         verdicts = dict.fromkeys([*(kind.value for kind in RulingKind), "expired", "withdrawn"], 0)
         about = "Reviews that ended: by a ruling, or without one."
         yield _counter("airlock_reviews_decided", about, "verdict", {**verdicts, **counts.decided})
+        about = "Programs that a person's earlier yes let run without asking again."
+        yield CounterMetricFamily("airlock_reviews_remembered", about, counts.remembered)
         family = CounterMetricFamily(
             "airlock_budget_exhausted", "Reviews opened, by why a person is asked.", labels=("profile", "trigger")
         )
@@ -261,7 +263,7 @@ class Metrics(Collector):
         )
 
     def _troubles(self) -> Iterator[Metric]:
-        conductor, queue = self._conductor, self._queue
+        counts, queue = self._counts, self._queue
         yield GaugeMetricFamily("airlock_queue_executions", "Executions that wait for a box.", queue.turns.waiting)
         yield GaugeMetricFamily(
             "airlock_queue_oldest_seconds", "How long the oldest of them waits.", queue.oldest_seconds
@@ -274,23 +276,21 @@ class Metrics(Collector):
             [(("engine",), _BREAKER[queue.breaker.state])],
         )
         yield CounterMetricFamily("airlock_breaker_opened", "How often it opened.", queue.breaker.opened)
-        causes = {cause.value: conductor.causes[cause] for cause in KINDS}
+        causes = {cause.value: counts.causes[cause] for cause in KINDS}
         yield _counter(
             "airlock_attempts_failed", "Attempts without a result, by cause (docs/failures.md).", "cause", causes
         )
-        errors = {
-            cause.value: conductor.platform_errors[cause] for cause in KINDS if KINDS[cause].fault is Fault.PLATFORM
-        }
+        errors = {cause.value: counts.platform_errors[cause] for cause in KINDS if KINDS[cause].fault is Fault.PLATFORM}
         yield _counter(
             "airlock_platform_errors", "Executions that the platform gave up, by the last cause.", "cause", errors
         )
         yield CounterMetricFamily(
-            "airlock_retries", "Attempts made again because the platform lost one.", conductor.retries
+            "airlock_retries", "Attempts made again because the platform lost one.", queue.pace.tries
         )
         yield CounterMetricFamily(
             "airlock_late_results",
             "Results of attempts that were not current any more; none counts.",
-            conductor.late_results,
+            counts.late_results,
         )
 
 

@@ -12,7 +12,7 @@ from gateway.errors import Unavailable
 from gateway.in_force import InForce
 from gateway.queue import Queue
 from gateway.store import Store
-from gateway.wire import LaneInfo, ReadyView, StoreInfo
+from gateway.wire_operations import LaneInfo, ReadyView, StoreInfo
 from sandbox.driver import Driver
 from sandbox.driver import Readiness as LaneReadiness
 from sandbox.job import Lane
@@ -57,6 +57,10 @@ class Readiness:
                 known = self._probed = (at, await self._store.probe())
             trouble = self._store.trouble or known[1]
         return StoreInfo(writable=trouble is None, reason=trouble.value if trouble else None)
+
+    def live(self) -> bool:
+        """Whether the process is in working order, without asking anything outside it."""
+        return self._store.writing
 
     async def view(self) -> ReadyView:
         """The gateway is ready when it can record and run at least in one lane."""

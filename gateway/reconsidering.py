@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.auth import KEYLESS
-from gateway.checks import Report
 from gateway.events import Reconsidered, Verdict
 from gateway.policy import DEFAULT_PROFILE, LimitsRequest, Policy, Profile, Violation, raised_limits
+from gateway.reports import Report
 from gateway.resources import lacks_room, limits_of, memory_max_bytes
 from gateway.rules import profile_named
-from gateway.wire import Finding
+from gateway.wire_answers import Finding
 from gateway.work import Work
 from sandbox.job import Lane, Limits
 

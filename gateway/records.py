@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 
 from gateway.events import Event, Spared
 from gateway.lifecycle import Task
@@ -14,7 +15,13 @@ class _Row:
 
     def row(self) -> dict[str, str | int | None]:
         """The columns."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in self.columns()}
+
+    @classmethod
+    @cache
+    def columns(cls) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(field.name for field in fields(cls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,7 @@ class StoredAsked:
     request: str
     status: str | None
     answer: str | None
+    anonymous: bool
 
 
 @dataclass(frozen=True, slots=True)

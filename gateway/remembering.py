@@ -24,7 +24,7 @@ from gateway.records import StoredApproval
 from gateway.rules import guards_of
 from gateway.store import Store
 from gateway.times import now, stamp
-from gateway.wire import Finding
+from gateway.wire_answers import Finding
 from gateway.work import Work
 from sandbox.job import Limits
 
@@ -67,7 +67,6 @@ class Memory:
     def __init__(self, policy: InForce, store: Store) -> None:
         self._policy = policy
         self._store = store
-        self.recalled = 0
 
     async def recall(self, work: Work, reason: EscalationReason) -> Approval | None:
         """What answers the question that a held program is, if anything does. Nobody's yes is for a program of their own."""
@@ -81,5 +80,4 @@ class Memory:
             return None
         if found is None or guards_of(work.profile, self._policy.current).same(found.decided_by, work.caller):
             return None
-        self.recalled += 1
         return Approval(found.decided_by, found.review, found.decided_at, _LIMITS.validate_json(found.limits))

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Literal, Protocol
+from typing import Protocol
 
 from gateway.callers import Caller
-from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
+from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, ReviewState, RulingRequest
 from gateway.stream import Position
-from gateway.wire import (
-    ChecksView,
+from gateway.wire_answers import ExecutionView, TaskView
+from gateway.wire_operations import (
     DeadLetter,
     DeadLetterList,
-    ExecutionView,
-    ExplanationView,
     IsolationView,
-    KeptPolicyView,
     MontyLaneView,
-    PolicyView,
     PostureView,
     ReadyView,
-    ReloadView,
     RetentionView,
-    ReviewList,
-    ReviewView,
     SparedList,
-    TaskView,
 )
+from gateway.wire_policy import ExplanationView, KeptPolicyView, PolicyView, ReloadView
+from gateway.wire_reviews import ChecksView, ReviewList, ReviewView
 
 
 class Service(Protocol):
@@ -77,7 +71,7 @@ class Service(Protocol):
         self,
         caller: Caller,
         *,
-        state: Literal["open", "decided", "withdrawn", "expired"] | None,
+        state: ReviewState | None,
         limit: int,
         after: str | None,
     ) -> ReviewList:

@@ -84,9 +84,13 @@ MOST_EVENTS: Final = 8
 """How many events one statement adds at most."""
 
 
+EVENT_PARAMETERS: Final = tuple(tuple(f"{name}{n}" for name in EVENT_COLUMNS) for n in range(MOST_EVENTS))
+"""What the columns of the first event are called among a statement's parameters, those of the second, and so on."""
+
+
 def _events(count: int) -> Insert:
-    """The parameters of the second event end in 1, and so on."""
-    return insert(events).values([{name: bindparam(f"{name}{n}") for name in EVENT_COLUMNS} for n in range(count)])
+    rows = [dict(zip(EVENT_COLUMNS, names, strict=True)) for names in EVENT_PARAMETERS[:count]]
+    return insert(events).values([{column: bindparam(name) for column, name in row.items()} for row in rows])
 
 
 SPARED_IN: Final[_Query] = (

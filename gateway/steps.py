@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from gateway.causes import KINDS, Cause
 from gateway.events import BEFORE_THE_RUN, Admitted, Answered, EscalationReason, Status, Verdict
-from gateway.lifecycle import HELD, Execution, Failure, Rules, State, Task, TaskState
+from gateway.execution_life import Execution, State
+from gateway.lifecycle import HELD, Failure, Rules, Task, TaskState
 from sandbox.job import Lane, Limits
 
 STATUS_OF: Mapping[Cause, Status] = MappingProxyType(

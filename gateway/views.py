@@ -6,37 +6,34 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 
 from gateway.answers import attempts_info
 from gateway.bodies import BIT, Body
 from gateway.events import EscalationReason, RulingKind, Spared, Status
+from gateway.execution_life import LIVE_STATUS
 from gateway.guards import Guards
-from gateway.lifecycle import LIVE_STATUS, Rules, Task, TaskState
+from gateway.lifecycle import Rules, Task, TaskState
 from gateway.policy import Ceilings, Profile, Retention
 from gateway.records import ExecutionHead, StoredExecution, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.times import parse
-from gateway.wire import (
-    DIFFED_LINES,
+from gateway.wire_answers import (
     Answer,
-    BreachView,
     Budget,
     ExecutionSummary,
     ExecutionView,
     Left,
     LimitsInfo,
     NextAction,
-    Proposal,
-    ReviewSummary,
-    ReviewView,
-    SparedView,
     TaskInfo,
     TaskView,
-    TryView,
 )
+from gateway.wire_reviews import DIFFED_LINES, BreachView, Proposal, ReviewSummary, ReviewView, SparedView, TryView
 
 _DIFFED_CHARACTERS = 256 * 1024
+_NUMBERS = 256  # pairs of what is left and its limit
 
 _AFTER: Mapping[Status, tuple[NextAction, ...]] = MappingProxyType(
     {
@@ -59,16 +56,22 @@ def task_info(task: Task, rules: Rules) -> TaskInfo:
         state=task.state,
         turn=task.turn,
         budget=Budget(
-            failures_in_a_row=Left(left=task.row_left(rules), limit=row_limit),
-            failures_total=Left(left=task.total_left(rules), limit=rules.failures_total + task.total_granted),
-            same_failure=Left(left=max(0, rules.same_failure - seen), limit=rules.same_failure),
-            grants=Left(left=max(0, rules.grants - task.grants), limit=rules.grants),
+            failures_in_a_row=_left(task.row_left(rules), row_limit),
+            failures_total=_left(task.total_left(rules), rules.failures_total + task.total_granted),
+            same_failure=_left(max(0, rules.same_failure - seen), rules.same_failure),
+            grants=_left(max(0, rules.grants - task.grants), rules.grants),
         ),
         review=task.review.id if task.review else None,
         newest=task.latest,
         closed_reason=task.closed_reason,
         message=task.message or None,
     )
+
+
+@lru_cache(_NUMBERS)
+def _left(left: int, limit: int) -> Left:
+    """Made once for each pair of numbers, of which there are few."""
+    return Left(left=left, limit=limit)
 
 
 def next_actions(task: Task, status: Status, answer: Answer) -> list[NextAction]:

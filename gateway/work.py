@@ -11,18 +11,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 
 from gateway.causes import Cause
 from gateway.events import Answered, Event, Status, Submitted
-from gateway.lifecycle import Execution, Failure, Rules, State, advance
+from gateway.execution_life import Execution, State, advance
+from gateway.lifecycle import Failure, Rules
 from gateway.policy import Profile
 from gateway.records import Recorded
 from gateway.requests import NOT_THE_PROGRAM, ExecutionRequest
 from gateway.tracing import TraceContext
-from gateway.wire import Answer, Finding
+from gateway.wire_answers import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.live import Live
 from sandbox.outcome import Ending, Outcome
+
+_LIMITS = 64  # sets of limits, of which nearly all programs have the same one
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ class Work:
         """What a lane is asked to do. Monty gets a slice of the time: what needs more is the container's."""
         request = self.request
         if lane is Lane.MONTY and limits.wall_seconds > self.profile.lanes.monty_time:
-            limits = replace(limits, wall_seconds=self.profile.lanes.monty_time)
+            limits = _within(limits, self.profile.lanes.monty_time)
         return Job(
             execution=self.id,
             attempt=attempt,
@@ -126,6 +130,11 @@ class Work:
             outputs=tuple(request.outputs),
             live=self.live,
         )
+
+
+@lru_cache(_LIMITS)
+def _within(limits: Limits, seconds: float) -> Limits:
+    return replace(limits, wall_seconds=seconds)
 
 
 def written(request: ExecutionRequest) -> Written:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.events import Submitted
-from gateway.lifecycle import received
+from gateway.execution_life import received
 from gateway.policy import Profile
 from gateway.requests import ExecutionRequest
 from gateway.resources import limits_of, memory_max_bytes

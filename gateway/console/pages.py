@@ -80,7 +80,7 @@ class Pages:
             "exhibits": exhibits,
             "lines_of": text.tail,
         }
-        self._environment.globals |= {"root": ROOT, "version": __version__}
+        self._environment.globals |= {"root": ROOT, "airlock_version": __version__}
 
     async def show(
         self,

@@ -25,8 +25,9 @@ from gateway.events import (
     Started,
     Verdict,
 )
+from gateway.execution_life import Execution
 from gateway.guards import Guards, Person, refusal, review_token
-from gateway.lifecycle import Execution, OpenReview, Task, begin
+from gateway.lifecycle import OpenReview, Task, begin
 from gateway.limits import LEAST, LimitsRequest, amounts_of
 from gateway.policy import Ceilings, Policy, PolicyDocument, Profile, resolve
 from gateway.quantities import KIB, MIB

@@ -9,7 +9,7 @@ import pytest
 from pydantic import JsonValue
 
 from gateway.exhibits import MOST_COLUMNS, MOST_ROWS, exhibits, is_shown, picture_of, words
-from gateway.wire import BundleMetadata, BundleOut, ExecutionView, ShownRows
+from gateway.wire_answers import BundleMetadata, BundleOut, ExecutionView, ShownRows
 
 HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 

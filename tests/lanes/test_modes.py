@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from gateway.checks import Checker, Report
+from gateway.checks import Checker
 from gateway.events import Breach, Verdict
 from gateway.policy import Profile
 from gateway.policy_file import parse_policy
+from gateway.reports import Report
 from gateway.requests import ExecutionRequest
 from sandbox.job import Lane
 from sandbox.monty import Monty

@@ -31,14 +31,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import gateway.deliveries
 import gateway.main
+import gateway.running
 import sandbox.engine
 import sandbox.proven
-from gateway.connection import Writer
 from gateway.events import Event
 from gateway.records import StoredTask
 from gateway.session import Session
 from gateway.settings import Settings, read
 from gateway.store import Store
+from gateway.writer import Writer
 from sandbox.calls import Answer, EngineAddress
 from sandbox.container import ContainerDriver
 from sandbox.conversation import Conversation
@@ -117,7 +118,7 @@ def install(steps: Steps, python: str | None) -> None:
             return python
 
         put(ContainerDriver, _prove=proven)
-    put(gateway.main, _JANITOR_SECONDS=_JANITOR_SECONDS)
+    put(gateway.running, _JANITOR_SECONDS=_JANITOR_SECONDS)
 
 
 def _see_calls(steps: Steps) -> None:

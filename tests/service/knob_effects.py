@@ -18,8 +18,8 @@ from gateway.cache import key_of
 from gateway.callers import Caller, Role
 from gateway.cases import require_grantable
 from gateway.causes import Cause
-from gateway.checks import Checker, Report
-from gateway.connection import Reader, Writer
+from gateway.checks import Checker
+from gateway.composition import compose
 from gateway.deliveries import Deliveries
 from gateway.errors import Forbidden, InvalidRequest, QueueFull, QuotaSpent, RateLimited, Unauthorized
 from gateway.events import (
@@ -44,7 +44,6 @@ from gateway.letters import wait_seconds
 from gateway.lifecycle import OpenReview, Task, apply, begin
 from gateway.limiter import Limiter
 from gateway.limits import LimitsRequest, limits_for, raised_limits
-from gateway.main import Gateway, compose
 from gateway.monty_switch import MontySwitch
 from gateway.notices import notices
 from gateway.observer import _content
@@ -52,13 +51,16 @@ from gateway.policy import Policy, Profile
 from gateway.policy_file import PolicyError, parse_policy
 from gateway.queue import Queue
 from gateway.quotas import Quotas, day_of
+from gateway.reader import Reader
 from gateway.recording import escalate
 from gateway.records import StoredLetter, StoredReview, StoredUse
+from gateway.reports import Report
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.resources import memory_max_bytes, wrong_with_declaration
 from gateway.retention import _cutoffs
 from gateway.retries import backoff_seconds
 from gateway.rules import anonymous_task_id, rules_of
+from gateway.running import Gateway
 from gateway.settings import Settings
 from gateway.shadow import Shadow
 from gateway.steps import escalation, next_step
@@ -67,6 +69,7 @@ from gateway.times import new_id, now, parse
 from gateway.turns import Ticket
 from gateway.webhooks import subscriptions, webhook_targets
 from gateway.work import Work
+from gateway.writer import Writer
 from sandbox.container import ContainerDriver
 from sandbox.job import Job, Lane, Limits
 from sandbox.monty import Monty
@@ -94,7 +97,7 @@ class Bench:
     database: str
 
     def queue(self, policy: Policy) -> Queue:
-        return self.compose(policy).queue
+        return self.compose(policy).means.queue
 
     def compose(self, policy: Policy) -> Gateway:
         """The whole gateway of a policy's file, as it is before it starts."""
@@ -171,7 +174,7 @@ def taken(bench: Bench, policy: Policy) -> Seen:
 async def spares(bench: Bench, policy: Policy) -> object:
     """How many boxes of a kind that is much asked for are to be made in stock."""
     gateway = bench.compose(policy)
-    lane = gateway.lanes[Lane.CONTAINER]
+    lane = gateway.lanes.drivers[Lane.CONTAINER]
     assert isinstance(lane, ProvenDriver)
     driver = lane._driver  # noqa: SLF001  # where the stock is
     assert isinstance(driver, ContainerDriver)

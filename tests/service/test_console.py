@@ -14,14 +14,16 @@ from http.cookies import SimpleCookie
 import httpx
 import pytest
 
+from gateway import __version__
 from gateway.callers import Caller, Role
 from gateway.console.forms import parse
 from gateway.console.sessions import IDLE_SECONDS, LINK_SECONDS, LONGEST_SECONDS, Sessions
 from gateway.console.text import code_lines, shown, tail
 from gateway.console.tries import rows_of, shown_tries
 from gateway.errors import MalformedRequest, RateLimited
-from gateway.wire import ExecutionView, Finding, ReviewView, TryView
-from tests.conftest import Server
+from gateway.wire_answers import ExecutionView, Finding
+from gateway.wire_reviews import ReviewView, TryView
+from tests.conftest import UNUSED_TLS, Server
 from tests.service.gateways import QUICK, policy
 
 KEYS = {
@@ -53,7 +55,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def browser(server: Server) -> httpx.Client:
-    return httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60)
+    return httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60, verify=UNUSED_TLS)
 
 
 def log_in(client: httpx.Client, key: str, **headers: str) -> httpx.Response:
@@ -158,7 +160,9 @@ def test_an_auditor_sees_all_of_a_tenant_and_changes_nothing(keyed: Server) -> N
             assert aude.get(f"/console/{path}").status_code == 200, path
         assert review in aude.get("/console/queue").text
         forms = f'<form method="post" action="/console/reviews/{review}"'
-        assert forms in ann.get(f"/console/reviews/{review}").text
+        shown = ann.get(f"/console/reviews/{review}").text
+        assert forms in shown
+        assert f"Airlock {__version__}." in shown  # not the review's own version
         page = aude.get(f"/console/reviews/{review}").text
         assert forms not in page
         assert 'name="ruling"' not in page
@@ -290,6 +294,7 @@ def _fill(server: Server, review: str, count: int) -> None:
         database.executemany(f"INSERT OR IGNORE INTO reviews VALUES ({places})", rows)
 
 
+@pytest.mark.alone
 def test_a_queue_of_ten_thousand_reviews_is_a_page_like_any_other(make_server: Callable[..., Server]) -> None:
     server = make_server(policy(KEYS))
     with server.client("key-of-bot") as agent:

@@ -16,7 +16,8 @@ import pytest
 
 from gateway.console.text import MOST_HIGHLIGHTED, code_lines, is_quick
 from gateway.console.tries import shown_tries
-from gateway.wire import ExecutionView, ReviewView, TryView
+from gateway.wire_answers import ExecutionView
+from gateway.wire_reviews import ReviewView, TryView
 from tests.conftest import Server
 from tests.service.gateways import QUICK, Raw, policy
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,26 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.changes import Changes
-from gateway.checks import Checker
-from gateway.conductor import Conductor
-from gateway.expectations import Expectations
-from gateway.in_force import InForce
-from gateway.monty_switch import MontySwitch
-from gateway.observer import Observer
-from gateway.policy_file import read_policy
-from gateway.queue import Bounds, Queue
-from gateway.quotas import Quotas
+from gateway.composition import compose
 from gateway.readiness import Readiness
-from gateway.remembering import Memory
-from gateway.schemas import Schemas
 from gateway.settings import Settings
-from gateway.shadow import Shadow
-from gateway.sizes import Sizes
-from gateway.store import Store, migrate
+from gateway.store import migrate
 from sandbox.driver import Readiness as LaneReadiness
 from sandbox.job import Lane
-from sandbox.monty import Monty
 from sandbox.testing import ScriptedDriver
 from tests.conftest import Server
 
@@ -93,44 +78,22 @@ def test_what_was_in_force_is_known_after_a_restart(make_server: Callable[..., S
         assert agent.get(f"/v1/isolation/{posture}").json()["digest"] == posture
 
 
-async def _no_python() -> None:
-    return None
-
-
-async def _well() -> bool:
-    return True
-
-
 async def test_one_finding_and_the_gateway_is_not_ready(tmp_path: Path) -> None:
     """The other lane could still run programs; a platform whose wall has a hole takes none until somebody looked."""
     settings = Settings(data=tmp_path)
     migrate(settings.database)
-    store = Store(settings.database)
+    gateway = compose(settings)
+    store, queue = gateway.base.store, gateway.means.queue
     await store.open()
     broken = LaneReadiness(
         available=False, detail="the self-test found: network.tcp", python="3.13", findings=("network.tcp: connected",)
     )
     lanes = {Lane.MONTY: ScriptedDriver(lane=Lane.MONTY), Lane.CONTAINER: ScriptedDriver(readiness=broken)}
-    queue = Queue(Bounds(places=1, length=1, age_seconds=1, retry_share=0.2), memory_bytes=lambda: None, probe=_well)
-    checker = Checker(Monty(), _no_python)
-    policy = InForce(read_policy(settings.policy))
-    conductor = Conductor(
-        policy=policy,
-        store=store,
-        checker=checker,
-        lanes=lanes,
-        changes=Changes(),
-        chance=random.random,
-        memory=Memory(policy, store),
-        queue=queue,
-        sizes=Sizes(),
-        expectations=Expectations(Schemas()),
-        shadow=Shadow(ScriptedDriver(), queue, MontySwitch(tmp_path / "monty-lane.jsonl")),
-        observer=Observer(),
-        quotas=Quotas(),
+    readiness = Readiness(
+        store=store, lanes=lanes, conductor=gateway.conductor, policy=gateway.base.in_force, queue=queue
     )
-    readiness = Readiness(store=store, lanes=lanes, conductor=conductor, policy=policy, queue=queue)
     view = await readiness.view()
+    await gateway.lanes.monty.close()
     await store.close()
     assert not view.ready
     assert view.findings == ["network.tcp: connected"]
