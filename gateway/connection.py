@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from gateway import archive_statements, replay_statements, statements
 from gateway.bodies import BIT, Body
 from gateway.errors import Unavailable
-from gateway.events import Answered, Event, Spared, chain, decode, encode
+from gateway.events import Answered, Approved, Event, Spared, chain, decode, encode
 from gateway.lifecycle import Task, apply
 from gateway.news import ExecutionEnded, News, ReviewEnded, ReviewOpened
 from gateway.notices import Subscription, notices
@@ -159,6 +159,11 @@ class Reader:
     def approval(self, question: str, at: datetime) -> StoredApproval | None:
         """What a person said yes to, if that still holds."""
         return self._session.one(statements.APPROVAL, StoredApproval, question=question, at=stamp(at))
+
+    def approvers(self, review: str) -> list[str]:
+        """Who said yes on a review before the one who decided it, whatever each of them said yes to."""
+        said = self._session.every(statements.APPROVED_IN, _approved, review=review)
+        return [one.by for one in said if one.review == review]
 
     def open_reviews(self) -> int:
         """How many reviews wait for a person."""
@@ -466,6 +471,12 @@ def _logged(seq: int, at: str, name: str, data: str, previous: str, digest: str)
 def _spared(data: str) -> Spared:
     event = decode(Spared.__name__, data)
     assert isinstance(event, Spared)  # noqa: S101  # the statement asked for no others
+    return event
+
+
+def _approved(data: str) -> Approved:
+    event = decode(Approved.__name__, data)
+    assert isinstance(event, Approved)  # noqa: S101  # the statement asked for no others
     return event
 
 
