@@ -110,6 +110,14 @@ Name = Annotated[
     StrictStr, _Matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "a name (64 letters, digits, - and _ at most)")
 ]
 """What operators call a policy, a profile, a key or a tenant."""
+_Person = Annotated[
+    StrictStr,
+    _Matching(
+        r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}|@[0-9a-f]{40}",
+        "a person (64 letters, digits, ., _, @ and - at most), or what follows the dot where the record names their tokens",
+    ),
+]
+"""Whose keys they are: a name, or the subject of their tokens as callers are named by it."""
 _Module = Annotated[StrictStr, _Matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", "a module's name (write os or os.path)")]
 _Runtime = Annotated[
     StrictStr, _Matching(r"[A-Za-z0-9][\w.-]{0,63}", "a runtime's name (as the engine has it: runc, runsc)")
@@ -509,7 +517,7 @@ class Key(_Closed):
     name: Name
     sha256: _Sha256 | None = None
     jwt: Jwt | None = None
-    owner: Name | None = None
+    owner: _Person | None = None
     tenant: Name | None = None
     profile: Name
     roles: Annotated[frozenset[Role], AfterValidator(_one_side)]
