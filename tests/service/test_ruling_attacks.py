@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import Server
 from tests.service.gateways import Clockwork, policy
-from tests.service.test_rulings import FAILS, SMALL, Team, refused
+from tests.service.test_rulings import FAILS, SMALL, Team, refused, types
 
 HOUR = 3600
 KEYS = {
@@ -122,3 +124,23 @@ def test_a_yes_under_one_policy_is_none_under_another(make_server: Make) -> None
     assert (said["state"], said["proposal"]["approved_by"], said["proposal"]["message"]) == ("open", ["bob"], None)
     done = t.rule("ann", review, "approve").json()
     assert (done["state"], done["decided_by"], done["message"]) == ("decided", "ann", None)
+
+
+async def test_where_two_have_to_agree_twenty_who_do_at_once_are_one_until_they_have_looked_again(
+    make_server: Make,
+) -> None:
+    people = {f"r{number}": ("a", "reviewer") for number in range(20)}
+    server = make_server(policy({"ada": ("a", "agent"), **people}, f"{SMALL}, {FAILS}, review: {{approvals: 2}}"))
+    review = Team(server).submit()["task"]["review"]
+    path, states = f"/v1/reviews/{review}", []
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        for _ in range(2):
+            keys = [{"Authorization": f"Bearer key-of-{one}"} for one in people]
+            token = (await client.get(path, headers=keys[0])).json()["token"]
+            body = {"token": token, "ruling": "approve"}
+            ruled = await asyncio.gather(*(client.post(f"{path}/rulings", json=body, headers=key) for key in keys))
+            assert sorted(one.status_code for one in ruled)[:2] in ([200, 409], [200, 412])
+            states.append(next(one.json()["state"] for one in ruled if one.status_code == 200))
+    assert states == ["open", "decided"]
+    log = types(server)
+    assert (log.count("Approved"), log.count("Ruled"), log.count("Submitted")) == (1, 1, 2)
