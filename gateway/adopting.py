@@ -43,6 +43,10 @@ class Adopter:
     async def adopt(self, policy: Policy) -> Adoption:
         """Try all that can fail; raises `StartError`. See `reloading.Adoption`."""
         before = self.in_force.current
+        if before.keys and not policy.keys:  # as a file that was cut off has none
+            raise StartError(
+                "The policy has no keys any more, which lets in every process of this machine: that takes a restart."
+            )
         letting_in = authenticator(
             policy.keys, loopback=self.settings.loopback, data=self.settings.data, provider=provider_of(policy)
         )

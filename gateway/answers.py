@@ -14,7 +14,7 @@ from gateway.causes import Cause
 from gateway.failures import hint_for
 from gateway.lifecycle import Attempt
 from gateway.records import StoredExecution
-from gateway.wire import (
+from gateway.wire_answers import (
     Answer,
     AttemptInfo,
     BundleMetadata,

@@ -22,7 +22,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from gateway import __version__, openapi, prefer, problems, stream
+from gateway import __version__, openapi, openapi_examples, prefer, problems, stream
 from gateway.auth import Authenticator, require
 from gateway.callers import Caller, Role
 from gateway.console.door import Door
@@ -37,7 +37,7 @@ from gateway.requests import TASK_ID, EditRequest, ExecutionRequest, ExplainRequ
 from gateway.requests import Path as FilePath
 from gateway.service import Service
 from gateway.tracing import Tracer
-from gateway.wire import ExecutionView
+from gateway.wire_answers import ExecutionView
 
 
 class _FileConvertor(PathConvertor):
@@ -91,7 +91,7 @@ router = APIRouter(prefix="/v1", route_class=GuardedRoute, dependencies=_KEYED)
 async def submit_execution(  # noqa: PLR0913, PLR0917  # the parts of a request
     service: Port,
     caller: Agent,
-    request: Annotated[ExecutionRequest, Body(openapi_examples=openapi.PROGRAMS)],
+    request: Annotated[ExecutionRequest, Body(openapi_examples=openapi_examples.PROGRAMS)],
     idempotency_key: Annotated[
         str | None, Header(alias="Idempotency-Key", min_length=1, max_length=LONGEST_KEY, pattern=KEY)
     ] = None,
@@ -197,7 +197,7 @@ async def rule_on_review(
     service: Port,
     caller: Reviewer,
     review: ReviewId,
-    ruling: Annotated[RulingRequest, Body(openapi_examples=openapi.RULINGS)],
+    ruling: Annotated[RulingRequest, Body(openapi_examples=openapi_examples.RULINGS)],
 ) -> Response:
     """Decide. What changed since the review was read is a 412, what is decided already a 409."""
     return _json(await service.rule(caller, review, ruling))
@@ -208,7 +208,7 @@ async def check_edit(
     service: Port,
     caller: Reviewer,
     review: ReviewId,
-    edit: Annotated[EditRequest, Body(openapi_examples=openapi.EDITS)],
+    edit: Annotated[EditRequest, Body(openapi_examples=openapi_examples.EDITS)],
 ) -> Response:
     """Answer with what the checks would say of a reviewer's version. Nothing is run and nothing decided."""
     return _json(await service.check_edit(caller, review, edit))
@@ -269,7 +269,7 @@ async def list_spared(
 async def explain_policy(
     service: Port,
     caller: Operator,  # noqa: ARG001  # it tells of every key's profile
-    asked: Annotated[ExplainRequest, Body(openapi_examples=openapi.QUESTIONS)],
+    asked: Annotated[ExplainRequest, Body(openapi_examples=openapi_examples.QUESTIONS)],
 ) -> Response:
     """Answer with every decision about such a request, and the line of the policy's file that made it. Runs nothing."""
     return _json(await service.explain(asked))

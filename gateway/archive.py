@@ -13,16 +13,16 @@ from typing import Final
 from pydantic import JsonValue
 
 from gateway.callers import Caller
-from gateway.connection import Reader
 from gateway.errors import NotFound
 from gateway.events import encode
+from gateway.reader import Reader
 from gateway.records import REVIEW_COLUMNS, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.store import Store
 from gateway.tasks import owned_task
 from gateway.times import parse
 from gateway.views import review_summary
-from gateway.wire import ReviewSummary
+from gateway.wire_reviews import ReviewSummary
 
 _END: Final = "~"  # sorts after every id
 _MOST_LOGGED: Final = 2_000

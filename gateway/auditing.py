@@ -28,7 +28,7 @@ from gateway.events import (
 )
 from gateway.lifecycle import IllegalEvent, Task, TaskState, apply, begin
 from gateway.records import StoredExecution, StoredReview
-from gateway.wire import FileOut
+from gateway.wire_answers import FileOut
 
 
 @dataclass(frozen=True, slots=True)

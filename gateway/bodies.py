@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 from gateway.events import Answered, Event, Reconsidered, Submitted
 from gateway.records import StoredExecution
 from gateway.requests import NOT_THE_PROGRAM
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 
 _Data: TypeAlias = Mapping[str, object]
 

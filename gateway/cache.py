@@ -13,7 +13,7 @@ from gateway.checks import Report
 from gateway.events import Status, Verdict
 from gateway.policy import CacheScope
 from gateway.records import StoredExecution
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 from gateway.work import Work
 from sandbox.job import Lane
 from sandbox.monty import POSTURE

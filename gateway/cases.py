@@ -15,12 +15,12 @@ from typing import Final, Literal
 from pydantic import JsonValue
 
 from gateway.callers import Caller
-from gateway.connection import Reader, Writer
 from gateway.errors import Conflict, Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Closed, Ruled, RulingKind, Submitted
 from gateway.guards import Guards, Person, Refusal, barred, refusal, review_token
 from gateway.lifecycle import OpenReview, Rules, received
 from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
+from gateway.reader import Reader
 from gateway.recording import cancel_live
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
@@ -28,6 +28,7 @@ from gateway.resources import memory_max_bytes
 from gateway.rules import guards_of, may_rule, profile_named, rules_of
 from gateway.times import new_id, now, stamp
 from gateway.work import Work, written
+from gateway.writer import Writer
 from sandbox.job import Limits
 
 _REFUSALS: Final[dict[Refusal, tuple[type[GatewayError], str]]] = {

@@ -27,7 +27,7 @@ from gateway.requests import ExecutionRequest
 from gateway.resources import lane_of, wrong_with_declaration
 from gateway.script_block import declared, may_declare
 from gateway.source import HOST_PYTHON, Unreadable, imports, nesting, parse
-from gateway.wire import Error, Finding
+from gateway.wire_answers import Error, Finding
 from sandbox.determinism import deterministic
 from sandbox.diagnostics import Diagnostic, DiagnosticKind
 from sandbox.exactness import inexact
@@ -149,7 +149,8 @@ class Checker:
         read = await self._read(code, partial(_read, code, profile, leniency))
         if isinstance(read, Unreadable):
             guest = await self._guest_python()
-            return self._unreadable(read, gate, guest, profile, leniency), gate.lasting and guest is not None
+            report = self._unreadable(read, gate, guest, profile, leniency)
+            return _where_asked(request, report, read), gate.lasting and guest is not None
         if isinstance(read, Report):
             return read, True
         checked = await self._types(request, code, profile) if gate.gate is not Gate.TOO_COMPLEX else None
@@ -207,6 +208,13 @@ class Checker:
             return None
         known = [one for one in diagnostics if one.name is None or one.name not in request.inputs]
         return tuple(_findings(known))
+
+
+def _where_asked(request: ExecutionRequest, report: Report, problem: Unreadable) -> Report:
+    """What only the guest's Python can read goes to no box that was not asked for."""
+    if report.verdict is not Verdict.ADMIT or request.lane != "monty":
+        return report
+    return _refused(Verdict.INEXACT, _error("lane.monty", problem.message, line=problem.line))
 
 
 def _spared_or_refused(leniency: Leniency, finding: Finding) -> Report:

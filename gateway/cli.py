@@ -9,36 +9,58 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from pydantic import JsonValue
 
 from gateway import __version__, arguments, cli_explain, cli_policy
-from gateway.auth import REVIEWER_KEY, KeysError, read_key
 from gateway.cli_audit import audit_app
+from gateway.cli_client import USAGE, fail, reached
 from gateway.cli_console import console_command
 from gateway.cli_monty import add_monty
 from gateway.cli_webhooks import webhooks_app
-from gateway.settings import ClientSettings, Settings, SettingsError, StartError, read
-from gateway.wire import ExecutionView
+from gateway.settings import Settings, StartError, read
+from gateway.wire_answers import ExecutionView
 
 if TYPE_CHECKING:
     from gateway.client import Client  # the gateway itself needs nothing of what asks it, nor of what shows its answers
 
-_USAGE = 2
+_EPILOG = (
+    "Commands ask the gateway at AIRLOCK_URL (http://127.0.0.1:8080) and show it AIRLOCK_KEY. Without that, those of"
+    " reviewers and operators show the key that the gateway of this machine keeps in AIRLOCK_DATA (./data)."
+)
+_SERVE = """Run the gateway. The environment says how; in parentheses what holds without it:
+
+\b
+AIRLOCK_LISTEN        where to listen (127.0.0.1:8080)
+AIRLOCK_DATA          the database, the reviewer's key (./data)
+AIRLOCK_POLICY        the policy file (policies/default.yaml)
+AIRLOCK_DATABASE_URL  the database (SQLite in AIRLOCK_DATA)
+AIRLOCK_LOG           debug, info, warning or error (info)
+AIRLOCK_LOG_FORMAT    text or json (text)
+"""
+
+_RULINGS = (
+    "approve: run it once, as it is. approve-edited: run your version. raise-limits: run it with more. grant: let the"
+    " agent try again. reject: no, and why. answer: give the result yourself. escalate: pass it on."
+)
 
 app = typer.Typer(
-    name="airlock", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    name="airlock",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=_EPILOG,
 )
 policy_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work with policy files.")
-app.add_typer(policy_app, name="policy")
 
 Program: TypeAlias = Annotated[str, typer.Argument(metavar="FILE", help="A Python file; - is stdin.")]
+Review: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="rev_..., as `airlock reviews` lists it.")]
 Pairs: TypeAlias = list[str] | None
 Limits: TypeAlias = Annotated[Pairs, typer.Option("--limit", metavar="NAME=AMOUNT", help="As memory=128Mi, time=10s.")]
 
@@ -85,16 +107,16 @@ def main(
     """Check, run, budget and review the Python that AI agents write."""
 
 
-@app.command()
+@app.command(help=_SERVE)
 def serve() -> None:
-    """Run the gateway. It is configured by AIRLOCK_LISTEN, _DATA, _POLICY, _DATABASE_URL and _LOG."""
+    """Run the gateway."""
     from gateway import main as gateway  # a client needs none of it
     from gateway.policy_file import PolicyError
 
     try:
         gateway.serve(read(Settings))
     except (StartError, PolicyError) as error:
-        _fail(str(error), os.EX_CONFIG)
+        fail(str(error), os.EX_CONFIG)
 
 
 @app.command()
@@ -140,7 +162,7 @@ def run(  # noqa: PLR0913  # the options of a program
     if schema or expect:
         promised = {"result_schema": arguments.json_value(arguments.text_of(str(schema)))} if schema else {}
         request["expect"] = {**promised, **arguments.values(expect or ())}
-    with _gateway() as client:
+    with reached() as client:
         with output.spinner() if not follow else nullcontext():
             view = _submit(client, request, fresh=fresh, wait=not follow)
         if follow:
@@ -155,14 +177,14 @@ def run(  # noqa: PLR0913  # the options of a program
 
 @app.command()
 def events(
-    execution_id: Annotated[str, typer.Argument(metavar="ID")],
+    execution_id: Annotated[str, typer.Argument(metavar="ID", help="exe_..., as an answer names it.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the events instead, one JSON object a line.")] = False,
 ) -> None:
-    """Follow an execution from its beginning: print what it prints, and exit as it does."""
+    """Follow an execution from its beginning. Prints what it prints, and exits as it does."""
     from gateway import terminal
 
-    with _gateway() as client:
+    with reached() as client:
         if as_json:
             for event in client.follow(execution_id):
                 typer.echo(json.dumps({"event": event.name, "id": event.id, "data": event.data}))
@@ -174,10 +196,10 @@ def events(
 
 @app.command()
 def status() -> None:
-    """Tell what the gateway can do now; exit 0 when it takes programs."""
+    """Tell what the gateway can do now. Exits with 0 when it takes programs."""
     from gateway import output, terminal
 
-    with _gateway() as client:
+    with reached() as client:
         ready = client.readiness()
     terminal.show_readiness(output.console(sys.stdout), ready)
     raise typer.Exit(0 if ready.ready else 1)
@@ -185,7 +207,7 @@ def status() -> None:
 
 @app.command()
 def task(
-    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's name, as its agent chose it.")],
     *,
     wait: Annotated[int, typer.Option(min=0, max=86400, help="Seconds to wait for the agent's turn.")] = 0,
 ) -> None:
@@ -194,7 +216,7 @@ def task(
     from gateway.client import LONGEST_POLL
 
     until = time.monotonic() + wait
-    with _gateway() as client, output.spinner() if wait else nullcontext():
+    with reached() as client, output.spinner() if wait else nullcontext():
         view = client.task(task_id, wait_seconds=min(wait, LONGEST_POLL))
         while view.turn not in {"agent", "nobody"} and (left := int(until - time.monotonic())) > 0:
             view = client.task(task_id, wait_seconds=min(left, LONGEST_POLL))
@@ -202,28 +224,35 @@ def task(
 
 
 @app.command()
-def reviews(*, state: Annotated[ReviewState | None, typer.Option(help="Only these.")] = None) -> None:
-    """List the reviews of the tenant."""
+def reviews(
+    *,
+    state: Annotated[ReviewState, typer.Option(help="Only these.")] = ReviewState.OPEN,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+) -> None:
+    """List the reviews that wait for a person."""
     from gateway import output, terminal
 
-    with _gateway(reviewer=True) as client:
-        found = client.reviews(state.value if state else None)
-    terminal.show_reviews(output.console(sys.stdout), found)
+    with reached(reviewer=True) as client:
+        found = client.reviews(None if everything else state.value)
+    if found:
+        terminal.show_reviews(output.console(sys.stdout), found)
+    else:
+        typer.echo("no review" if everything else f"no review is {state.value}", err=True)
 
 
 @app.command()
-def review(review_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Show a review: the tries, the code, what went wrong, and how to rule."""
+def review(review_id: Review) -> None:
+    """Show a review: the tries, what went wrong, how to rule."""
     from gateway import output, terminal
 
-    with _gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         terminal.show_review(output.console(sys.stdout), client.review(review_id))
 
 
 @app.command()
 def rule(  # noqa: PLR0913  # the parts of a ruling
-    review_id: Annotated[str, typer.Argument(metavar="ID")],
-    verdict: Verdict,
+    review_id: Review,
+    verdict: Annotated[Verdict, typer.Argument(metavar="RULING", help=_RULINGS)],
     *,
     message: Annotated[str, typer.Option("--message", "-m", help="For the agent.")] = "",
     code: Annotated[str | None, typer.Option(metavar="FILE", help="approve-edited: your version; - is stdin.")] = None,
@@ -247,7 +276,7 @@ def rule(  # noqa: PLR0913  # the parts of a ruling
         ruling["result"] = arguments.json_value(result)
     arguments.check_ruling(ruling)
     console = output.console(sys.stdout)
-    with _gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         if token is None:
             seen = client.review(review_id)
             terminal.show_review(console, seen)
@@ -256,16 +285,23 @@ def rule(  # noqa: PLR0913  # the parts of a ruling
     terminal.show_reviews(console, [decided])
 
 
+def _as_reviewer() -> AbstractContextManager[Client]:
+    return reached(reviewer=True)
+
+
+app.command("console")(console_command(_as_reviewer))
+
+
 @app.command()
 def isolation(
     *,
     test: Annotated[bool, typer.Option("--test", help="Run the self-test now; takes an operator's key.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
 ) -> None:
-    """Show what isolates programs and how that was proven; exit with 1 where something did not hold."""
+    """Show what isolates programs, and how that was proven. Exits with 1 where something did not hold."""
     from gateway import output, terminal
 
-    with _gateway(reviewer=test) as client:
+    with reached(reviewer=test) as client:
         view = client.prove_isolation() if test else client.isolation()
     if as_json:
         typer.echo(view.model_dump_json(indent=2))
@@ -281,10 +317,10 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is due, and delete nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
 ) -> None:
-    """Delete now what retention allows to; the gateway does so by itself as well. Takes an operator's key."""
+    """Delete now what retention allows to. The gateway does so by itself as well. Takes an operator's key."""
     from gateway import output, terminal
 
-    with _gateway(reviewer=True) as client:
+    with reached(reviewer=True) as client:
         view = client.retention() if dry_run else client.prune()
     if as_json:
         typer.echo(view.model_dump_json(indent=2))
@@ -305,7 +341,7 @@ def verify(
     renew: Annotated[bool, typer.Option("--renew", help="Write FILE anew where all is well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
-    """Look whether the record is whole, beside a gateway at work or without one; exit with 1 where it is not."""
+    """Look whether the record is whole. Works beside a gateway or without one; exits with 1 where it is not."""
     from gateway import output, verifying  # a client needs none of it
 
     try:
@@ -315,7 +351,7 @@ def verify(
             url = database or read(Settings).database
             report = verifying.run(url, heads, renew=renew, console=output.console(sys.stderr))
     except (StartError, verifying.VerifyError) as error:
-        _fail(str(error), _USAGE)
+        fail(str(error), USAGE)
     if as_json:
         typer.echo(verifying.as_json(report))
     else:
@@ -335,46 +371,7 @@ def backup(
     try:
         back_up(database or read(Settings).database, file)
     except (StartError, DatabaseError) as error:
-        _fail(str(error), _USAGE)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    from gateway.spelling import visible
-
-    typer.echo(visible(message), err=True)
-    raise typer.Exit(code)
-
-
-@contextmanager
-def _gateway(*, reviewer: bool = False) -> Iterator[Client]:
-    """A client of the gateway that the environment names; its refusals end the command."""
-    from gateway import output, terminal
-    from gateway.client import Client, RefusedError, UnreachableError, is_loopback
-
-    try:
-        settings = read(ClientSettings)
-        key = settings.key.get_secret_value() if settings.key else None
-        if key is None and reviewer and is_loopback(settings.base_url):
-            key = _reviewer_key(settings.data / REVIEWER_KEY)
-        with Client(settings.base_url, key) as client:
-            yield client
-    except SettingsError as error:
-        _fail(str(error), _USAGE)
-    except (KeysError, output.SaveError) as error:
-        _fail(str(error), 1)
-    except UnreachableError as error:
-        _fail(str(error), terminal.EXIT_TEMPORARY)
-    except RefusedError as error:
-        wrong = [f"  {one.field}: {one.message}" for one in error.problem.errors or ()]
-        wrong += [f"  {words}" for words in terminal.findings_of(error.problem)]
-        _fail("\n".join([error.problem.detail, *wrong]), terminal.EXIT_TEMPORARY if error.temporary else 1)
-
-
-def _reviewer_key(path: Path) -> str | None:
-    try:
-        return read_key(path)
-    except OSError:
-        return None
+        fail(str(error), USAGE)
 
 
 def _follow(client: Client, execution: str) -> ExecutionView:
@@ -398,9 +395,9 @@ def _submit(client: Client, request: dict[str, JsonValue], *, fresh: bool, wait:
         return error.execution
 
 
-add_monty(app, lambda: _gateway(reviewer=True))
+add_monty(app, _as_reviewer)
 cli_policy.add_to(policy_app)
-cli_explain.add_to(policy_app, _gateway)
-app.add_typer(webhooks_app(lambda: _gateway(reviewer=True)), name="webhooks")
-app.command("console")(console_command(lambda: _gateway(reviewer=True)))
-app.add_typer(audit_app(_fail), name="audit")
+cli_explain.add_to(policy_app, reached)
+app.add_typer(policy_app, name="policy")
+app.add_typer(webhooks_app(_as_reviewer), name="webhooks")
+app.add_typer(audit_app(fail), name="audit")

@@ -19,7 +19,7 @@ def console_command(gateway: Callable[[], AbstractContextManager[Client]]) -> Ca
     def console(
         *, open_: Annotated[bool, typer.Option("--open", help="Open it in this machine's browser as well.")] = False
     ) -> None:
-        """Print a link to the console that logs you in: it works once, within a minute."""
+        """Print a link to the console that logs you in. It works once, within a minute."""
         with gateway() as client:
             link, address = client.console_link()
         typer.echo(address)

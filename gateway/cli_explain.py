@@ -18,7 +18,7 @@ from gateway.settings import Settings, StartError, read, secret
 if TYPE_CHECKING:
     from gateway.client import Client
     from gateway.policy import Policy
-    from gateway.wire import ExplanationView
+    from gateway.wire_policy import ExplanationView
 
 _USAGE = 2
 
@@ -131,7 +131,7 @@ def _explained(policy: Policy, key: str | None, profile: str | None, request: st
 
 def _recorded(gateway: Callable[[], AbstractContextManager[Client]], execution: str) -> ExplanationView:
     from gateway.explaining import recorded
-    from gateway.wire import ExplanationView
+    from gateway.wire_policy import ExplanationView
 
     with gateway() as client:
         view = client.policy_of(execution)

@@ -22,7 +22,7 @@ def add_monty(app: typer.Typer, gateway: Callable[[], AbstractContextManager[Cli
         on: Annotated[bool, typer.Option("--on", help="Trust it again: programs run in Monty from now on.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print it whole as JSON.")] = False,
     ) -> None:
-        """Show whether programs may run in Monty, and what shadow runs came to; exit with 1 where it is switched off."""
+        """Show whether programs may run in Monty. Tells what shadow runs came to; exits with 1 where it is switched off."""
         from gateway import output, terminal
 
         with gateway() as client:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -21,16 +21,26 @@ from gateway.settings import Settings, StartError, read
 
 if TYPE_CHECKING:
     from gateway.policy import Policy
+    from gateway.policy_diff import Change
     from gateway.policy_file import Problem
     from gateway.replaying import Replayed
 
 _TROUBLE = 2
 _SHOWN = 20  # of what changes, in words; all of it with --json
+_VERSION = re.compile(r"3\.[0-9]{1,3}")
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 PolicyFile: TypeAlias = Annotated[Path | None, typer.Argument(help="A policy file; without it, AIRLOCK_POLICY.")]
 Database: TypeAlias = Annotated[str | None, typer.Option(metavar="URL", help="Other than the gateway's own.")]
 Since: TypeAlias = Annotated[str, typer.Option(metavar="SPAN", help="How far back: 7d, 12h.")]
+GuestPython: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION",
+        help="The Python of the boxes, such as 3.13, for which a gateway asks its engine. Without it, what depends on"
+        " it (requires-python, syntax that this Python cannot read) is decided as where the engine is away.",
+    ),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
@@ -72,13 +82,18 @@ def diff(
     if as_json:
         _print_json({"changes": [asdict(one) for one in changes]})
     else:
-        for one in changes:
-            whom = f" ({', '.join(one.whom)})" if one.whom else ""
-            _print(f"{one.way:9} {one.key}: {one.old} -> {one.new}{whom}")
+        for line in _compared(changes):
+            _print(line)
     raise typer.Exit(1 if changes else 0)
 
 
-def run_tests(file: PolicyFile = None, *, as_json: AsJson = False) -> None:
+def _compared(changes: Iterable[Change]) -> Iterator[str]:
+    for one in changes:
+        whom = f" ({', '.join(one.whom)})" if one.whom else ""
+        yield f"{one.way:9} {one.key}: {one.old} -> {one.new}{whom}"
+
+
+def run_tests(file: PolicyFile = None, *, guest_python: GuestPython = None, as_json: AsJson = False) -> None:
     """Run a policy's own tests, which stand beside it in NAME.tests.yaml."""
     from gateway.policy_cases import beside, read_cases
 
@@ -86,7 +101,7 @@ def run_tests(file: PolicyFile = None, *, as_json: AsJson = False) -> None:
     policy = _sound(path)
     with _refusing():
         cases = read_cases(beside(path))
-        problems = asyncio.run(_tested(policy, path))
+        problems = asyncio.run(_tested(policy, path, _guest(guest_python)))
     if as_json:
         _tell_problems(problems, as_json=True, cases=len(cases.cases))
     else:
@@ -97,20 +112,27 @@ def run_tests(file: PolicyFile = None, *, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if problems else 0)
 
 
-async def _tested(policy: Policy, path: Path) -> tuple[Problem, ...]:
+async def _tested(policy: Policy, path: Path, guest: Callable[[], Awaitable[str | None]]) -> tuple[Problem, ...]:
     from gateway.checks import Checker
     from gateway.policy_cases import beside, read_cases, run_cases
     from sandbox.monty import Monty
 
     monty = Monty()
     try:
-        return await run_cases(policy, read_cases(beside(path)), Checker(monty, _no_guest))
+        return await run_cases(policy, read_cases(beside(path)), Checker(monty, guest))
     finally:
         await monty.close()
 
 
-async def _no_guest() -> str | None:
-    return None
+def _guest(version: str | None) -> Callable[[], Awaitable[str | None]]:
+    """What a gateway asks its engine for."""
+    if version is not None and not _VERSION.fullmatch(version):
+        raise typer.BadParameter(f"{version!r} is no version (write 3.13)", param_hint="--guest-python")
+
+    async def told() -> str | None:
+        return version
+
+    return told
 
 
 def replay(
@@ -118,17 +140,18 @@ def replay(
     *,
     since: Since = "7d",
     database: Database = None,
+    guest_python: GuestPython = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide about the recorded requests by another policy, and say which decisions change. Reads only."""
-    from gateway.connection import Reader
     from gateway.database import DatabaseError, looking
+    from gateway.reader import Reader
     from gateway.replaying import Replay
 
-    policy, start = _sound(new), _start(since)
+    policy, start, guest = _sound(new), _start(since), _guest(guest_python)
     try:
         with looking(database or read(Settings).database) as session:
-            done = asyncio.run(Replay(Reader(session), policy, start).run())
+            done = asyncio.run(Replay(Reader(session), policy, start, guest).run())
     except (StartError, DatabaseError) as error:
         _fail(str(error))
     if as_json:
@@ -170,10 +193,11 @@ def learn(
     ] = False,
 ) -> None:
     """Propose the smallest change of a policy that would have admitted what it refused or only warned of, as a diff."""
-    from gateway.connection import Reader
     from gateway.database import DatabaseError, looking
     from gateway.learning import as_diff, learned, refusals, wishes
+    from gateway.policy_diff import differences
     from gateway.policy_file import parse_policy
+    from gateway.reader import Reader
 
     path = _path(file)
     policy, start = _sound(path), _start(since)
@@ -183,16 +207,19 @@ def learn(
             found = wishes(reader.spared(start, 1_000_000), refusals(reader, start))
     except (StartError, DatabaseError) as error:
         _fail(str(error))
-    text = path.read_text("utf-8")
+    with path.open(encoding="utf-8", newline="") as opened:  # as it ends its lines
+        text = opened.read()
     proposed = learned(text, policy, found)
     for name, wish in sorted(found.items()):
         for module, count in sorted(wish.modules.items()):
-            typer.echo(f"# profile {name}: {module} was wanted by {count} executions", err=True)
+            _print(f"# profile {name}: {module} was wanted by {count} executions", err=True)
     with _refusing():
-        parse_policy(proposed, file=str(path))  # what is proposed must be a policy
+        changes = differences(policy, parse_policy(proposed, file=str(path)))  # what is proposed must be a policy
+    for line in _compared(changes):  # for whom else: a list that several profiles share is widened for all of them
+        _print(f"# {line}", err=True)
     typer.echo(as_diff(text, proposed, str(path)), nl=False)
     if write and proposed != text:
-        path.write_text(proposed, "utf-8")
+        path.write_text(proposed, "utf-8", newline="")
     raise typer.Exit(1 if proposed != text else 0)
 
 

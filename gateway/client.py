@@ -16,21 +16,11 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from gateway.console.link import Link
 from gateway.following import Heard, heard
-from gateway.wire import (
-    DeadLetter,
-    DeadLetterList,
-    ExecutionView,
-    IsolationView,
-    MontyLaneView,
-    PolicyView,
-    Problem,
-    ReadyView,
-    RetentionView,
-    ReviewList,
-    ReviewSummary,
-    ReviewView,
-    TaskView,
-)
+from gateway.wire import Problem
+from gateway.wire_answers import ExecutionView, TaskView
+from gateway.wire_operations import DeadLetter, DeadLetterList, IsolationView, MontyLaneView, ReadyView, RetentionView
+from gateway.wire_policy import PolicyView
+from gateway.wire_reviews import ReviewList, ReviewSummary, ReviewView
 
 LONGEST_POLL: Final = 60  # seconds
 # An answer may take as long as a program runs; a connection and a request may not.

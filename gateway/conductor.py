@@ -23,7 +23,6 @@ from gateway.causes import KINDS, Cause, cause_of
 from gateway.changes import Changes
 from gateway.checks import Checker, error_of
 from gateway.circumstances import WORK
-from gateway.connection import Reader
 from gateway.errors import GatewayError, Unavailable
 from gateway.events import Admitted, Answered, Checked, Event, Finished, Started, Status, Verdict
 from gateway.expectations import Expectations
@@ -33,6 +32,7 @@ from gateway.lifecycle import Execution, IllegalEvent, State
 from gateway.observer import Observer
 from gateway.queue import Queue, TooLong
 from gateway.quotas import Quotas, cpu_seconds
+from gateway.reader import Reader
 from gateway.reconsidering import GONE, anew, profile_now, taken_back
 from gateway.recording import record_work
 from gateway.records import Recorded
@@ -46,7 +46,7 @@ from gateway.steps import Check, Run, Step, more_memory_bytes, next_step, not_st
 from gateway.store import Store
 from gateway.times import now
 from gateway.turns import Ticket
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 from gateway.work import Work
 from sandbox.driver import Driver
 from sandbox.job import Lane

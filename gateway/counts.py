@@ -62,6 +62,8 @@ class Counts:
     review_wait: Histogram = field(default_factory=lambda: Histogram(_REVIEWS))
     decided: Counter[str] = field(default_factory=Counter)
     """Reviews that ended, by ruling, or `expired` or `withdrawn`."""
+    remembered: int = 0
+    """Programs that a person's earlier yes let run without asking again."""
     cache: Counter[str] = field(default_factory=Counter)
     """Looks into the result cache, by `hit` and `miss`."""
     _again: deque[bool] = field(default_factory=lambda: deque(maxlen=_NEWEST))

@@ -16,18 +16,19 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from gateway.connection import Reader, Writer
 from gateway.errors import Conflict, NotFound, Unavailable
 from gateway.letters import Refused, Target, headers, wait_seconds
 from gateway.mailing import send_mail
 from gateway.mails import MailTarget
 from gateway.policy_flaws import is_address
-from gateway.policy_shape import NoticeKind
+from gateway.policy_notices import NoticeKind
+from gateway.reader import Reader
 from gateway.records import StoredLetter
 from gateway.store import Store
 from gateway.times import now, parse, stamp
 from gateway.tracing import TraceContext
-from gateway.wire import DeadLetter, DeadLetterList
+from gateway.wire_operations import DeadLetter, DeadLetterList
+from gateway.writer import Writer
 
 if TYPE_CHECKING:
     import httpx

@@ -14,7 +14,6 @@ from typing import Literal
 from gateway.callers import Caller, Role
 from gateway.circumstances import submits
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.deliveries import Deliveries
 from gateway.errors import IdempotencyMismatch, InvalidRequest, NotFound, PolicyRefused, Unavailable
 from gateway.events import Status, Submitted
@@ -27,6 +26,7 @@ from gateway.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.oversight import Oversight
 from gateway.policy import Profile
+from gateway.reader import Reader
 from gateway.readiness import Readiness
 from gateway.recording import require_open
 from gateway.records import StoredExecution, StoredTask
@@ -43,25 +43,19 @@ from gateway.tasks import Tasks
 from gateway.times import new_id, now
 from gateway.views import execution_view
 from gateway.watching import Watching
-from gateway.wire import (
-    ChecksView,
+from gateway.wire_answers import ExecutionView, TaskView
+from gateway.wire_operations import (
     DeadLetter,
     DeadLetterList,
-    ExecutionView,
-    ExplanationView,
     IsolationView,
-    KeptPolicyView,
     MontyLaneView,
-    PolicyView,
     PostureView,
     ReadyView,
-    ReloadView,
     RetentionView,
-    ReviewList,
-    ReviewView,
     SparedList,
-    TaskView,
 )
+from gateway.wire_policy import ExplanationView, KeptPolicyView, PolicyView, ReloadView
+from gateway.wire_reviews import ChecksView, ReviewList, ReviewView
 from gateway.work import Work, Written, written
 from sandbox.job import Limits
 

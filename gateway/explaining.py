@@ -16,7 +16,8 @@ from gateway.holding import held
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
 from gateway.policy import DEFAULT_PROFILE, CheckMode, Policy, Profile, closest
 from gateway.policy_flaws import Path
-from gateway.policy_shape import Key, ProfileBody
+from gateway.policy_keys import Key
+from gateway.policy_shape import ProfileBody
 from gateway.quantities import (
     format_cores,
     format_keeping,
@@ -29,10 +30,11 @@ from gateway.quantities import (
     shown,
 )
 from gateway.requests import ExecutionRequest, ExplainRequest
-from gateway.resources import effective, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
+from gateway.resources import effective, lacks_room, lane_of, limits_of, memory_max_bytes, wrong_with_declaration
 from gateway.script_block import LIMITS, Declared, declared, may_declare
 from gateway.source import Unreadable, imports, nesting, parse
-from gateway.wire import Decision, ExplanationView, LimitSource, Made
+from gateway.wire_answers import LimitSource
+from gateway.wire_policy import Decision, ExplanationView, Made
 from sandbox.job import Limits
 
 T = TypeVar("T")
@@ -147,7 +149,7 @@ def _request(policy: Policy, profile: Profile, request: ExecutionRequest) -> Ite
 
 
 def _text(policy: Policy, profile: Profile, request: ExecutionRequest) -> Iterator[Decision]:
-    size = len(request.code.encode())
+    size = len(request.code.removeprefix("\ufeff").encode())
     most = profile.checks.source_size
     yield Decision(
         decision="source size",
@@ -215,6 +217,8 @@ def _limits(policy: Policy, profile: Profile, request: ExecutionRequest) -> Iter
         why = refused[limit].message if limit in refused else _source_words(sources.get(limit), limit, code)
         asked = _asked(request, code, limit)
         yield Decision(decision=f"limits.{limit}", value=value, why=why, made=[*asked, *bounds])
+    if got and (short := lacks_room(request, got)):
+        yield Decision(decision="files", value="refused", why=short, made=[])
     most = memory_max_bytes(profile, request)
     yield Decision(
         decision="more memory by the platform",

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from itertools import dropwhile
 
 from gateway import verify_statements as statements
-from gateway.connection import Reader
 from gateway.events import Reconsidered, Submitted, decode
 from gateway.exporting import (
     Choice,
@@ -19,6 +18,7 @@ from gateway.exporting import (
     seen_line,
     task_line,
 )
+from gateway.reader import Reader
 from gateway.records import StoredSighting
 from gateway.session import Session
 from gateway.times import now, stamp

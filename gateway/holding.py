@@ -7,7 +7,7 @@ from gateway.limits import FORMATS, amounts_of
 from gateway.policy import Profile
 from gateway.requests import ExecutionRequest
 from gateway.resources import limits_of
-from gateway.wire import Finding
+from gateway.wire_answers import Finding
 from sandbox.job import Limits
 
 

@@ -18,7 +18,7 @@ from gateway.policy import Policy, Profile
 from gateway.records import StoredPosture
 from gateway.store import Store
 from gateway.times import parse, stamp
-from gateway.wire import IsolationView, PostureView, ProofView, TrialView
+from gateway.wire_operations import IsolationView, PostureView, ProofView, TrialView
 from sandbox.job import Limits
 from sandbox.posture import Posture
 from sandbox.proven import Proof, ProvenDriver

@@ -16,7 +16,7 @@ from gateway.events import Verdict
 from gateway.policy import Profile
 from gateway.requests import ExecutionRequest
 from gateway.resources import lacks_room, limits_of
-from gateway.wire import Finding
+from gateway.wire_answers import Finding
 from sandbox.job import Lane, Limits
 
 

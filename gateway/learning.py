@@ -18,13 +18,17 @@ from typing import Final
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from gateway.connection import Reader
 from gateway.policy import Policy, Profile
+from gateway.reader import Reader
 from gateway.records import StoredAsked, StoredSpared
 
 _PAGE: Final = 500
 _DENIED: Final = "import.denied"
-_MODULE: Final = re.compile(r"`([A-Za-z_][\w.]{0,199})`")
+_NAME: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_MODULE: Final = re.compile(_NAME, re.ASCII)
+_TOLD: Final = re.compile(f"`({_NAME})`", re.ASCII)
+_LONGEST: Final = 199  # characters: a longer one may have been cut
+_NOT_TEXT: Final = frozenset({"true", "false", "null"})  # to YAML, in any case
 
 
 @dataclass(slots=True)
@@ -39,13 +43,18 @@ def wishes(spared: Iterable[StoredSpared], refused: Iterable[tuple[StoredAsked, 
     found: dict[str, Wish] = {}
     for row in spared:
         wish = found.setdefault(row.event.profile, Wish())
-        for module in {one.subject for one in row.event.breaches if one.rule == _DENIED and one.subject}:
+        for module in {one.subject for one in row.event.breaches if one.rule == _DENIED and _is_module(one.subject)}:
             wish.modules[module] = wish.modules.get(module, 0) + 1
     for asked, modules in refused:
         wish = found.setdefault(asked.profile, Wish())
-        for module in set(modules):
+        for module in set(filter(_is_module, modules)):
             wish.modules[module] = wish.modules.get(module, 0) + 1
     return {profile: wish for profile, wish in found.items() if wish.modules}
+
+
+def _is_module(subject: str) -> bool:
+    """Whether it can stand in a policy. What a program hands to an importer may be any text, also lines of YAML."""
+    return len(subject) <= _LONGEST and _MODULE.fullmatch(subject) is not None
 
 
 def refusals(reader: Reader, since: datetime) -> Iterator[tuple[StoredAsked, Sequence[str]]]:
@@ -59,7 +68,7 @@ def refusals(reader: Reader, since: datetime) -> Iterator[tuple[StoredAsked, Seq
 def denied_modules(answer: str | None) -> tuple[str, ...]:
     """The modules for which a recorded answer says that a program was refused."""
     findings = json.loads(answer).get("findings") or () if answer else ()
-    told = (_MODULE.search(one["message"]) for one in findings if one["rule"] == _DENIED)
+    told = (_TOLD.search(one["message"]) for one in findings if one["rule"] == _DENIED)
     return tuple(match[1] for match in told if match)
 
 
@@ -70,13 +79,24 @@ def learned(text: str, policy: Policy, found: Mapping[str, Wish]) -> str:
     """
     for name, wish in found.items():
         profile = policy.profiles.get(name)
-        for module in sorted(wish.modules) if profile else ():
+        for module in _broadest(wish.modules) if profile else ():
             text = _admit(text, policy, profile, module) if profile else text
     return text
 
 
+def _broadest(modules: Iterable[str]) -> list[str]:
+    """Those that no other one covers: who gets `json` needs no `json.loads`."""
+    wanted = set(modules)
+    return sorted(one for one in wanted if wanted.isdisjoint(_parents(one) - {one}))
+
+
+def _parents(module: str) -> set[str]:
+    """The module and all above it."""
+    return {module[:end] for end in (*(at for at, one in enumerate(module) if one == "."), len(module))}
+
+
 def _admit(text: str, policy: Policy, profile: Profile, module: str) -> str:
-    parents = {module[:end] for end in (*(at for at, one in enumerate(module) if one == "."), len(module))}
+    parents = _parents(module)
     rules = profile.checks.imports
     if parents & set(rules.deny):
         text = _edit(text, policy, profile, "deny", gone=parents)
@@ -111,11 +131,15 @@ def _edit(  # noqa: PLR0913  # where it is, and what becomes of it
     return _standing(text, items, around.lc.key(name)[0], wanted)
 
 
+def _written(module: str) -> str:
+    return f'"{module}"' if module.lower() in _NOT_TEXT else module
+
+
 def _flowing(text: str, line: int, column: int, wanted: Sequence[str]) -> str:
     """`[a, b]` with other items."""
     start = sum(len(one) for one in text.splitlines(keepends=True)[:line]) + column
     end = text.index("]", start) + 1
-    return f"{text[:start]}[{', '.join(wanted)}]{text[end:]}"
+    return f"{text[:start]}[{', '.join(map(_written, wanted))}]{text[end:]}"
 
 
 def _standing(text: str, items: CommentedSeq, key: int, wanted: Sequence[str]) -> str:
@@ -123,8 +147,9 @@ def _standing(text: str, items: CommentedSeq, key: int, wanted: Sequence[str]) -
     lines = text.splitlines(keepends=True)
     places = [items.lc.item(index)[0] for index in range(len(items))]
     last = lines[places[-1]]
-    new = [f"{last[: len(last) - len(last.lstrip())]}- {one}\n" for one in wanted if one not in items]
-    lines[places[-1]] = f"{last.rstrip()}\n" if new else last
+    end = "\r\n" if last.endswith("\r\n") else "\n"
+    new = [f"{last[: len(last) - len(last.lstrip())]}- {_written(one)}{end}" for one in wanted if one not in items]
+    lines[places[-1]] = f"{last.rstrip()}{end}" if new else last
     drop = {place for place, one in zip(places, items, strict=True) if one not in wanted}
     if not wanted:
         lines[key] = lines[key].replace(":", ": []", 1)

@@ -12,7 +12,7 @@ from gateway.errors import RateLimited
 from gateway.in_force import InForce
 from gateway.quotas import Quotas, next_day
 from gateway.rates import Pace
-from gateway.wire import UseToday
+from gateway.wire_policy import UseToday
 
 _MOST_PACES: Final = 10_000  # one that is forgotten begins anew
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.letters import Refused
 from gateway.mails import MailTarget, mail_of
-from gateway.policy_shape import NoticeKind, Tls
+from gateway.policy_notices import NoticeKind, Tls
 from gateway.records import StoredLetter
 from gateway.times import now
 

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Final
 
-from gateway.policy_shape import NoticeKind, Tls
+from gateway.policy_notices import NoticeKind, Tls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

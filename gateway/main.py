@@ -22,7 +22,6 @@ from gateway.auth import Authenticator, authenticator
 from gateway.changes import Changes
 from gateway.checks import Checker
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.console.making import ConsoleRoom
 from gateway.database import DatabaseError
 from gateway.deliveries import Deliveries
@@ -42,6 +41,7 @@ from gateway.providers import provider_of
 from gateway.quantities import format_keeping
 from gateway.queue import Bounds, Queue
 from gateway.quotas import Quotas, day_of
+from gateway.reader import Reader
 from gateway.readiness import Readiness
 from gateway.records import StoredSize
 from gateway.recovery import recover
@@ -405,12 +405,13 @@ def serve(settings: Settings) -> None:
         _migrate_apart(settings.database)
     except DatabaseError as error:
         raise StartError(str(error)) from error
-    if gateway.authenticator.reviewer_key is not None:
-        print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
-    print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
-    server = Server(server_config(gateway.app(), settings), stopping=gateway.let_go)
+
+    def greet() -> None:
+        if gateway.authenticator.reviewer_key is not None:
+            print(f"reviewer key: {gateway.authenticator.reviewer_key}", flush=True)  # noqa: T201  # for the operator
+        print(f"airlock: {settings.listen.url}", flush=True)  # noqa: T201
+
+    server = Server(server_config(gateway.app(), settings), listening=greet, stopping=gateway.let_go)
     spare_the_collector()
     server.run()
     del lock
-    if not server.started:
-        raise StartError(f"Cannot listen on {settings.listen.url}.")

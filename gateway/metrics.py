@@ -33,7 +33,7 @@ from gateway.errors import Unavailable
 from gateway.events import EscalationReason, RulingKind, Status, Verdict
 from gateway.in_force import InForce
 from gateway.policy import DEFAULT_PROFILE
-from gateway.policy_shape import CheckMode
+from gateway.policy_programs import CheckMode
 from gateway.queue import Queue
 from gateway.records import OpenReviews
 from gateway.reloading import Reloader
@@ -233,6 +233,8 @@ class Metrics(Collector):
         verdicts = dict.fromkeys([*(kind.value for kind in RulingKind), "expired", "withdrawn"], 0)
         about = "Reviews that ended: by a ruling, or without one."
         yield _counter("airlock_reviews_decided", about, "verdict", {**verdicts, **counts.decided})
+        about = "Programs that a person's earlier yes let run without asking again."
+        yield CounterMetricFamily("airlock_reviews_remembered", about, counts.remembered)
         family = CounterMetricFamily(
             "airlock_budget_exhausted", "Reviews opened, by why a person is asked.", labels=("profile", "trigger")
         )

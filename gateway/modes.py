@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from gateway.events import Breach, Spared, Verdict
 from gateway.policy import CheckMode, Profile
-from gateway.wire import Finding
+from gateway.wire_answers import Finding
 
 _MOST: Final = 100  # breaches of one program that are recorded
 _SUBJECT: Final = 200  # characters: an agent chooses them, and the log is for ever

@@ -26,6 +26,15 @@ class ReviewOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewPassedOn:
+    """The next level is asked too, as the review says; `by` is `policy`, or who passed it on. `trace` is as below."""
+
+    review: StoredReview
+    by: str
+    trace: TraceContext | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewEnded:
     """It is decided, expired or withdrawn; `trace` is where the program that was looked at belongs."""
 
@@ -33,4 +42,4 @@ class ReviewEnded:
     trace: TraceContext | None
 
 
-News: TypeAlias = ExecutionEnded | ReviewOpened | ReviewEnded
+News: TypeAlias = ExecutionEnded | ReviewOpened | ReviewPassedOn | ReviewEnded

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from gateway.events import Answered, Closed, Escalated, Event, PassedOn, Ruled
 from gateway.lifecycle import Task
-from gateway.policy_shape import NoticeKind
+from gateway.policy_notices import NoticeKind
 
 _Data: TypeAlias = dict[str, str | int | None]
 

@@ -13,7 +13,7 @@ from gateway.causes import KINDS, Cause
 from gateway.circumstances import REQUEST
 from gateway.counts import Counts
 from gateway.events import Answered, Event, Started
-from gateway.news import ExecutionEnded, News, ReviewEnded, ReviewOpened
+from gateway.news import ExecutionEnded, News, ReviewEnded, ReviewOpened, ReviewPassedOn
 from gateway.records import StoredReview
 from gateway.times import parse
 from gateway.tracing import Span, TraceContext, Tracer, Value
@@ -63,6 +63,7 @@ class Observer:
         found: dict[str, Value] = {"airlock.findings": len(work.findings)}
         if execution.verdict is not None and execution.lane is not None:
             found |= {"airlock.verdict": execution.verdict.value, "airlock.lane": execution.lane.value}
+        self.counts.remembered += execution.approval is not None
         self._past("checks", work, seconds, found)
 
     def waited(self, work: Work, seconds: float) -> None:
@@ -131,6 +132,8 @@ class Observer:
                     self.counts.executions[profile, status] += 1
                 case ReviewOpened(review=review, profile=profile):
                     self._opened(review, profile)
+                case ReviewPassedOn(review=review, by=by, trace=trace):
+                    self._passed_on(review, by, trace)
                 case ReviewEnded(review=review, trace=trace):
                     self._decided(review, trace)
 
@@ -140,6 +143,15 @@ class Observer:
         if span is not None:
             about = {"airlock.review.id": review.id, "airlock.review.reason": review.reason}
             span.event("airlock.review.opened", about)
+
+    def _passed_on(self, review: StoredReview, by: str, trace: TraceContext | None) -> None:
+        if self.tracer is None:
+            return
+        about: dict[str, Value] = {"airlock.review.id": review.id, "airlock.execution.id": review.execution}
+        span = self.tracer.begin("review", about, parent=trace)
+        who = "policy" if by == "policy" else "reviewer"
+        span.event("airlock.review.escalated", {"airlock.review.level": review.level, "airlock.review.by": who})
+        span.end()
 
     def _decided(self, review: StoredReview, trace: TraceContext | None) -> None:
         outcome = review.ruling or review.state if review.state == "decided" else review.state

@@ -16,7 +16,7 @@ from gateway import terminal
 from gateway.arguments import is_clean
 from gateway.following import Heard
 from gateway.spelling import visible
-from gateway.wire import ExecutionView, FileOut
+from gateway.wire_answers import ExecutionView, FileOut
 
 _PIPE_WIDTH = 160
 

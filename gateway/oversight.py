@@ -13,7 +13,7 @@ from gateway.records import StoredSpared
 from gateway.shadow import Shadow
 from gateway.store import Store
 from gateway.times import now, parse
-from gateway.wire import MontyLaneView, SparedCount, SparedList
+from gateway.wire_operations import MontyLaneView, SparedCount, SparedList
 
 log = logging.getLogger(__name__)
 

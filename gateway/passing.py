@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from gateway.policy import Profile
-from gateway.policy_shape import Level
+from gateway.policy_reviews import Level
 
 
 def due_at(opened_at: datetime, level: int, levels: Sequence[Level]) -> datetime | None:

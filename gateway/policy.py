@@ -14,25 +14,10 @@ from typing import Final, TypeAlias
 
 from gateway.limits import FORMATS, LEAST, NO_BOX, LimitsRequest, Violation, limits_for, raised_limits
 from gateway.policy_flaws import Flaw, Path, console_flaws, mail_flaws, review_flaws
-from gateway.policy_shape import (
-    CacheScope,
-    Ceilings,
-    CheckMode,
-    Checks,
-    Console,
-    Engine,
-    Imports,
-    IsolationMode,
-    Key,
-    Mail,
-    PolicyDocument,
-    Profile,
-    ProfileEntry,
-    Retention,
-    Retries,
-    TypeCheck,
-    Webhook,
-)
+from gateway.policy_keys import Console, Key
+from gateway.policy_notices import Mail, Webhook
+from gateway.policy_programs import CacheScope, CheckMode, Checks, Imports, IsolationMode, Retention, Retries, TypeCheck
+from gateway.policy_shape import Ceilings, Engine, PolicyDocument, Profile, ProfileEntry
 from gateway.quantities import format_seconds, shown
 
 __all__ = [
@@ -67,6 +52,9 @@ Order: TypeAlias = tuple[Path, float, Path, float, Callable[[float], str]]
 
 DEFAULT_PROFILE: Final = "default"
 """The profile of callers to whom no key gives another. It always exists: without an entry it is `defaults`."""
+
+
+_MOST_ANCESTORS: Final = 16  # nobody follows longer ones, and to resolve a chain takes the square of its length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +137,8 @@ def _lineage(name: str, entries: Mapping[str, ProfileEntry]) -> tuple[str, ...] 
             return Flaw(path, f"{shown(parent)} is not a profile of this policy", closest(parent, entries))
         if parent in line:
             return _circle(line[line.index(parent) :], list(entries))
+        if len(line) > _MOST_ANCESTORS:
+            return Flaw(("profiles", name, "extends"), f"more than {_MOST_ANCESTORS} profiles stand above this one")
         line.append(parent)
     return tuple(line)
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import Field, StrictStr
 
 from gateway.checks import Checker
 from gateway.judging import Decision, Judged, judge
 from gateway.limits import FORMATS, LimitsRequest, amounts_of
 from gateway.policy import Policy, Profile, closest
 from gateway.policy_file import PolicyError, Problem, decoded, parse_document, problem_at, read_bytes
+from gateway.policy_words import Closed
 from gateway.quantities import shown
 from gateway.requests import ExecutionRequest
 from gateway.yaml_tree import Node, Path
@@ -24,11 +25,7 @@ from gateway.yaml_tree import Node, Path
 SUFFIX: Final = ".tests.yaml"
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Expected(_Closed):
+class Expected(Closed):
     """What the decision has to be. Of `lane`, `limits` and `rules`, what is left out may be anything."""
 
     decision: Decision
@@ -37,7 +34,7 @@ class Expected(_Closed):
     rules: tuple[StrictStr, ...] = ()
 
 
-class Case(_Closed):
+class Case(Closed):
     """One request. `as` is whose it is: a key's name, or a profile's."""
 
     name: StrictStr
@@ -46,7 +43,7 @@ class Case(_Closed):
     expect: Expected
 
 
-class _Cases(_Closed):
+class _Cases(Closed):
     version: Literal[1]
     cases: tuple[Case, ...] = ()
 

@@ -38,11 +38,16 @@ _UNSHOWN: Final = frozenset(
         "client_secret",
         "client_secret_env",
         "client_secret_file",
+        "keys_file",
+        "public_url",
+        "issuer",
     }
 )
 """The keys whose values are never repeated: who writes the secret itself there should not find it in a log."""
 _UNSHOWN_ITEMS: Final = frozenset({"keys", "webhooks"})
 """The lists whose items are maps: what stands there instead may be the secret."""
+_UNSHOWN_WHOLE: Final = _UNSHOWN_ITEMS | {"jwt", "mail", "console", "oidc"}
+"""The maps and lists in which secrets are named: a text in place of one may be the secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +162,7 @@ def _problem(file: str, fault: Fault, *, value: str | None = None, suggestion: s
         file=file,
         line=fault.mark.line,
         column=fault.mark.column,
-        path=_dotted(fault.path),
+        path=_dotted(_told(fault.path)),
         value=None if _is_secret(fault.path) else value,
         message=fault.message,
         suggestion=suggestion,
@@ -166,7 +171,16 @@ def _problem(file: str, fault: Fault, *, value: str | None = None, suggestion: s
 
 def _is_secret(path: Path) -> bool:
     """Whether what stands there may be a secret."""
-    return not _UNSHOWN.isdisjoint(path) or (len(path) > 1 and path[-2] in _UNSHOWN_ITEMS)
+    return (
+        not _UNSHOWN.isdisjoint(path)
+        or (len(path) > 1 and path[-2] in _UNSHOWN_ITEMS)
+        or bool(path and path[-1] in _UNSHOWN_WHOLE)
+    )
+
+
+def _told(path: Path) -> Path:
+    """A path up to where a secret may stand: what is below that may be a part of it."""
+    return next((path[: end + 1] for end, part in enumerate(path) if part in _UNSHOWN), path)
 
 
 def _quiet(fault: Fault) -> Fault:
@@ -207,7 +221,7 @@ def _flaw_problem(file: str, root: Node, flaw: Flaw) -> Problem:
 def _words(detail: ErrorDetails, path: Path, root: type[BaseModel]) -> str:
     """Say what is wrong in words for people who do not know pydantic; our own validators speak for themselves."""
     given, context = detail["input"], detail.get("ctx", {})
-    value = "this" if _is_secret(path) else shown(given)
+    value = "this" if _is_secret(path) and not isinstance(given, dict | list) else shown(given)
     begin = "" if path else ": begin with version: 1, and a blank after each colon"
     keys = f" (known here: {', '.join(_known_keys(path, root))})" if detail["type"] == "model_type" else ""
     items = f"[{given}]" if isinstance(given, str) and value != "this" and _WORD.fullmatch(given) else "[a, b]"

@@ -9,7 +9,9 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from gateway.callers import Role
-from gateway.policy_shape import Mail, PolicyDocument, ReviewRules
+from gateway.policy_notices import Mail
+from gateway.policy_reviews import ReviewRules
+from gateway.policy_shape import PolicyDocument
 from gateway.quantities import format_seconds, shown
 
 Path: TypeAlias = tuple[str | int, ...]

@@ -73,7 +73,7 @@ async def on_gateway_error(_request: Request, error: GatewayError) -> Response:
 
 
 async def on_validation_error(_request: Request, error: RequestValidationError) -> Response:
-    """What does not fit the shapes in `wire.py`."""
+    """What does not fit the shapes in `requests.py`."""
     fields = tuple((_path(one["loc"]), _message(one["type"], one["msg"])) for one in error.errors()[:_MOST_FIELDS])
     return problem(InvalidRequest(fields=fields))
 

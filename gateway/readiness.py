@@ -12,7 +12,7 @@ from gateway.errors import Unavailable
 from gateway.in_force import InForce
 from gateway.queue import Queue
 from gateway.store import Store
-from gateway.wire import LaneInfo, ReadyView, StoreInfo
+from gateway.wire_operations import LaneInfo, ReadyView, StoreInfo
 from sandbox.driver import Driver
 from sandbox.driver import Readiness as LaneReadiness
 from sandbox.job import Lane

@@ -14,7 +14,7 @@ from gateway.events import Reconsidered, Verdict
 from gateway.policy import DEFAULT_PROFILE, LimitsRequest, Policy, Profile, Violation, raised_limits
 from gateway.resources import lacks_room, limits_of, memory_max_bytes
 from gateway.rules import profile_named
-from gateway.wire import Finding
+from gateway.wire_answers import Finding
 from gateway.work import Work
 from sandbox.job import Lane, Limits
 

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from gateway.bodies import Sealed, bound, kept, sealed
 from gateway.cache import worth_keeping
 from gateway.causes import Cause
-from gateway.connection import Writer
 from gateway.errors import NotYourTurn, TaskClosed
 from gateway.events import Answered, Closed, Escalated, Event, Opened, PassedOn, Reconsidered, Status, Submitted
 from gateway.lifecycle import Rules, Task, TaskState, begin
+from gateway.news import ReviewPassedOn
 from gateway.passing import due_at, told
 from gateway.policy import Profile
 from gateway.quotas import use_of
@@ -23,8 +23,9 @@ from gateway.records import Recorded, StoredExecution, StoredReview, StoredSize,
 from gateway.steps import escalation, is_over
 from gateway.times import new_id, parse, stamp
 from gateway.views import task_info
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 from gateway.work import Work, Written
+from gateway.writer import Writer
 
 _KEPT_CHARACTERS = 8 << 10  # of a request, beside the execution as long as it is live: what answers it needs none
 
@@ -214,5 +215,7 @@ def pass_on(  # noqa: PLR0913, PLR0917  # a review with its task, and who passes
     """Have the next level asked too."""
     level = row.level + 1
     due = due_at(parse(row.opened_at), level, profile.review.escalate)
-    writer.change_review(replace(row, level=level, due_at=stamp(due) if due else None))
+    passed = replace(row, level=level, due_at=stamp(due) if due else None)
+    writer.change_review(passed)
+    writer.news.append(ReviewPassedOn(passed, by, writer.trace(row.execution)))
     return writer.append(stored, [PassedOn(row.id, level, by)], at, told(level, profile))

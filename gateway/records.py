@@ -113,6 +113,7 @@ class StoredAsked:
     request: str
     status: str | None
     answer: str | None
+    anonymous: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from pydantic import JsonValue
 
 from gateway.causes import Cause
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.events import Finished
 from gateway.lifecycle import State
 from gateway.policy import Policy, Profile
+from gateway.reader import Reader
 from gateway.records import StoredExecution
 from gateway.requests import ExecutionRequest
 from gateway.rules import profile_named, rules_of

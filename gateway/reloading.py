@@ -23,7 +23,7 @@ from gateway.policy_cases import beside, read_cases, require_sound, run_cases
 from gateway.policy_file import PolicyError, Problem, decoded, parse_policy, read_bytes
 from gateway.settings import StartError
 from gateway.times import now
-from gateway.wire import PolicyFileView, PolicyProblem, ReloadView
+from gateway.wire_policy import PolicyFileView, PolicyProblem, ReloadView
 
 log = logging.getLogger(__name__)
 

@@ -15,17 +15,17 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from gateway.connection import Reader
 from gateway.errors import Unavailable
 from gateway.events import BEFORE_THE_RUN, Approval, EscalationReason, RulingKind
 from gateway.in_force import InForce
 from gateway.lifecycle import OpenReview
 from gateway.policy import Profile
+from gateway.reader import Reader
 from gateway.records import StoredApproval
 from gateway.rules import guards_of, may_rule
 from gateway.store import Store
 from gateway.times import now, stamp
-from gateway.wire import Finding
+from gateway.wire_answers import Finding
 from gateway.work import Work
 from sandbox.job import Limits
 
@@ -68,7 +68,6 @@ class Memory:
     def __init__(self, policy: InForce, store: Store) -> None:
         self._policy = policy
         self._store = store
-        self.recalled = 0
 
     async def recall(self, work: Work, reason: EscalationReason) -> Approval | None:
         """What answers the question that a held program is, if anything does.
@@ -85,7 +84,6 @@ class Memory:
             return None
         if found is None or not all(self._counts(work, one) for one in people):
             return None
-        self.recalled += 1
         return Approval(found.decided_by, found.review, found.decided_at, _LIMITS.validate_json(found.limits))
 
     def _counts(self, work: Work, person: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Select, bindparam, case, or_, select
 
-from gateway.tables import events, executions
+from gateway.tables import events, executions, tasks
 
 _Query: TypeAlias = Select[tuple[object, ...]]
 
@@ -28,7 +28,9 @@ ASKED: Final[_Query] = (
         case(
             (or_(executions.c.status == "denied", executions.c.status == "rejected"), executions.c.answer), else_=None
         ),
+        tasks.c.anonymous,
     )
+    .join(tasks, tasks.c.id == executions.c.task)
     .where(executions.c.id > bindparam("after"), executions.c.submitted_at >= bindparam("since"))
     .order_by(executions.c.id)
     .limit(bindparam("limit"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -17,9 +17,11 @@ from typing import Final, TypeAlias
 from pydantic import ValidationError
 
 from gateway.checks import Checker
-from gateway.connection import Reader
+from gateway.events import EscalationReason
 from gateway.judging import Decision, Judged, judge
+from gateway.lifecycle import Rules
 from gateway.policy import DEFAULT_PROFILE, Policy, Profile
+from gateway.reader import Reader
 from gateway.records import StoredAsked
 from gateway.requests import ExecutionRequest
 from gateway.rules import rules_of
@@ -30,6 +32,7 @@ _PAGE: Final = 500
 _NAME: Final = "name.unknown"
 _WATCHDOG: Final = "complexity.watchdog"
 _INEXACT: Final = "lane.monty"
+_HELD: Final = frozenset({"limits.held", "confidence.held", "review.held"})
 _SWITCHED_OFF: Final = "the policy has the Monty lane switched off"
 _ALL_SPARED: Final = 10_000_000
 
@@ -69,6 +72,16 @@ class Replayed:
     reviews_after: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """One execution by both policies: the rules that count its failures, and the decisions."""
+
+    was: Rules
+    now: Rules
+    old: Decision
+    new: Decision
+
+
 class _Remembered:
     """Monty, as the record has it. `facts` are those of the program that is judged now."""
 
@@ -99,17 +112,23 @@ async def _no_guest() -> str | None:
 class Replay:
     """One replay. Each distinct program is decided about once."""
 
-    def __init__(self, reader: Reader, new: Policy, since: datetime) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        new: Policy,
+        since: datetime,
+        guest_python: Callable[[], Awaitable[str | None]] = _no_guest,
+    ) -> None:
         self._reader = reader
         self._new = new
         self._since = since
         self._monty = _Remembered()
-        self._checker = Checker(self._monty, _no_guest, finds_lanes=False)
+        self._checker = Checker(self._monty, guest_python, finds_lanes=False)
         self._spared = _spared_facts(reader, since)
         self._profiles: dict[tuple[str, str], Profile | None] = {}
         self._deciding: dict[str, str] = {}
         self._known: dict[tuple[str, str, Facts], Judged | None] = {}
-        self._decided: dict[str, tuple[str, Profile, Profile, Decision, Decision]] = {}
+        self._decided: dict[str, _Decided] = {}
 
     async def run(self, step: Callable[[int], None] = lambda _: None) -> Replayed:
         """Decide about all; `step` is told how many at a time."""
@@ -144,7 +163,7 @@ class Replay:
         old = _recorded(row, rules or frozenset())
         facts = (rules or frozenset()) | self._spared.get(row.id, frozenset())
         if was is not None and self._decides(was) == self._decides(new):
-            self._decided[row.id] = (row.task, was, new, old, old)
+            self._decided[row.id] = _Decided(_rules(row, was), _rules(row, new), old, old)
             return
         judged = await self._judged(row.request, new, facts)
         after = judged.decision if judged else old
@@ -156,7 +175,7 @@ class Replay:
             else:
                 why = judged.why or _why_not_any_more(was, before)
                 done.changes.append(Change(row.id, row.tenant, row.caller, old, after, why))
-        self._decided[row.id] = (row.task, was or new, new, old, after)
+        self._decided[row.id] = _Decided(_rules(row, was or new), _rules(row, new), old, after)
 
     async def _judged(self, text: str, profile: Profile, facts: Facts) -> Judged | None:
         """None for a request that this version cannot read."""
@@ -181,7 +200,7 @@ class Replay:
                     "limits": True,
                     "lanes": {"monty"},
                     "isolation": {"packages"},
-                    "review": {"above_default"},
+                    "review": {"when", "confidence"},
                 }
             )
             known = self._deciding[profile.digest] = parts
@@ -217,9 +236,9 @@ class Replay:
                 before.charge(event.charge, event.fingerprint)
                 after.charge(event.charge, event.fingerprint)
                 continue
-            _, was, new, old, now = found
-            before.add(old, was, event.charge, event.fingerprint)
-            after.add(now, new, event.charge if now is old else None, event.fingerprint)
+            same = found.new is found.old
+            before.add(found.old, found.was, event.charge, event.fingerprint)
+            after.add(found.new, found.now, event.charge if same else None, event.fingerprint)
         done.reviews_before = sum(before.reviews for before, _ in tasks.values())
         done.reviews_after = sum(after.reviews for _, after in tasks.values())
 
@@ -242,24 +261,34 @@ class _Ledger:
             self.in_a_row = 0
             self.fingerprints.clear()
 
-    def add(self, decision: Decision, profile: Profile, charged: int | None, fingerprint: str | None) -> None:
+    def add(self, decision: Decision, rules: Rules, charged: int | None, fingerprint: str | None) -> None:
         """Count one answer. `charged` is what was charged then; None where the decision is another one now."""
         if decision is Decision.HELD:
             self.reviews += 1
             return
         if decision is Decision.DENIED:
-            self.charge(profile.costs.policy_denied, "denied")
+            self.charge(rules.cost_denied, "denied")
         elif charged is None:
             self.charge(1 if decision is Decision.REJECTED else 0, decision.value)
         else:
             self.charge(charged, fingerprint)
-        rules = rules_of(profile, anonymous=False)
-        worst = max(self.fingerprints.values(), default=0)
+        if not self.in_a_row:
+            return
         spent = self.in_a_row >= rules.failures_in_a_row or self.total >= rules.failures_total
-        if self.in_a_row and (spent or worst >= rules.same_failure):
-            self.reviews += 1
+        reasons = {
+            EscalationReason.POLICY_DENIED: decision is Decision.DENIED,
+            EscalationReason.STUCK: max(self.fingerprints.values(), default=0) >= rules.same_failure,
+            EscalationReason.BUDGET_EXHAUSTED: spent,
+        }
+        asked = any(holds and reason in rules.when for reason, holds in reasons.items())
+        if asked or spent:  # what is spent and not asked about is over
+            self.reviews += asked
             self.in_a_row = self.total = 0
             self.fingerprints.clear()
+
+
+def _rules(row: StoredAsked, profile: Profile) -> Rules:
+    return rules_of(profile, anonymous=row.anonymous)
 
 
 def _spared_facts(reader: Reader, since: datetime) -> Mapping[str, Facts]:
@@ -281,7 +310,7 @@ def _refused_rules(answer: str | None) -> Facts | None:
 
 def _recorded(row: StoredAsked, rules: Facts) -> Decision:
     if row.status == "denied":
-        return Decision.HELD if "limits.held" in rules else Decision.DENIED
+        return Decision.DENIED if rules.isdisjoint(_HELD) else Decision.HELD
     return Decision.REJECTED if row.status == "rejected" else Decision.ADMITTED
 
 

@@ -15,8 +15,6 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     field_validator,
@@ -28,6 +26,7 @@ from pydantic.fields import FieldInfo
 from gateway.events import RulingKind
 from gateway.policy import LimitsRequest
 from gateway.quantities import Seconds
+from gateway.wire import Wire
 
 NOT_THE_PROGRAM = frozenset({"task_id", "priority", "start_within", "confidence"})
 """The fields of a request on which nothing that the program does depends."""
@@ -96,12 +95,6 @@ Glob: TypeAlias = Annotated[
     _told(f"^(?:/tmp/)?{_PARTS}$", _LONGEST_PATH),
 ]
 TaskId: TypeAlias = Annotated[str, Field(pattern=TASK_ID)]
-
-
-class Wire(BaseModel):
-    """Closed and immutable: an unknown field is an error, never ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FileIn(Wire):

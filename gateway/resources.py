@@ -15,7 +15,7 @@ from gateway.limits import LimitsRequest, Violation, amounts_of, limits_for
 from gateway.policy import Profile
 from gateway.requests import ExecutionRequest
 from gateway.script_block import LIMITS, Declared, declared, may_declare
-from gateway.wire import EffectiveLimits, Finding, LimitSource
+from gateway.wire_answers import EffectiveLimits, Finding, LimitSource
 from sandbox.job import Limits
 
 _SHOWN: Final = 20

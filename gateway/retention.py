@@ -15,15 +15,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gateway.bodies import BIT, Body, without_contents, without_output
-from gateway.connection import Reader, Writer
 from gateway.in_force import InForce
 from gateway.policy import Retention
+from gateway.reader import Reader
 from gateway.records import Keeping, StoredExecution
 from gateway.rules import profile_named
 from gateway.sizes import BELIEVED
 from gateway.store import Store
 from gateway.times import now, stamp
-from gateway.wire import BodyCounts, RetentionRules, RetentionView
+from gateway.wire_operations import BodyCounts, RetentionRules, RetentionView
+from gateway.writer import Writer
 
 _BATCH: Final = 20  # executions in one part of a transaction: some milliseconds of the writer's time
 _LOOK: Final = 500  # executions that are looked at in one read, where nothing is deleted

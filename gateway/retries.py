@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.policy_shape import Retries
+from gateway.policy_programs import Retries
 
 RESERVE: Final = 10.0  # tries that are always there, so that a quiet gateway can mend one bad moment
 LEAST_PER_SECOND: Final = 1.0  # and how fast they come back without any load

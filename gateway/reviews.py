@@ -26,11 +26,11 @@ from gateway.cases import (
 from gateway.changes import Changes
 from gateway.checks import Checker, Report
 from gateway.conductor import Conductor
-from gateway.connection import Reader, Writer
 from gateway.errors import RefusedByChecks
 from gateway.events import Answered, Ruled, RulingKind, Status, Verdict
 from gateway.guards import approved
 from gateway.in_force import InForce
+from gateway.reader import Reader
 from gateway.recording import pass_on, record_work
 from gateway.records import StoredExecution, StoredReview, StoredSighting, StoredTask
 from gateway.remembering import approval_of
@@ -38,8 +38,9 @@ from gateway.requests import RulingRequest
 from gateway.store import Store
 from gateway.times import now, stamp
 from gateway.views import review_summary, review_view
-from gateway.wire import ChecksView, ReviewList, ReviewView
+from gateway.wire_reviews import ChecksView, ReviewList, ReviewView
 from gateway.work import Work
+from gateway.writer import Writer
 
 _SHOWN_TRIES: Final = 20  # of the reviewed task, the newest
 _SHOWN_CHARACTERS: Final = 16 << 20  # of their requests and answers, together; the reviewed one is always shown

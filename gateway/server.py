@@ -26,7 +26,7 @@ from gateway.errors import GatewayError, MalformedRequest, Unavailable
 from gateway.ingress import ALWAYS
 from gateway.log_lines import JsonFormatter, TextFormatter
 from gateway.problems import problem
-from gateway.settings import Settings
+from gateway.settings import Settings, StartError
 
 # h11 bounds what it has not understood yet; a little more than what the ingress takes, so that the ingress can
 # tell of the rest.
@@ -138,12 +138,31 @@ class BoundedProtocol(H11Protocol):
 class Server(uvicorn.Server):
     """A server for which being told to stop is a good end: it returns, where uvicorn's dies of the signal.
 
-    `stopping` is called first, to end what would otherwise go on for as long as its client likes.
+    `listening` is called when callers can connect, `stopping` before the end, to end what would otherwise go on for as
+    long as its client likes.
     """
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        listening: Callable[[], None] = lambda: None,
+        stopping: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
+        self._listening = listening
         self._stopping = stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; raises `StartError` where that fails. The log has the cause by then."""
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            if self.lifespan.should_exit:
+                raise StartError("The gateway could not start; the log says why.") from None
+            address = f"{self.config.host}:{self.config.port}"
+            raise StartError(f"Cannot listen on {address}; AIRLOCK_LISTEN names another address.") from None
+        self._listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop; what runs is waited for."""

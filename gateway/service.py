@@ -8,25 +8,19 @@ from typing import Literal, Protocol
 from gateway.callers import Caller
 from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import Position
-from gateway.wire import (
-    ChecksView,
+from gateway.wire_answers import ExecutionView, TaskView
+from gateway.wire_operations import (
     DeadLetter,
     DeadLetterList,
-    ExecutionView,
-    ExplanationView,
     IsolationView,
-    KeptPolicyView,
     MontyLaneView,
-    PolicyView,
     PostureView,
     ReadyView,
-    ReloadView,
     RetentionView,
-    ReviewList,
-    ReviewView,
     SparedList,
-    TaskView,
 )
+from gateway.wire_policy import ExplanationView, KeptPolicyView, PolicyView, ReloadView
+from gateway.wire_reviews import ChecksView, ReviewList, ReviewView
 
 
 class Service(Protocol):

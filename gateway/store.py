@@ -21,15 +21,16 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from gateway.connection import Reader, Writer
 from gateway.database import Trouble, checkpoint, make_shrinkable, trouble_of, unavailable, unopened
 from gateway.errors import Unavailable
 from gateway.news import News
 from gateway.notices import Subscription
+from gateway.reader import Reader
 from gateway.recent import Recent
 from gateway.records import StoredTask
 from gateway.session import Session
 from gateway.tables import REVISION
+from gateway.writer import Writer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 from pydantic import JsonValue
 
 from gateway.lifecycle import Attempt
-from gateway.wire import AttemptInfo, ExecutionView, TaskInfo
+from gateway.wire_answers import AttemptInfo, ExecutionView, TaskInfo
 from sandbox.live import Live, StreamName
 
 ID: Final = r"^[0-9]{1,9}\.[0-3](\.[0-9]{1,12}){2}$"

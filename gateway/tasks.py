@@ -7,11 +7,11 @@ import asyncio
 from gateway.callers import Caller
 from gateway.changes import Changes
 from gateway.conductor import Conductor
-from gateway.connection import Reader, Writer
 from gateway.errors import Conflict, NotFound
 from gateway.events import Closed
 from gateway.in_force import InForce
 from gateway.lifecycle import TaskState
+from gateway.reader import Reader
 from gateway.recording import cancel_live
 from gateway.records import ExecutionHead, StoredExecution, StoredTask
 from gateway.reviews import Reviews
@@ -19,7 +19,8 @@ from gateway.rules import profile_named, rules_of
 from gateway.store import Store
 from gateway.times import now
 from gateway.views import task_view
-from gateway.wire import TaskView
+from gateway.wire_answers import TaskView
+from gateway.writer import Writer
 
 _SHOWN_EXECUTIONS = 50  # of a task, newest first
 

@@ -10,17 +10,18 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.cases import close_task, end_review
-from gateway.connection import Reader, Writer
 from gateway.events import Ruled, RulingKind
 from gateway.in_force import InForce
 from gateway.passing import due_at
 from gateway.policy import Policy, Profile
+from gateway.reader import Reader
 from gateway.recording import pass_on
 from gateway.records import StoredReview, StoredTask
 from gateway.reviews import Reviews
 from gateway.rules import profile_named
 from gateway.store import Store
 from gateway.times import now, parse, stamp
+from gateway.writer import Writer
 
 log = logging.getLogger(__name__)
 

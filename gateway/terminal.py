@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -18,32 +18,25 @@ from rich.text import Text
 from gateway.events import Status
 from gateway.quantities import format_keeping
 from gateway.spelling import visible
-from gateway.wire import (
+from gateway.wire import Problem
+from gateway.wire_answers import Error, ExecutionView, Finding, LimitsInfo, TaskInfo, TaskView
+from gateway.wire_operations import (
     BodyCounts,
     DeadLetter,
-    Error,
-    ExecutionView,
-    Finding,
     IsolationView,
-    LimitsInfo,
     MontyLaneView,
-    Problem,
     ProofView,
-    Proposal,
     ReadyView,
     RetentionView,
-    ReviewSummary,
-    ReviewView,
-    TaskInfo,
-    TaskView,
-    TryView,
 )
+from gateway.wire_reviews import Proposal, ReviewSummary, ReviewView, TryView
 
 EXIT_TIMED_OUT: Final = 124  # as timeout(1) says it
 EXIT_OUT_OF_MEMORY: Final = 137  # as a shell says SIGKILL
 EXIT_TEMPORARY: Final = 75  # EX_TEMPFAIL: worth another try
 _SIGNAL_BASE: Final = 128
 _MAX_EXIT: Final = 255
+_LANE: Final = "lane.container"
 _STYLES: Final = {"open": "yellow", "in_review": "yellow", "succeeded": "green", "decided": "green"}
 
 
@@ -65,8 +58,8 @@ def exit_code(view: ExecutionView) -> int:
 
 def show_ending(console: Console, view: ExecutionView) -> None:
     """What the program's own output does not say: how it ended, what to mend, what is left, what to do next."""
-    for finding in view.findings:
-        _say(console, _finding(finding))
+    for words in _findings(view.findings):
+        _say(console, words)
     if view.cached:
         _say(console, _line("cached", "not run; an earlier one of its kind was"))
     if view.status is not Status.SUCCEEDED:
@@ -131,6 +124,8 @@ def show_review(console: Console, review: ReviewView) -> None:
         console.print(
             _try(one, f"try {number} of {len(review.tries)}{' (under review)' if reviewed else ''}", reviewed)
         )
+        if reviewed:
+            console.print(_line("budget", _task_words(one.execution.task)))
     console.print(_line("ceilings", _limits_words(review.ceilings)))
     console.print(_line("grants left", str(review.grants_left)))
     if review.level or review.escalates_at:
@@ -264,7 +259,7 @@ def _try(one: TryView, title: str, reviewed: bool) -> RenderableType:  # noqa: F
     if one.diff:
         parts.append(_diff(one.diff))
     if reviewed:
-        parts += [_code(one.code), _line("budget", _task_words(one.execution.task))]
+        parts.append(_code(one.code))
     return Panel(Group(*parts), title=Text(title), title_align="left")
 
 
@@ -300,8 +295,19 @@ def findings_of(problem: Problem) -> list[str]:
     return [f"main.py:{one.line or '?'} {one.message} [{one.rule}]" for one in found]
 
 
+def _findings(findings: Sequence[Finding]) -> Iterator[Text]:
+    """One line each; of the reasons against Monty the first, for they ask nothing of anybody."""
+    reasons = [one for one in findings if one.rule == _LANE]
+    for finding in findings:
+        if finding.rule != _LANE:
+            yield _finding(finding)
+    if reasons:
+        more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        yield _finding(reasons[0]).append(more)
+
+
 def _finding(finding: Finding) -> Text:
-    where = f"main.py:{finding.line or '?'}:{finding.column or '?'}"
+    where = ":".join(["main.py", *(str(one) for one in (finding.line, finding.column) if one)])
     hint = f" ({finding.hint})" if finding.hint else ""
     return _line(finding.severity, f"{where} {finding.message} [{finding.rule}]{hint}")
 

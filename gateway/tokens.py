@@ -28,7 +28,7 @@ from pydantic import JsonValue
 
 from gateway.callers import Caller, Role
 from gateway.policy import Key
-from gateway.policy_shape import Jwt
+from gateway.policy_keys import Jwt
 from gateway.settings import StartError
 
 LONGEST: Final = 8 << 10

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from gateway import verify_statements as statements
 from gateway.auditing import Audit, Flaw, Line, TaskRow
 from gateway.bodies import digest
-from gateway.connection import Reader, decoded_task
 from gateway.events import Answered, Closed, Event, Ruled
+from gateway.reader import Reader
+from gateway.rows import decoded_task
 from gateway.session import Session
 
 _LINES: Final = 200  # of a log, in one read

@@ -17,24 +17,18 @@ from gateway.policy import Ceilings, Profile, Retention
 from gateway.records import ExecutionHead, StoredExecution, StoredReview
 from gateway.requests import ExecutionRequest
 from gateway.times import parse
-from gateway.wire import (
-    DIFFED_LINES,
+from gateway.wire_answers import (
     Answer,
-    BreachView,
     Budget,
     ExecutionSummary,
     ExecutionView,
     Left,
     LimitsInfo,
     NextAction,
-    Proposal,
-    ReviewSummary,
-    ReviewView,
-    SparedView,
     TaskInfo,
     TaskView,
-    TryView,
 )
+from gateway.wire_reviews import DIFFED_LINES, BreachView, Proposal, ReviewSummary, ReviewView, SparedView, TryView
 
 _DIFFED_CHARACTERS = 256 * 1024
 

@@ -16,16 +16,16 @@ from weakref import WeakValueDictionary
 from gateway.callers import Caller
 from gateway.changes import Changes
 from gateway.conductor import Conductor
-from gateway.connection import Reader
 from gateway.errors import NotFound, Unavailable
 from gateway.in_force import InForce
 from gateway.limiter import Limiter
+from gateway.reader import Reader
 from gateway.records import StoredTask
 from gateway.rules import profile_named, rules_of
 from gateway.store import Store
 from gateway.stream import BEGINNING, HEARTBEAT, OPENING, Position, Teller
 from gateway.views import execution_view, task_info
-from gateway.wire import ExecutionView
+from gateway.wire_answers import ExecutionView
 
 HEARTBEAT_SECONDS = 10.0
 _LOOK_SECONDS = 1.0  # between looks at what is not live here and has no answer either: a start is about to take it up

@@ -19,7 +19,7 @@ from gateway.policy import Profile
 from gateway.records import Recorded
 from gateway.requests import NOT_THE_PROGRAM, ExecutionRequest
 from gateway.tracing import TraceContext
-from gateway.wire import Answer, Finding
+from gateway.wire_answers import Answer, Finding
 from sandbox.job import InputFile, Job, Lane, Limits
 from sandbox.live import Live
 from sandbox.outcome import Ending, Outcome

@@ -131,6 +131,7 @@ _SAID: Final[tuple[tuple[str, bool, str], ...]] = (
     ("end of stream while scanning a quoted", True, "this quote is never closed"),
     ("while parsing a flow mapping", True, "this { is never closed, or a comma is missing after it"),
     ("while parsing a flow sequence", True, "this [ is never closed, or a comma is missing after it"),
+    ("undefined tag handle", False, "tags are not allowed (put the value in quotes)"),
     ("while scanning an alias", True, "* begins an alias (put it in quotes)"),
 )
 """Words of the parser -> whether the place is where the thing began, and what to say instead."""

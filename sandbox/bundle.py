@@ -1,4 +1,4 @@
-"""The guest as it is sent into boxes: the same code without what only people and type checkers read.
+"""The guest and the probe as they are sent into boxes: one text each, without what only people and type checkers read.
 
 Every box compiles its guest, and engines write it down several times: what is not there costs nothing. Pure, but that
 it reads sources.
@@ -12,24 +12,81 @@ from functools import cache
 from types import ModuleType
 from typing import Final
 
-from sandbox import guest, guest_cell, guest_display, guest_failure, guest_files, guest_value
+from sandbox import (
+    guest,
+    guest_cell,
+    guest_channel,
+    guest_counters,
+    guest_display,
+    guest_failure,
+    guest_files,
+    guest_fork,
+    guest_program,
+    guest_protection,
+    guest_protocol,
+    guest_supervisor,
+    guest_tools,
+    guest_value,
+    probe,
+    probe_files,
+    probe_kernel,
+    probe_limits,
+    probe_neighbour,
+    probe_network,
+    probe_order,
+    probe_processes,
+)
 
+JOINED: Final = (
+    guest_protocol,
+    guest_tools,
+    guest_protection,
+    guest_counters,
+    guest_channel,
+    guest_program,
+    guest_fork,
+    guest_supervisor,
+)
+"""What every box needs; `guest` itself, which begins at its end, comes after them."""
 PARTS: Final = {"value": guest_value, "failure": guest_failure, "files": guest_files, "display": guest_display}
+"""What only some programs need, by the names by which the guest asks for it."""
+PROBE: Final = (
+    probe_order,
+    probe_network,
+    probe_files,
+    probe_kernel,
+    probe_processes,
+    probe_limits,
+    probe_neighbour,
+    probe,
+)
 
 
 @cache
 def guest_text(*, cell: bool) -> str:
     """The guest of a box or a cell, with the parts that it may need as texts inside; a cell's own part is always needed."""
     parts = {name: ast.unparse(bare(module)) for name, module in PARTS.items()}
-    tree = bare(guest)
-    if cell:
-        tree.body[-1:-1] = bare(guest_cell).body
+    tree = joined(*JOINED, guest_cell, guest) if cell else joined(*JOINED, guest)
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "PARTS":
             statement.value = ast.Dict(
                 [ast.Constant(name) for name in parts], [ast.Constant(text) for text in parts.values()]
             )
     return ast.unparse(tree)
+
+
+@cache
+def probe_text() -> str:
+    """The probe, as a program."""
+    return ast.unparse(joined(*PROBE))
+
+
+def joined(*modules: ModuleType) -> ast.Module:
+    """The modules as one, in which each import stands once, sorted: `_ast` has to be the first that is imported."""
+    statements = [statement for module in modules for statement in bare(module).body]
+    imports = {ast.unparse(one): one for one in statements if isinstance(one, ast.Import)}
+    others = [one for one in statements if not isinstance(one, ast.Import)]
+    return ast.Module([*(imports[words] for words in sorted(imports)), *others], [])
 
 
 def bare(module: ModuleType) -> ast.Module:
@@ -69,9 +126,6 @@ class _Bare(ast.NodeTransformer):
             return None
         return ast.copy_location(ast.Assign([node.target], node.value), node)
 
-    def visit_Assign(self, node: ast.Assign) -> ast.Assign | None:
-        return None if ast.unparse(node.targets[0]) == "TYPE_CHECKING" else node
-
     def visit_If(self, node: ast.If) -> ast.If | list[ast.stmt]:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return node.orelse
@@ -79,7 +133,8 @@ class _Bare(ast.NodeTransformer):
         return node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
-        return None if node.module in {"__future__", "typing", guest.__name__, guest_value.__name__} else node
+        module = node.module or ""
+        return None if module in {"__future__", "typing"} or module.startswith("sandbox.") else node
 
 
 def _speechless(body: list[ast.stmt]) -> list[ast.stmt]:

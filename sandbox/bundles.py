@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
-from sandbox import guest
+from sandbox import guest_protocol
 from sandbox.guest_value import encode_result
 from sandbox.job import JsonValue
 
@@ -29,7 +29,9 @@ MimeType: TypeAlias = Literal[
     "application/json",
 ]
 MIME_TYPES: Final[dict[str, MimeType]] = {kind: kind for kind in get_args(MimeType)}
-MOST_BUNDLES: Final = guest.MOST_FIGURES + 2  # the value's, and one that tells how many more figures there were
+MOST_BUNDLES: Final = (
+    guest_protocol.MOST_FIGURES + 2
+)  # the value's, and one that tells how many more figures there were
 
 _MAGIC: Final = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 _FIGURE: Final = re.compile(r"figure-[0-9]{1,8}\.png")

@@ -96,7 +96,7 @@ def _rule(node: ast.AST, facts: Facts) -> Iterator[str]:
 def _import(node: ast.Import, _: Facts) -> Iterator[str]:
     for alias in node.names:
         if alias.name not in MODULES:
-            yield f"the module {alias.name} is not Monty's, or not compared"
+            yield f"the module {alias.name} is not known to be the same in Monty"
 
 
 @_rule.register
@@ -104,7 +104,7 @@ def _import_from(node: ast.ImportFrom, _: Facts) -> Iterator[str]:
     members = MODULES.get(node.module or "", frozenset())
     for alias in node.names:
         if node.level or alias.name not in members:
-            yield f"{node.module}.{alias.name} is not Monty's, or not compared"
+            yield f"{node.module}.{alias.name} is not known to be the same in Monty"
 
 
 @_rule.register
@@ -113,13 +113,13 @@ def _name(node: ast.Name, facts: Facts) -> Iterator[str]:
     if name == "__name__":
         return
     if isinstance(node.ctx, ast.Load) and name in _ALL_BUILTINS - BUILTINS and name not in facts.names:
-        yield f"{name} is not compared"
+        yield f"{name} is not known to be the same in Monty"
     elif isinstance(node.ctx, ast.Store) and name in _ALL_BUILTINS:
         yield f"{name} is another thing than the builtin"
     elif name.startswith("__"):
-        yield f"{name} is not compared"
+        yield f"{name} is not known to be the same in Monty"
     elif name in _AS_CALLS and isinstance(node.ctx, ast.Load) and not _is_called(facts, node):
-        yield f"{name} handed on is not compared"
+        yield f"{name} handed on is not known to be the same in Monty"
     elif facts.evaluated_too_early(node):
         yield f"{name} may not be there yet when CPython evaluates the annotation"
 
@@ -137,9 +137,9 @@ def _attribute(node: ast.Attribute, facts: Facts) -> Iterator[str]:
     if isinstance(node.value, ast.Name) and node.value.id in facts.modules:
         module = facts.modules[node.value.id]
         if name not in MODULES.get(module, frozenset()):
-            yield f"{module}.{name} is not Monty's, or not compared"
+            yield f"{module}.{name} is not known to be the same in Monty"
     elif name.startswith("__") or (isinstance(node.ctx, ast.Load) and name not in METHODS and name not in facts.own):
-        yield f"the attribute {name} is not compared"
+        yield f"the attribute {name} is not known to be the same in Monty"
     elif name in CASE_METHODS and not facts.ascii:
         yield f"{name}() may differ outside ASCII"
 
@@ -183,7 +183,7 @@ def _class(node: ast.ClassDef, facts: Facts) -> Iterator[str]:
         yield "Monty has no inheritance"
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name.startswith("__") and item.name not in DUNDERS:
-            yield f"the method {item.name} is not compared"
+            yield f"the method {item.name} is not known to be the same in Monty"
         if isinstance(item, ast.FunctionDef) and item.name == "__exit__" and _may_be_true(item):
             yield "it may hide an exception that is Monty's own"
 
@@ -218,7 +218,7 @@ def _compare(node: ast.Compare, _: Facts) -> Iterator[str]:
         if isinstance(operator, (ast.Is, ast.IsNot)) and not any(
             isinstance(side, ast.Constant) and side.value in (None, True, False) for side in (left, right)
         ):
-            yield "identity is not compared"
+            yield "identity is not known to be the same in Monty"
 
 
 @_rule.register
@@ -229,7 +229,7 @@ def _formatted(node: ast.FormattedValue, facts: Facts) -> Iterator[str]:
     texts = [text_of(part) for part in parts]
     plain = node.conversion != -1 or _plain_value(node.value)
     if not plain_spec("".join(text or "{" for text in texts), typed=not plain) or (facts.catches and not plain):
-        yield "this format is not compared"
+        yield "this format is not known to be the same in Monty"
 
 
 def _plain_value(node: ast.expr) -> bool:
@@ -251,7 +251,7 @@ def _constant(node: ast.Constant, facts: Facts) -> Iterator[str]:
     if text is not None and "\\u" in text and "json" in facts.packages:
         yield "JSON's escapes may make characters that are not known to both"
     if isinstance(node.value, (complex, bytes)) and not (isinstance(node.value, bytes) and node.value.isascii()):
-        yield "complex numbers and such bytes are not compared"
+        yield "complex numbers and such bytes are not known to be the same in Monty"
 
 
 @_rule.register

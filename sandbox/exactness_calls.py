@@ -41,7 +41,7 @@ def wrong_with_call(node: ast.Call, facts: Facts) -> Iterator[str]:
     if name == "range" and not _taken_at_once(facts, node):
         yield "a range that is kept may be shown differently"
     if name == "isinstance" and not _plain_types(node, facts):
-        yield "isinstance() of these is not compared"
+        yield "isinstance() of these is not known to be the same in Monty"
     if name in {"any", "all"} and node.args and not _may_run_on(node.args[0], facts):
         yield f"{name}() stops early in CPython"
     if name in _REPEATING | _MATCHING:
@@ -56,9 +56,9 @@ def wrong_with_call(node: ast.Call, facts: Facts) -> Iterator[str]:
 def _options(node: ast.Call, name: str | None) -> Iterator[str]:
     given = {keyword.arg for keyword in node.keywords}
     if name is not None and name not in ANY_OPTIONS and not given <= FUNCTION_OPTIONS.get(name, OPTIONS):
-        yield f"these options of {name}() are not compared"
+        yield f"these options of {name}() are not known to be the same in Monty"
     if name in {"str", "int"} and len(node.args) + len(node.keywords) > 2:  # noqa: PLR2004  # one more than they have
-        yield f"{name}() with these arguments is not compared"
+        yield f"{name}() with these arguments is not known to be the same in Monty"
 
 
 def _method(node: ast.Call, method: ast.Attribute, facts: Facts) -> Iterator[str]:
@@ -68,9 +68,9 @@ def _method(node: ast.Call, method: ast.Attribute, facts: Facts) -> Iterator[str
     if name == "decode" and "base64.b64decode" in facts.all_called:
         yield "decoded text may have characters of a later Unicode"
     if not (name in facts.own | ANY_OPTIONS or {keyword.arg for keyword in node.keywords} <= OPTIONS):
-        yield f"these options of {name}() are not compared"
+        yield f"these options of {name}() are not known to be the same in Monty"
     if not _plain_arguments(node, method, facts):
-        yield f"{name}() with these arguments is not compared"
+        yield f"{name}() with these arguments is not known to be the same in Monty"
 
 
 def _plain_arguments(node: ast.Call, method: ast.Attribute, facts: Facts) -> bool:
@@ -122,7 +122,7 @@ def _regex(node: ast.Call, name: str, facts: Facts) -> Iterator[str]:
     if len(node.args) > {"re.sub": 3, "re.split": 2}.get(name, 3):
         yield "CPython warns of positional options"
     if name == "re.sub" and not _plain_replacement(node, facts):
-        yield "this replacement is not compared"
+        yield "this replacement is not known to be the same in Monty"
 
 
 def _plain_replacement(node: ast.Call, facts: Facts) -> bool:

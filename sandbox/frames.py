@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
-from sandbox import guest
+from sandbox import guest_protocol
 from sandbox.job import Job, JsonValue
 from sandbox.outcome import SkippedFile
 
 if TYPE_CHECKING:
-    from sandbox.guest import Order  # exists for type checkers only
+    from sandbox.guest_protocol import Order  # exists for type checkers only
 
 COLLECT_BYTES: Final = 16 << 20  # of files, brought back from one run
 MARSHAL_VERSION: Final = 2  # which every Python reads, for plain values
@@ -220,15 +220,15 @@ class FrameReader:
         if self.broken is not None:
             return frames
         self._buffer += data
-        while self.broken is None and len(self._buffer) >= guest.HEADER.size:
-            kind, length = guest.HEADER.unpack_from(self._buffer)
-            end = guest.HEADER.size + length
-            if kind not in _PARSERS or length > guest.FRAME_BYTES:
+        while self.broken is None and len(self._buffer) >= guest_protocol.HEADER.size:
+            kind, length = guest_protocol.HEADER.unpack_from(self._buffer)
+            end = guest_protocol.HEADER.size + length
+            if kind not in _PARSERS or length > guest_protocol.FRAME_BYTES:
                 self.broken = f"not a guest's frame: {kind!r}, {length} bytes"
             elif len(self._buffer) < end:
                 break
             else:
-                frames += self._parse(kind, bytes(self._buffer[guest.HEADER.size : end]))
+                frames += self._parse(kind, bytes(self._buffer[guest_protocol.HEADER.size : end]))
                 del self._buffer[:end]
         return frames
 
@@ -237,7 +237,7 @@ class FrameReader:
             return [_PARSERS[kind](payload)]
         except (KeyError, TypeError, ValueError, RecursionError):
             # An error record is the program's own word: a malformed one says nothing of the guest.
-            if kind != guest.ERROR:
+            if kind != guest_protocol.ERROR:
                 self.broken = f"a frame of kind {kind!r} that does not say what it must"
             return []
 
@@ -275,7 +275,7 @@ def _seconds_or_none(value: JsonValue) -> float | None:
 
 def _errno_or_none(value: JsonValue) -> int | None:
     number = _natural_or_none(value)
-    if number is not None and not 0 < number < guest.ERRNO_END:
+    if number is not None and not 0 < number < guest_protocol.ERRNO_END:
         raise ValueError
     return number
 
@@ -354,20 +354,20 @@ def _finished(payload: bytes) -> Finished:
 _KILL_REASONS: Final[dict[str, KillReason]] = {reason: reason for reason in get_args(KillReason)}
 _SKIP_REASONS: Final[dict[str, SkipReason]] = {reason: reason for reason in get_args(SkipReason)}
 _PARSERS: Final[dict[bytes, Callable[[bytes], Frame]]] = {
-    guest.STARTED: _started,
-    guest.SETUP_FAILED: _setup_failed,
-    guest.STDOUT: lambda payload: Written("stdout", is_tail=False, data=payload),
-    guest.STDERR: lambda payload: Written("stderr", is_tail=False, data=payload),
-    guest.STDOUT_TAIL: lambda payload: Written("stdout", is_tail=True, data=payload),
-    guest.STDERR_TAIL: lambda payload: Written("stderr", is_tail=True, data=payload),
-    guest.KILLING: _killing,
-    guest.ENDED: _ended,
-    guest.RESULT_JSON: lambda payload: ResultPart("json", payload),
-    guest.RESULT_REPR: lambda payload: ResultPart("repr", payload),
-    guest.BUNDLES: BundlesPart,
-    guest.ERROR: _raised,
-    guest.FILE: _file_begins,
-    guest.FILE_DATA: FilePart,
-    guest.SKIPPED: _skipped,
-    guest.END: _finished,
+    guest_protocol.STARTED: _started,
+    guest_protocol.SETUP_FAILED: _setup_failed,
+    guest_protocol.STDOUT: lambda payload: Written("stdout", is_tail=False, data=payload),
+    guest_protocol.STDERR: lambda payload: Written("stderr", is_tail=False, data=payload),
+    guest_protocol.STDOUT_TAIL: lambda payload: Written("stdout", is_tail=True, data=payload),
+    guest_protocol.STDERR_TAIL: lambda payload: Written("stderr", is_tail=True, data=payload),
+    guest_protocol.KILLING: _killing,
+    guest_protocol.ENDED: _ended,
+    guest_protocol.RESULT_JSON: lambda payload: ResultPart("json", payload),
+    guest_protocol.RESULT_REPR: lambda payload: ResultPart("repr", payload),
+    guest_protocol.BUNDLES: BundlesPart,
+    guest_protocol.ERROR: _raised,
+    guest_protocol.FILE: _file_begins,
+    guest_protocol.FILE_DATA: FilePart,
+    guest_protocol.SKIPPED: _skipped,
+    guest_protocol.END: _finished,
 }

@@ -12,22 +12,18 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
-from sandbox.guest import (
-    CGROUP,
-    HOME,
-    PR_SET_DUMPABLE,
-    TOLD_DESCRIPTOR,
-    Program,
-    Supervisor,
-    get_ready,
-    need,
-    type_name,
-)
+from sandbox.guest_counters import CGROUP
+from sandbox.guest_fork import get_ready
+from sandbox.guest_program import Program
+from sandbox.guest_protection import PR_SET_DUMPABLE
+from sandbox.guest_protocol import HOME
+from sandbox.guest_supervisor import Supervisor
+from sandbox.guest_tools import TOLD_DESCRIPTOR, need, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sandbox.guest import Terms
+    from sandbox.guest_protocol import Terms
 
 _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 22, 24
 _NEWNS, _NEWIPC, _NEWUSER, _NEWPID = 0x20000, 0x8000000, 0x10000000, 0x20000000

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from sandbox.guest import BUNDLE_TYPES, HOME, MOST_FIGURES, cut, library, quoted, type_name
+from sandbox.guest_protocol import BUNDLE_TYPES, HOME, MOST_FIGURES
+from sandbox.guest_tools import cut, library, quoted, type_name
 from sandbox.guest_value import encode_result
 
 if TYPE_CHECKING:

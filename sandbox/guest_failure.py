@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from sandbox.guest import MESSAGE_CHARACTERS, SOURCE, TRACEBACK_CHARACTERS, cut, errno_of, library, type_name
+from sandbox.guest_protocol import MESSAGE_CHARACTERS, SOURCE, TRACEBACK_CHARACTERS
+from sandbox.guest_tools import cut, errno_of, library, type_name
 
 if TYPE_CHECKING:
     from types import TracebackType

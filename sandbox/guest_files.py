@@ -8,7 +8,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from sandbox.guest import (
+from sandbox.guest_protection import SIGKILL, become_expendable
+from sandbox.guest_protocol import (
     CHUNK_BYTES,
     COLLECT_DEPTH,
     COLLECT_ENTRIES,
@@ -18,16 +19,15 @@ from sandbox.guest import (
     FILE_DATA,
     HEADER,
     HOME,
-    SIGKILL,
     SKIPPED,
-    as_json,
-    become_expendable,
     take_frames,
     write_all,
 )
+from sandbox.guest_tools import as_json
 
 if TYPE_CHECKING:
-    from sandbox.guest import Channel, Order
+    from sandbox.guest_channel import Channel
+    from sandbox.guest_protocol import Order
 
 
 def collect(order: Order, channel: Channel) -> bool:

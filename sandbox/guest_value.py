@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox.guest import RESULT_DEPTH, cut, library, quoted, type_name
+from sandbox.guest_protocol import RESULT_DEPTH
+from sandbox.guest_tools import cut, library, quoted, type_name
 
 if TYPE_CHECKING:
     from reprlib import Repr

@@ -307,7 +307,7 @@ def _is_made_anew(path: str) -> bool:
 
 
 def _terms(cell: Cell) -> str:
-    """What the guest of a cell has to know; see `guest.Terms`."""
+    """What the guest of a cell has to know; see `guest_protocol.Terms`."""
     return json.dumps(
         {
             "masked": [path for path in MASKED_PATHS if _is_made_anew(path)],

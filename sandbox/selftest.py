@@ -9,7 +9,6 @@ is missing, late or malformed proves nothing, and nothing proven means not fit.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sandbox import probe
+from sandbox.bundle import probe_text
 from sandbox.job import Cell, Job, JsonValue, Limits
 from sandbox.outcome import Ending, Loss, Outcome
 from sandbox.profile import SHARED_MEMORY_BYTES
@@ -248,4 +248,4 @@ def _job(target: Target, code: str, stdin: str = "") -> Job:
 
 def _probing(target: Target, order: dict[str, JsonValue], seconds: float) -> Job:
     limits = replace(target.limits, wall_seconds=seconds)
-    return _job(replace(target, limits=limits), inspect.getsource(probe), json.dumps(order))
+    return _job(replace(target, limits=limits), probe_text(), json.dumps(order))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Literal
 
-from sandbox import frames, guest
+from sandbox import frames, guest_protocol
 from sandbox.bundles import Bundle, read_bundles
 from sandbox.guest_value import encode_result
 from sandbox.job import JsonValue, Limits
@@ -158,7 +158,7 @@ class Transcript:
     def _begin_file(self, frame: frames.FileBegins) -> None:
         self._drop_incomplete_file()
         self._file_bytes_left -= frame.size
-        if self._file_bytes_left < 0 or len(self._files) >= guest.COLLECT_FILES:
+        if self._file_bytes_left < 0 or len(self._files) >= guest_protocol.COLLECT_FILES:
             self.violation = "more files than are collected"
         elif frame.size == 0:
             self._files.append(OutputFile(frame.path, b""))
@@ -181,5 +181,5 @@ class Transcript:
 
     def _skip(self, skipped: SkippedFile) -> None:
         self._file = None
-        if len(self._skipped) < 2 * guest.COLLECT_FILES:
+        if len(self._skipped) < 2 * guest_protocol.COLLECT_FILES:
             self._skipped.append(skipped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.requests import Wire
+from gateway.wire import Wire
 
 
 class Link(Wire):

@@ -22,7 +22,7 @@ from gateway.errors import NotFound
 from gateway.requests import TASK_ID
 from gateway.spelling import visible
 from gateway.times import now
-from gateway.wire import ReviewSummary
+from gateway.wire_reviews import ReviewSummary
 
 _PAGE: Final = 50
 _PERIODS: Final[Mapping[str, tuple[str, timedelta | None]]] = MappingProxyType(

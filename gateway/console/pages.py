@@ -76,7 +76,7 @@ class Pages:
             "tojson_text": json.dumps,
             "lines_of": text.tail,
         }
-        self._environment.globals |= {"root": ROOT, "version": __version__}
+        self._environment.globals |= {"root": ROOT, "airlock_version": __version__}
 
     async def show(
         self,

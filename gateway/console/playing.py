@@ -21,7 +21,7 @@ from gateway.console.visits import Parts, Visit
 from gateway.console.words import decisions, reach
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.requests import ExecutionRequest
-from gateway.wire import ExecutionView
+from gateway.wire_answers import ExecutionView
 
 _WAIT_SECONDS: Final = 50.0
 _EXAMPLE: Final = 'import statistics\n\nvalues = [3, 5, 10]\nprint(f"n = {len(values)}")\nstatistics.mean(values)\n'

@@ -15,7 +15,7 @@ from gateway.console.visits import Parts, Visit, to
 from gateway.errors import GatewayError, InvalidRequest, NotFound, StaleReview
 from gateway.requests import EditRequest
 from gateway.spelling import visible
-from gateway.wire import ChecksView, TryView
+from gateway.wire_reviews import ChecksView, TryView
 
 _RAW_HEADERS: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
 

@@ -16,7 +16,8 @@ from markupsafe import Markup
 
 from gateway.console.text import Lines, code_lines, short, tail
 from gateway.quantities import format_seconds
-from gateway.wire import ExecutionView, Finding, ReviewView, TryView
+from gateway.wire_answers import ExecutionView, Finding
+from gateway.wire_reviews import ReviewView, TryView
 
 MOST_FINDINGS: Final = 100
 _MOST_ROWS: Final = 600

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from gateway.archive import LogLine
 from gateway.requests import ExecutionRequest
-from gateway.wire import ExecutionView
+from gateway.wire_answers import ExecutionView
 
 _Fields: TypeAlias = dict[str, JsonValue]
 

@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 
 from bench.history import TENANTS, fill, read_original
-from gateway.connection import Reader
 from gateway.events import chain, encode
 from gateway.lifecycle import fold
+from gateway.reader import Reader
 from gateway.store import Store
 from tests.conftest import Server
 

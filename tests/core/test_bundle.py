@@ -1,4 +1,4 @@
-"""The guest that is sent is the guest that is read and type-checked, without what only readers need."""
+"""The guest and the probe that are sent are those that are read and type-checked, without what only readers need."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from types import CodeType, ModuleType
 import pytest
 
 from sandbox import guest, guest_cell
-from sandbox.bundle import PARTS, bare, guest_text
+from sandbox.bundle import JOINED, PARTS, PROBE, bare, guest_text, probe_text
 
-MODULES = (guest, guest_cell, *PARTS.values())
+GUEST = (*JOINED, guest, guest_cell, *PARTS.values())
+MODULES = (*GUEST, *PROBE)
 
 
 def functions(code: CodeType) -> dict[str, tuple[list[tuple[str, object]], tuple[str, ...], tuple[object, ...]]]:
@@ -55,18 +56,28 @@ def test_every_function_does_to_the_instruction_what_its_source_says(module: Mod
     assert ast.dump(ast.parse(ast.unparse(bare(module)))) == ast.dump(bare(module))
 
 
-@pytest.mark.parametrize("cell", [False, True])
-def test_what_only_readers_need_is_not_sent(cell: bool) -> None:  # noqa: FBT001 - a parameter
-    text = guest_text(cell=cell)
+@pytest.mark.parametrize(
+    ("text", "modules"), [(guest_text(cell=False), GUEST), (guest_text(cell=True), GUEST), (probe_text(), PROBE)]
+)
+def test_what_only_readers_need_is_not_sent(text: str, modules: tuple[ModuleType, ...]) -> None:
     assert '"""' not in text
     assert "TYPE_CHECKING" not in text
     assert "from sandbox" not in text
-    assert len(text) < sum(len(inspect.getsource(module)) for module in MODULES) * 3 / 4
+    assert len(text) < sum(len(inspect.getsource(module)) for module in modules) * 3 / 4
 
 
-def test_the_parts_need_no_names_of_each_other_and_hide_none_of_the_guests() -> None:
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_what_a_part_takes_of_another_it_calls_by_its_own_name(module: ModuleType) -> None:
+    """Where they are one text, nothing gives it another."""
+    taken = [one for one in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(one, ast.ImportFrom)]
+    ours = [one for one in taken if (one.module or "").startswith("sandbox.")]
+    assert [name.name for one in ours for name in one.names if name.asname is not None] == []
+
+
+@pytest.mark.parametrize("modules", [GUEST, PROBE], ids=["guest", "probe"])
+def test_no_part_hides_a_name_of_another(modules: tuple[ModuleType, ...]) -> None:
     """They run as one module."""
-    names = Counter(name for module in MODULES for name in _defined(bare(module)))
+    names = Counter(name for module in modules for name in _defined(bare(module)))
     assert [name for name, count in names.items() if count > 1] == []
 
 

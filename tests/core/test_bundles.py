@@ -134,6 +134,6 @@ def test_whatever_values_say_fits_into_the_limit(limit: int, values: list[Rich])
 
 
 def test_the_two_sides_know_the_same_kinds() -> None:
-    from sandbox.guest import BUNDLE_TYPES  # noqa: PLC0415
+    from sandbox.guest_protocol import BUNDLE_TYPES  # noqa: PLC0415
 
     assert set(BUNDLE_TYPES) == set(MIME_TYPES)

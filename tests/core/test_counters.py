@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.guest import counter, number_in
+from sandbox.guest_counters import counter, number_in
 
 V1_OOM_CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"
 V2_EVENTS = "low 0\nhigh 0\nmax 112\noom 4\noom_kill 2\noom_group_kill 0\n"

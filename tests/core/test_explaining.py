@@ -17,7 +17,7 @@ from gateway.policy_file import parse_policy, read_policy
 from gateway.policy_shape import ProfileBody
 from gateway.requests import ExecutionRequest, ExplainRequest
 from gateway.resources import limits_of
-from gateway.wire import Decision
+from gateway.wire_policy import Decision
 from sandbox.job import Limits
 
 FOLDER = Path(__file__).parents[2] / "policies"

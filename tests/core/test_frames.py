@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import frames, guest
+from sandbox import frames, guest_protocol
 from sandbox.frames import FrameReader, StreamReader
 from sandbox.job import InputFile, Job, Limits
 from sandbox.transcript import Transcript
@@ -34,7 +34,7 @@ FORGED = b'{"type": "A", "message": "", "line": null, "traceback": "", "errno": 
 
 def frame(kind: bytes, payload: bytes | Mapping[str, object]) -> bytes:
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return guest.HEADER.pack(kind, len(data)) + data
+    return guest_protocol.HEADER.pack(kind, len(data)) + data
 
 
 def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -52,7 +52,7 @@ def test_any_bytes_end_in_frames_or_a_broken_reader(pieces: list[bytes]) -> None
     for piece in pieces:
         for heard in reader.feed(piece):
             transcript.add(heard)
-        assert held(reader) <= guest.FRAME_BYTES + guest.HEADER.size + 300
+        assert held(reader) <= guest_protocol.FRAME_BYTES + guest_protocol.HEADER.size + 300
 
 
 @given(
@@ -122,7 +122,7 @@ def test_frames_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
     "data",
     [
         b"?\x00\x00\x00\x00",
-        b"o" + struct.pack(">I", guest.FRAME_BYTES + 1),
+        b"o" + struct.pack(">I", guest_protocol.FRAME_BYTES + 1),
         b"o\xff\xff\xff\xff",
         frame(b"S", b"{"),
         frame(b"S", b"[]"),

@@ -11,7 +11,7 @@ from gateway.events import BEFORE_THE_RUN, EscalationReason, RulingKind
 from gateway.guards import Guards, Person, Refusal, approved, barred
 from gateway.lifecycle import OpenReview, Rules, Task, TaskState
 from gateway.passing import due_at
-from gateway.policy_shape import Level
+from gateway.policy_reviews import Level
 from sandbox.job import Limits
 
 LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 28, wall_seconds=5, pids=64, disk_bytes=1 << 20, output_bytes=1 << 16)

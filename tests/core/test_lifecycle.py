@@ -40,6 +40,7 @@ from gateway.guards import Guards, Person, Refusal, approved, refusal, review_to
 from gateway.lifecycle import (
     EXECUTION_TRANSITIONS,
     TASK_TRANSITIONS,
+    Attempt,
     Execution,
     IllegalEvent,
     Rules,
@@ -56,9 +57,11 @@ from sandbox.outcome import FAULTS, Ending
 
 LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 28, wall_seconds=5, pids=64, disk_bytes=1 << 20, output_bytes=1 << 16)
 RULES = Rules(failures_in_a_row=2, failures_total=4, same_failure=3, cost_denied=2, platform_attempts=2, grants=1)
-Walk: TypeAlias = tuple[dict[str, Task], dict[str, set[str]], list[Event]]
+Shape: TypeAlias = tuple[object, ...]
+Walk: TypeAlias = tuple[dict[Shape, Task], dict[Shape, set[Shape]], list[Event]]
 Way: TypeAlias = tuple[Rules, Guards, int]  # the numbers, who rules, and how many programs bound the walk
 OPENED = Opened("t", "task", "agent")
+SHAPED = {"seq", "executions", "failures", "fingerprints", "review"}  # what `shape` treats by itself
 MOST_BYTES = 2 * LIMITS.memory_bytes  # LADDER steps lead there
 LADDER = 1
 MOST_SUBMISSIONS = 3  # bounds the widest walk: two spend the budget, a third may follow what a person rules
@@ -180,13 +183,19 @@ def rulings(task: Task, count: int, rules: Rules, guards: Guards) -> Iterator[li
                 yield [ruled, submitted(count + 1, task.review.digest, "reviewer")]
 
 
-def shape(task: Task) -> Task:
-    """The task without what only names or counts the past, so that the walk ends."""
-    executions = {
-        key: replace(execution, attempts=tuple(replace(one, number=0) for one in execution.attempts))
-        for key, execution in task.executions.items()
-    }
-    return replace(task, seq=0, executions=executions, review=task.review and replace(task.review, id=""))
+def shape(task: Task) -> Shape:
+    """All of the task but what only names or counts the past, so that the walk ends."""
+    executions = tuple(
+        (key, *(value for name, value in vars(one).items() if name != "attempts"), tuple(map(tried, one.attempts)))
+        for key, one in task.executions.items()
+    )
+    review = task.review and replace(task.review, id="")
+    maps = (tuple(task.fingerprints.items()), tuple(task.failures.items()), executions)
+    return (*(value for name, value in vars(task).items() if name not in SHAPED), *maps, review)
+
+
+def tried(attempt: Attempt) -> Shape:
+    return (attempt.lane, attempt.limits, attempt.ending, attempt.cause, attempt.peak_memory_bytes)
 
 
 def invariants(task: Task, before: Task, events: list[Event]) -> None:
@@ -233,28 +242,24 @@ def way(request: pytest.FixtureRequest) -> Way:
 def walk(way: Way) -> Walk:
     """Every reachable task (by shape), who leads to whom, and one of each event that occurred."""
     start = begin(OPENED)
-    seen = {_key(start): start}
-    edges: dict[str, set[str]] = {}
-    occurred: dict[tuple[str, str], Event] = {}
-    waiting = deque([start])
+    seen = {shape(start): start}
+    edges: dict[Shape, set[Shape]] = {}
+    occurred: dict[Event, None] = {}
+    waiting = deque(seen.items())
     while waiting:
-        task = waiting.popleft()
+        before, task = waiting.popleft()
         for events in moves(task, *way):
             after = task
             for event in events:
                 after = apply(after, event)
-                occurred.setdefault(encode(event), event)
+                occurred[event] = None
             invariants(after, task, events)
-            key = _key(after)
-            edges.setdefault(key, set()).add(_key(task))
+            key = shape(after)
+            edges.setdefault(key, set()).add(before)
             if key not in seen:
                 seen[key] = after
-                waiting.append(after)
-    return seen, edges, list(occurred.values())
-
-
-def _key(task: Task) -> str:
-    return repr(shape(task))
+                waiting.append((key, after))
+    return seen, edges, list(occurred)
 
 
 def test_the_walk_is_wide_and_nothing_in_it_breaks_an_invariant(walk: Walk) -> None:
@@ -277,6 +282,15 @@ def test_every_task_can_still_end(walk: Walk) -> None:
     assert set(seen) <= ended
 
 
+def is_refused(task: Task, event: Event) -> bool:
+    """`pytest.raises` in a tenth of its time, for what is asked half a million times."""
+    try:
+        apply(task, event)
+    except IllegalEvent:
+        return True
+    return False
+
+
 def test_whatever_the_tables_do_not_have_is_refused(walk: Walk) -> None:
     seen, _, occurred = walk
     refused = 0
@@ -289,8 +303,7 @@ def test_whatever_the_tables_do_not_have_is_refused(walk: Walk) -> None:
                 else TASK_TRANSITIONS[task.state]
             )
             if type(event) not in table:
-                with pytest.raises(IllegalEvent):
-                    apply(task, event)
+                assert is_refused(task, event), (task, event)
                 refused += 1
     assert refused > 1000
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.breaker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, REFUSALS, Breaker
-from gateway.policy_shape import Retries
+from gateway.policy_programs import Retries
 from gateway.retries import LEAST_PER_SECOND, RESERVE, RetryPace, backoff_seconds
 from sandbox.outcome import Loss
 

@@ -7,10 +7,12 @@ import itertools
 import pytest
 from pydantic import BaseModel
 
+from gateway.directions import DIRECTIONS, Way
 from gateway.policy import Policy, PolicyDocument
-from gateway.policy_diff import DIRECTIONS, Change, Way, differences
+from gateway.policy_diff import Change, differences
 from gateway.policy_file import parse_policy
-from gateway.policy_shape import Key, ProfileBody
+from gateway.policy_keys import Key
+from gateway.policy_shape import ProfileBody
 
 KEY = "{{name: {name}, sha256: {digest}, tenant: {tenant}, profile: {profile}, roles: [{roles}]}}"
 
@@ -46,11 +48,11 @@ def test_every_key_that_binds_somebody_says_which_way_is_wider() -> None:
     there |= {f"keys[].{name}" for name in Key.model_fields if name != "name"}
     missing, gone = there - set(DIRECTIONS), set(DIRECTIONS) - there
     assert not missing, (
-        f"add {sorted(missing)} to DIRECTIONS in gateway/policy_diff.py: Rule.MORE where a greater number lets more be"
+        f"add {sorted(missing)} to DIRECTIONS in gateway/directions.py: Rule.MORE where a greater number lets more be"
         " done, Rule.LESS where a smaller one does, Rule.ITEMS for lists, a tuple of the values from the narrowest to"
         " the widest, or Rule.OTHER where neither can be said"
     )
-    assert not gone, f"take {sorted(gone)} out of DIRECTIONS in gateway/policy_diff.py: there are no such keys"
+    assert not gone, f"take {sorted(gone)} out of DIRECTIONS in gateway/directions.py: there are no such keys"
 
 
 def test_every_value_of_a_key_with_an_order_is_in_it() -> None:
@@ -81,10 +83,74 @@ def test_every_value_of_a_key_with_an_order_is_in_it() -> None:
         ("isolation: {packages: [numpy]}", "isolation: {packages: [numpy, pandas]}", Way.WIDER),
         ("isolation: {image: a}", "isolation: {image: b}", Way.DIFFERENT),
         ("isolation: {runtime: runc}", "isolation: {}", Way.DIFFERENT),
+        ("quotas: {executions: 10}", "quotas: {}", Way.WIDER),
+        ("quotas: {}", "quotas: {cpu: 1h}", Way.NARROWER),
+        ("quotas: {cpu: 1h}", "quotas: {cpu: 2h}", Way.WIDER),
+        ("review: {}", "review: {remember: 1d}", Way.WIDER),
+        ("review: {remember: 1d}", "review: {}", Way.NARROWER),
+        ("review: {when: [always]}", "review: {when: []}", Way.WIDER),
+        ("review: {when: [always]}", "review: {when: [above_default, low_confidence]}", Way.WIDER),
+        ("review: {when: []}", "review: {when: [low_confidence]}", Way.NARROWER),
+        ("review: {when: [stuck]}", "review: {when: []}", Way.WIDER),
+        ("review: {when: []}", "review: {when: [budget_exhausted]}", Way.WIDER),
+        ("review: {when: [always]}", "review: {when: [always, low_confidence]}", Way.DIFFERENT),
+        ("review: {when: [always]}", "review: {when: [stuck]}", Way.DIFFERENT),
+        ("review: {reviewers: [ann]}", "review: {reviewers: []}", Way.WIDER),
+        ("review: {reviewers: [ann]}", "review: {reviewers: [ann, bob]}", Way.WIDER),
+        ("review: {reviewers: []}", "review: {reviewers: [ann]}", Way.NARROWER),
+        ("review: {reviewers: [ann]}", "review: {reviewers: [bob]}", Way.DIFFERENT),
+        ("review: {four_eyes: [raise_limits]}", "review: {}", Way.WIDER),
+        ("review: {}", "review: {four_eyes: [approve_edited]}", Way.NARROWER),
+        ("review: {}", "review: {escalate: [{after: 1h, to: [ann]}]}", Way.WIDER),
+        ("review: {escalate: [{after: 1h, to: [ann]}]}", "review: {escalate: [{after: 2h, to: [ann]}]}", Way.NARROWER),
+        ("review: {escalate: [{after: 1h, to: [ann]}]}", "review: {escalate: [{after: 1h, to: [bob]}]}", Way.DIFFERENT),
     ],
 )
 def test_a_change_is_wider_narrower_or_only_different(old: str, new: str, expected: Way) -> None:
     assert one(policy(old), policy(new)).way is expected
+
+
+HOOK = "webhooks: [{name: w, url: 'https://h/', secret_env: W}]\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("review: {notify: [w]}", "review: {}"),
+        ("review: {escalate: [{after: 1h, to: [ann], notify: [w]}]}", "review: {escalate: [{after: 1h, to: [ann]}]}"),
+    ],
+)
+def test_who_is_told_is_said_although_it_decides_nothing(old: str, new: str) -> None:
+    change = one(policy(old, more=HOOK), policy(new, more=HOOK))
+    assert change.key in {"review.notify", "review.escalate"}
+    assert change.way is Way.DIFFERENT
+
+
+def test_a_file_without_any_key_opens_the_gateway_to_the_machine_and_is_said_to() -> None:
+    with_keys, without = policy("", key("ada")), policy("")
+    assert [(change.key, change.way) for change in differences(with_keys, without)] == [
+        ("keys", Way.WIDER),
+        ("keys.ada", Way.NARROWER),
+    ]
+    assert differences(without, with_keys)[0].way is Way.NARROWER
+
+
+def test_tokens_that_need_fewer_claims_are_more_tokens() -> None:
+    people = "{{name: p, tenant: t, profile: default, roles: [agent], jwt: {{issuer: i, audience: {to}, keys_file: /k, claims: {claims}}}}}"
+    strict, loose, other = (
+        policy("", people.format(to=to, claims=claims)) for to, claims in (("a", "{x: y}"), ("a", "{}"), ("b", "{}"))
+    )
+    assert one(strict, loose).way is Way.WIDER
+    assert one(loose, strict).way is Way.NARROWER
+    assert one(strict, other).way is Way.DIFFERENT
+
+
+def test_profiles_that_come_and_go_are_said() -> None:
+    old, new = policy(more="profiles: {a: {}}\n"), policy(more="profiles: {b: {}}\n")
+    assert [(change.key, change.new) for change in differences(old, new)] == [
+        ("profiles.a", "gone"),
+        ("profiles.b", "there"),
+    ]
 
 
 def test_nothing_is_said_of_files_that_bind_alike() -> None:

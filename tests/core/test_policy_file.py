@@ -371,6 +371,38 @@ def test_yaml_is_1_2() -> None:
     assert set(policy.profiles) == {"default", "on", "off", "2024-01-01"}
 
 
+def test_a_chain_of_profiles_has_an_end() -> None:
+    profiles = "".join(f"  p{number}: {{extends: p{number + 1}}}\n" for number in range(17))
+    text = f"version: 1\nprofiles:\n{profiles}  p17: {{}}\n"
+    assert refused(text) == ["policy.yaml:3:17: profiles.p0.extends: more than 16 profiles stand above this one"]
+    assert parse_policy(text.replace("  p0: {extends: p1}\n", ""), file="policy.yaml").resolve("p1")
+
+
+SECRET = "sk-live-51H8xYzzyPlugh"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f"keys: {SECRET}",
+        f"webhooks: {SECRET}",
+        f"mail: {SECRET}",
+        f"console: {SECRET}",
+        f"console: {{oidc: {SECRET}}}",
+        f"console: {{oidc: {{issuer: 'https://u:{SECRET}@idp.example/', client_id: c}}}}",
+        f"keys: [{{name: a, jwt: {SECRET}, tenant: t, profile: default, roles: [agent]}}]",
+        f"keys: [{{name: a, jwt: {{issuer: i, audience: a, keys_file: {SECRET}}}, profile: default, roles: [agent]}}]",
+        f"keys: [{{name: a, sha256: !{SECRET}!x}}]",
+        f"keys:\n  - name: a\n    sha256: {{{SECRET}",
+        f"public_url: 'https://u:{SECRET}@airlock.example/'",
+    ],
+)
+def test_what_stands_where_secrets_are_named_is_never_repeated(told: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(f"version: 1\n{told}\n", file="policy.yaml")
+    assert SECRET not in str(caught.value) + repr(caught.value.problems)
+
+
 def test_aliases_repeat_whole_values() -> None:
     text = """\
 version: 1

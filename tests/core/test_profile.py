@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox import guest, profile, seccomp
+from sandbox import guest_protection, profile, seccomp
 from sandbox.job import Job, Limits
 from sandbox.profile import PROGRAM_USER, EngineFacts, HostConfig, container_options
 
@@ -97,7 +97,7 @@ def test_the_guest_is_root_only_in_a_kernel_of_its_own_and_there_to_give_its_pro
     assert config["User"] == "0:0"
     assert config["HostConfig"]["CapDrop"] == ["ALL"]
     assert config["HostConfig"]["CapAdd"] == ["SETUID", "SETGID", "KILL"]
-    assert f"{guest.PROGRAM_ID}:{guest.PROGRAM_ID}" == PROGRAM_USER
+    assert f"{guest_protection.PROGRAM_ID}:{guest_protection.PROGRAM_ID}" == PROGRAM_USER
 
 
 def test_an_engine_whose_default_is_gvisor_is_given_what_gvisor_needs() -> None:

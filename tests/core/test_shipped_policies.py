@@ -12,9 +12,15 @@ import pytest
 from pydantic import BaseModel
 
 from gateway.callers import Role
+from gateway.checks import Checker
 from gateway.policy import Policy, PolicyDocument, resolve
+from gateway.policy_cases import beside, read_cases, run_cases
 from gateway.policy_file import parse_policy, read_policy
-from gateway.policy_shape import Key, Level, ProfileBody, ProfileEntry, Webhook
+from gateway.policy_keys import Key
+from gateway.policy_notices import Webhook
+from gateway.policy_reviews import Level
+from gateway.policy_shape import ProfileBody, ProfileEntry
+from sandbox.monty import Monty
 
 FOLDER = Path(__file__).parents[2] / "policies"
 SHIPPED = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.endswith(".tests.yaml"))
@@ -26,6 +32,21 @@ def test_every_shipped_policy_loads_and_explains_itself(path: Path) -> None:
     assert policy.name == path.stem
     assert path.read_text(encoding="utf-8").count("#") >= 10
     assert f"[{path.name}]({path.name})" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+async def test_every_shipped_policy_has_tests_that_hold(path: Path) -> None:
+    monty = Monty()
+    try:
+        cases = read_cases(beside(path))
+        assert await run_cases(read_policy(path), cases, Checker(monty, no_guest)) == ()
+    finally:
+        await monty.close()
+    assert len(cases.cases) >= 5
+
+
+async def no_guest() -> str | None:
+    return None
 
 
 def test_the_default_policy_is_what_the_gateway_does_without_one() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.events import Status
 from gateway.lifecycle import Attempt
 from gateway.stream import BEGINNING, Position, Teller, position_of
-from gateway.wire import AttemptInfo, Budget, ExecutionView, Left, LimitsInfo, TaskInfo
+from gateway.wire_answers import AttemptInfo, Budget, ExecutionView, Left, LimitsInfo, TaskInfo
 from sandbox.job import Lane, Limits
 from sandbox.live import Live
 from sandbox.outcome import Ending, Output

@@ -21,7 +21,7 @@ from tests.engine_support import IMAGE, SESSION, Lab, open_lab
 from tests.hostile.case import Hostile
 from tests.hostile.corpus import ALL
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 TRIES = 6  # of the program after an attack: a machine that others use too may be slow for a moment
 _numbers = itertools.count(1)

@@ -45,6 +45,7 @@ async def _slowest_of_eight(lab: Lab) -> float:
     return statistics.quantiles(times, n=20)[-1]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_programs_beside_it_are_answered_right_and_in_their_usual_time(name: str) -> None:
     async with open_lab() as lab:

@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from sandbox import profile, seccomp
-from sandbox.guest import REPORT_DESCRIPTOR
+from sandbox.guest_fork import REPORT_DESCRIPTOR
 from tests.data.syscalls import ARGUMENTS, LATE, NAMES, NOT_CALLED, PAST_EVERY_FILTER, REACHED
 from tests.engine_support import IN_BOTH, LIMITS, Lab, facts, limited, make_job
 

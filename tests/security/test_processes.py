@@ -60,6 +60,7 @@ def assert_timed_out(outcome: Outcome) -> None:
     assert outcome.usage.wall_seconds < 1.0
 
 
+@pytest.mark.alone
 async def test_everything_ends_at_the_limit_and_the_next_program_runs_as_usual() -> None:
     async with open_lab(boxes=2) as lab:
         outcomes = dict(zip(ENDLESS, await lab.run_all(*ENDLESS.values(), limits=QUICK), strict=True))

@@ -33,12 +33,12 @@ import gateway.deliveries
 import gateway.main
 import sandbox.engine
 import sandbox.proven
-from gateway.connection import Writer
 from gateway.events import Event
 from gateway.records import StoredTask
 from gateway.session import Session
 from gateway.settings import Settings, read
 from gateway.store import Store
+from gateway.writer import Writer
 from sandbox.calls import Answer, EngineAddress
 from sandbox.container import ContainerDriver
 from sandbox.conversation import Conversation

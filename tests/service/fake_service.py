@@ -29,40 +29,26 @@ from gateway.events import EscalationReason, RulingKind, Status
 from gateway.explaining import explanation
 from gateway.lifecycle import TaskState
 from gateway.policy import Policy, PolicyDocument, resolve
-from gateway.policy_shape import NoticeKind
+from gateway.policy_notices import NoticeKind
 from gateway.requests import EditRequest, ExecutionRequest, ExplainRequest, RulingRequest
 from gateway.stream import BEGINNING, OPENING, Position, Teller
-from gateway.wire import (
+from gateway.wire_answers import Budget, ExecutionSummary, ExecutionView, FileOut, Left, LimitsInfo, TaskInfo, TaskView
+from gateway.wire_operations import (
     BodyCounts,
-    Budget,
-    ChecksView,
     DeadLetter,
     DeadLetterList,
-    ExecutionSummary,
-    ExecutionView,
-    ExplanationView,
-    FileOut,
     IsolationView,
-    KeptPolicyView,
-    Left,
-    LimitsInfo,
     MontyLaneView,
-    PolicyView,
     PostureView,
     ProofView,
     ReadyView,
-    ReloadView,
     RetentionRules,
     RetentionView,
-    ReviewList,
-    ReviewSummary,
-    ReviewView,
     SparedList,
-    TaskInfo,
-    TaskView,
     TrialView,
-    TryView,
 )
+from gateway.wire_policy import ExplanationView, KeptPolicyView, PolicyView, ReloadView
+from gateway.wire_reviews import ChecksView, ReviewList, ReviewSummary, ReviewView, TryView
 from sandbox.job import Lane
 
 POSTURE = "e" * 64

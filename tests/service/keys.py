@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from contextvars import ContextVar
+from typing import cast
 
 import httpx
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import create_app
 from gateway.auth import Authenticator
@@ -13,6 +16,7 @@ from gateway.in_force import InForce
 from gateway.limiter import Limiter
 from gateway.policy_file import read_policy
 from gateway.quotas import Quotas
+from gateway.service import Service
 from gateway.settings import Settings
 from tests.service.fake_service import FakeService
 
@@ -43,9 +47,32 @@ KEYLESS = Authenticator(
 LIMITER = Limiter(InForce(read_policy(Settings().policy)), Quotas())
 
 
+_SERVED: ContextVar[FakeService] = ContextVar("served")
+
+
+class _Front:
+    """The service of whichever client asks, so that the application, which takes long to make, is made once."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(_SERVED.get(), name)
+
+
+_APPLICATIONS: dict[int, ASGIApp] = {}  # by their authenticators, which they keep alive
+
+
+def _application(authenticator: Authenticator) -> ASGIApp:
+    made = _APPLICATIONS.get(id(authenticator))
+    if made is None:
+        made = _APPLICATIONS[id(authenticator)] = create_app(cast("Service", _Front()), authenticator, LIMITER)
+    return made
+
+
 def client(
     service: FakeService, key: str | None = AGENT, authenticator: Authenticator = KEYED, host: str = "localhost"
 ) -> httpx.AsyncClient:
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        _SERVED.set(service)
+        await _application(authenticator)(scope, receive, send)
+
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    transport = httpx.ASGITransport(create_app(service, authenticator, LIMITER))
-    return httpx.AsyncClient(transport=transport, base_url=f"http://{host}", headers=headers)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(served), base_url=f"http://{host}", headers=headers)

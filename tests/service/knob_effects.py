@@ -19,7 +19,6 @@ from gateway.callers import Caller, Role
 from gateway.cases import require_grantable
 from gateway.causes import Cause
 from gateway.checks import Checker, Report
-from gateway.connection import Reader, Writer
 from gateway.deliveries import Deliveries
 from gateway.errors import Forbidden, InvalidRequest, QueueFull, QuotaSpent, RateLimited, Unauthorized
 from gateway.events import (
@@ -52,6 +51,7 @@ from gateway.policy import Policy, Profile
 from gateway.policy_file import PolicyError, parse_policy
 from gateway.queue import Queue
 from gateway.quotas import Quotas, day_of
+from gateway.reader import Reader
 from gateway.recording import escalate
 from gateway.records import StoredLetter, StoredReview, StoredUse
 from gateway.requests import ExecutionRequest, RulingRequest
@@ -67,6 +67,7 @@ from gateway.times import new_id, now, parse
 from gateway.turns import Ticket
 from gateway.webhooks import subscriptions, webhook_targets
 from gateway.work import Work
+from gateway.writer import Writer
 from sandbox.container import ContainerDriver
 from sandbox.job import Job, Lane, Limits
 from sandbox.monty import Monty

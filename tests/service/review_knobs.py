@@ -14,7 +14,7 @@ from gateway.lifecycle import OpenReview
 from gateway.mails import mail_of
 from gateway.passing import due_at, told
 from gateway.policy import Policy
-from gateway.policy_shape import NoticeKind
+from gateway.policy_notices import NoticeKind
 from gateway.remembering import approval_of
 from gateway.rules import guards_of
 from gateway.webhooks import mail_targets

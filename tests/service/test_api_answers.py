@@ -10,7 +10,7 @@ import time
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway import openapi, requests, wire
+from gateway import openapi, openapi_examples, requests, wire, wire_answers
 from tests.service.fake_service import FakeService
 from tests.service.keys import AGENT, REVIEWER, client
 
@@ -24,7 +24,7 @@ async def test_an_answer_is_waited_for(service: FakeService) -> None:
     answer = await client(service).post("/v1/executions", json={"code": '{"seconds": 0.3, "result": [1]}'})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    view = wire.ExecutionView.model_validate_json(answer.content)
+    view = wire_answers.ExecutionView.model_validate_json(answer.content)
     assert (view.status, view.result) == ("succeeded", [1])
     assert "location" not in answer.headers
 
@@ -91,7 +91,7 @@ async def test_a_file_is_bytes_to_save_never_a_page_to_show(service: FakeService
 async def test_a_task_and_its_close(service: FakeService) -> None:
     async with client(service) as agent:
         await agent.post("/v1/executions", json={"code": "x", "task_id": "t"})
-        task = wire.TaskView.model_validate_json((await agent.get("/v1/tasks/t")).content)
+        task = wire_answers.TaskView.model_validate_json((await agent.get("/v1/tasks/t")).content)
         assert (task.id, task.state, task.turn) == ("t", "open", "agent")
         assert (await agent.delete("/v1/tasks/t")).json()["state"] == "closed"
 
@@ -226,7 +226,7 @@ def test_every_example_answer_has_the_shape_that_it_illustrates(responses: dict[
 
 
 def test_every_example_request_would_be_taken() -> None:
-    for program in openapi.PROGRAMS.values():
+    for program in openapi_examples.PROGRAMS.values():
         requests.ExecutionRequest.model_validate_json(json.dumps(program["value"]))
-    for ruling in openapi.RULINGS.values():
+    for ruling in openapi_examples.RULINGS.values():
         requests.RulingRequest.model_validate_json(json.dumps(ruling["value"]))

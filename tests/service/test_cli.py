@@ -286,6 +286,7 @@ def test_without_a_gateway_it_is_worth_another_try(gateway: Gateway) -> None:
     done = gateway.run("run", gateway.program("x"), AIRLOCK_URL=url)
     assert done.returncode == 75
     assert f"No gateway answers at {url}" in done.stderr
+    assert "AIRLOCK_URL" in done.stderr
     assert gateway.run("status", AIRLOCK_URL=url).returncode == 75
 
 
@@ -330,6 +331,25 @@ def test_a_review_shows_the_code_the_change_and_what_to_do(gateway: Gateway) -> 
     assert '+{"status": "failed"' in shown
     assert "airlock rule rev_0000 approve-edited --code FILE" in shown
     assert f"token: {gateway.service.opened['rev_0000'].token}" in shown
+
+
+def test_the_list_is_of_what_waits_unless_more_is_wanted(gateway: Gateway) -> None:
+    review = gateway.open_review()
+    assert review in gateway.run("reviews", key=REVIEWER).stdout
+    assert gateway.run("rule", review, "reject", "-m", "no", key=REVIEWER).returncode == 0
+    none = gateway.run("reviews", key=REVIEWER)
+    assert (none.returncode, none.stdout, none.stderr) == (0, "", "no review is open\n")
+    assert review in gateway.run("reviews", "--all", key=REVIEWER).stdout
+    assert review in gateway.run("reviews", "--state", "decided", key=REVIEWER).stdout
+
+
+def test_of_the_reasons_against_monty_the_first_is_told(gateway: Gateway) -> None:
+    reasons = [
+        {"rule": "lane.container", "severity": "info", "message": f"reason {n}", "line": n + 1, "column": None}
+        for n in range(3)
+    ]
+    done = gateway.run("run", gateway.program({"findings": reasons}))
+    assert done.stderr == "info: main.py:1 reason 0 [lane.container], and 2 more\n"
 
 
 def test_what_an_agent_wrote_acts_on_no_terminal(gateway: Gateway) -> None:
@@ -390,10 +410,14 @@ def test_every_ruling_can_be_made(gateway: Gateway, words: list[str], field: str
 def test_on_this_machine_the_reviewers_key_is_found(gateway: Gateway) -> None:
     for name in ("one", "two", "three"):
         gateway.run("run", "--task", "t", gateway.program({"status": "failed", "stdout": name}), key=None)
-    assert gateway.run("reviews", key=None).returncode == 1
     path = gateway.home / "reviewer.key"
-    path.write_text(f"{REVIEWER}\n")
+    alone = gateway.run("reviews", key=None)
+    assert (alone.returncode, f"there is no {path}" in alone.stderr, "AIRLOCK_DATA" in alone.stderr) == (1, True, True)
+    path.write_text("the-key-of-another-gateway-of-this-machine\n")
     path.chmod(0o600)
+    foreign = gateway.run("reviews", key=None)
+    assert (foreign.returncode, f"that of {path}" in foreign.stderr) == (1, True)
+    path.write_text(f"{REVIEWER}\n")
     assert "rev_0000" in gateway.run("reviews", key=None).stdout
     path.chmod(0o644)
     refused = gateway.run("reviews", key=None)

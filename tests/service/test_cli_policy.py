@@ -223,6 +223,18 @@ def test_a_file_of_tests_that_is_wrong_is_told_as_a_policy_is(policy: Path, text
     assert says in err
 
 
+def test_the_python_of_the_boxes_may_be_said(policy: Path) -> None:
+    code = "# /// script\\n# requires-python = '>=3.13'\\n# ///\\n1"
+    write(
+        policy.with_name("policy.tests.yaml"),
+        "version: 1\ncases:\n  - name: new Python\n    as: ada\n"
+        f'    request: {{code: "{code}"}}\n    expect: {{decision: admitted}}\n',
+    )
+    assert run("test", str(policy), "--guest-python", "3.13")[0] == 0
+    assert "script.python" in run("test", str(policy), "--guest-python", "3.12")[2]
+    assert run("test", str(policy), "--guest-python", "three")[0] == 2
+
+
 def test_a_policy_without_tests_cannot_be_tested(policy: Path) -> None:
     assert run("test", str(policy))[0] == 2
 

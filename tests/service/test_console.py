@@ -20,8 +20,9 @@ from gateway.console.sessions import IDLE_SECONDS, LINK_SECONDS, LONGEST_SECONDS
 from gateway.console.text import code_lines, shown, tail
 from gateway.console.tries import rows_of, shown_tries
 from gateway.errors import MalformedRequest, RateLimited
-from gateway.wire import ExecutionView, Finding, ReviewView, TryView
-from tests.conftest import Server
+from gateway.wire_answers import ExecutionView, Finding
+from gateway.wire_reviews import ReviewView, TryView
+from tests.conftest import UNUSED_TLS, Server
 from tests.service.gateways import QUICK, policy
 
 KEYS = {
@@ -53,7 +54,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def browser(server: Server) -> httpx.Client:
-    return httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60)
+    return httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60, verify=UNUSED_TLS)
 
 
 def log_in(client: httpx.Client, key: str, **headers: str) -> httpx.Response:
@@ -290,6 +291,7 @@ def _fill(server: Server, review: str, count: int) -> None:
         database.executemany(f"INSERT OR IGNORE INTO reviews VALUES ({places})", rows)
 
 
+@pytest.mark.alone
 def test_a_queue_of_ten_thousand_reviews_is_a_page_like_any_other(make_server: Callable[..., Server]) -> None:
     server = make_server(policy(KEYS))
     with server.client("key-of-bot") as agent:

@@ -35,7 +35,7 @@ from gateway.policy_file import parse_policy
 from gateway.providers import Provider
 from gateway.settings import Settings, StartError
 from gateway.tokens import Tokens
-from tests.conftest import Server
+from tests.conftest import UNUSED_TLS, Server
 
 BACK = "http://127.0.0.1:8080/console/oidc/back"
 
@@ -292,7 +292,7 @@ def gateway(idp: Idp, one_gateway: Server) -> Iterator[Server]:
 
 
 def browser(server: Server) -> httpx.Client:
-    return httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60)
+    return httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60, verify=UNUSED_TLS)
 
 
 def come_back(client: httpx.Client, code: str, state: str) -> httpx.Response:

@@ -44,6 +44,7 @@ def test_every_one_gets_an_answer_that_is_not_the_platforms_fault(agent: httpx.C
 
 
 @pytest.mark.engine
+@pytest.mark.alone
 def test_others_are_served_meanwhile(server: Server) -> None:
     def canary(client: httpx.Client) -> float:
         began = time.monotonic()

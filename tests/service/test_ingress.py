@@ -18,6 +18,8 @@ import pytest
 
 from tests.service.echo_server import CONNECTIONS, LARGE, SECRET
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 1.0  # how long the server waits for headers and bodies
 MIB = 1 << 20

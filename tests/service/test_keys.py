@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Server
+from tests.conftest import ROOT, Server, free_port
 
 KEYS = {
     "ada": ("team-a", "agent"),
@@ -87,3 +88,27 @@ def test_a_broken_policy_stops_the_start_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("version: 1\ndefaults:\n  limits:\n    memory: {default: 1GB}\n")
     with pytest.raises(AssertionError, match=r"policy\.yaml:4:\d+: .*1GB"):
         server.start()
+
+
+def test_an_address_that_another_has_stops_the_start_before_it_is_announced(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = Server(tmp_path / "data", port=taken.getsockname()[1])
+        with pytest.raises(AssertionError, match=r"Cannot listen on 127\.0\.0\.1:.* AIRLOCK_LISTEN") as ended:
+            server.start()
+    assert "airlock: http" not in str(ended.value)
+    assert "Traceback" not in str(ended.value)
+
+
+def test_who_reads_the_address_can_connect_to_it(tmp_path: Path) -> None:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AIRLOCK_")},  # noqa: TID251
+        "AIRLOCK_LISTEN": f"127.0.0.1:{free_port()}",
+        "AIRLOCK_DATA": str(tmp_path),
+    }
+    command = [sys.executable, "-c", "from gateway.cli import app; app()", "serve"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        told = next(line for line in running.stdout if line.startswith("airlock: "))
+        socket.create_connection(("127.0.0.1", int(told.rpartition(":")[2])), timeout=10).close()
+        running.terminate()
+    assert running.returncode == 0

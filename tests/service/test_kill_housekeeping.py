@@ -20,11 +20,11 @@ from alembic.config import Config
 from sqlalchemy import Engine, event
 
 from gateway.bodies import BIT, Body
-from gateway.connection import Writer
 from gateway.retention import Pruner
 from gateway.session import Session
 from gateway.store import Store, is_current, migrate
 from gateway.times import now
+from gateway.writer import Writer
 from tests.service.test_retention import DAYS, add, rules
 
 EXECUTIONS = 6

@@ -11,7 +11,7 @@ import pytest
 from gateway.letters import Refused
 from gateway.mailing import send_mail
 from gateway.mails import MailTarget
-from gateway.policy_shape import Tls
+from gateway.policy_notices import Tls
 from gateway.records import StoredLetter
 from tests.conftest import Server
 from tests.service.gateways import eventually, policy

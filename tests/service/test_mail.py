@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gateway.mails import MailTarget, mail_of
-from gateway.policy_shape import NoticeKind, Tls
+from gateway.policy_notices import NoticeKind, Tls
 from tests.conftest import ROOT, Server
 from tests.service.gateways import eventually, policy
 from tests.service.mailbox import Mailbox

@@ -87,6 +87,20 @@ def test_the_page_has_every_metric_with_its_type_and_labels_and_no_other(make_se
     assert there == told
 
 
+def test_what_nobody_is_asked_twice_is_counted(make_server: Callable[..., Server]) -> None:
+    rules = "review: {when: [always], remember: 1h}"
+    server = make_server(policy(BUSY, rules))
+    with server.client("key-of-ada") as agent, server.client("key-of-rita") as reviewer:
+        first = agent.post("/v1/executions", json={"code": "6 * 7", "task_id": "a"}).json()
+        review = first["task"]["review"]
+        ruling = {"ruling": "approve", "token": reviewer.get(f"/v1/reviews/{review}").json()["token"]}
+        assert reviewer.post(f"/v1/reviews/{review}/rulings", json=ruling).status_code == 200
+        again = agent.post("/v1/executions", json={"code": "6 * 7", "task_id": "b"}).json()
+        assert again["status"] == "succeeded", again
+    with server.client("key-of-olaf") as operator:
+        assert "airlock_reviews_remembered_total 1.0\n" in operator.get("/metrics").text
+
+
 def test_what_happened_is_counted_by_profile_and_by_words_of_our_own(make_server: Callable[..., Server]) -> None:
     server = make_server(policy(BUSY, CACHED))
     names = {"task_id": "task-of-an-agent"}

@@ -16,10 +16,10 @@ from sqlalchemy import insert
 
 from gateway import callers
 from gateway.callers import Caller, KnownKey, Role, digest_of, identify
-from gateway.connection import Writer
 from gateway.errors import Unavailable
 from gateway.store import Store, migrate
 from gateway.tables import tasks
+from gateway.writer import Writer
 
 ROUNDS = 10_000
 REPEATS = 5

@@ -58,6 +58,7 @@ def test_a_known_idempotency_key_is_answered_however_much_is_running(make_server
         assert again.json()["id"] == first.json()["id"]
 
 
+@pytest.mark.alone
 def test_a_key_that_asks_too_often_is_told_how_long_to_wait(make_server: Callable[..., Server]) -> None:
     server = make_server(RATES.format(requests=60, burst=10, executions=5))
     with server.client() as client:
@@ -73,6 +74,7 @@ def test_a_key_that_asks_too_often_is_told_how_long_to_wait(make_server: Callabl
             assert reviewer.get("/v1/reviews").status_code == 200  # another key, another pace
 
 
+@pytest.mark.alone
 def test_idle_and_slow_connections_harm_nobody(server: Server) -> None:
     def canary() -> float:
         began = time.monotonic()

@@ -139,6 +139,7 @@ def test_an_operator_reloads_and_reads_what_is_in_force(make_server: Make) -> No
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (policy("cut").partition("keys:")[0], "no keys any more"),
         ("version: 1\ndefaults: {limts: {}}\n", "policy.yaml:2:12: defaults.limts: unknown key (did you mean limits?)"),
         (policy(more='webhooks: [{name: w, url: "https://h/", secret_env: NOBODY_SET_THIS}]\n'), "NOBODY_SET_THIS"),
     ],

@@ -14,7 +14,6 @@ import pytest_asyncio
 
 from gateway.bodies import kept, sealed
 from gateway.causes import Cause
-from gateway.connection import Reader, Writer
 from gateway.database import looking
 from gateway.events import Answered, Breach, Event, Opened, Spared, Status, Submitted, Verdict
 from gateway.events import Checked as CheckedEvent
@@ -22,11 +21,13 @@ from gateway.judging import Decision
 from gateway.lifecycle import begin
 from gateway.policy import Policy
 from gateway.policy_file import parse_policy
+from gateway.reader import Reader
 from gateway.records import StoredExecution
 from gateway.replaying import Change, Replay, Replayed
 from gateway.store import Store, migrate
 from gateway.times import new_id, now, stamp
-from gateway.wire import Answer, Finding
+from gateway.wire_answers import Answer, Finding
+from gateway.writer import Writer
 from sandbox.job import Lane, Limits
 
 MANY = 10_000
@@ -54,11 +55,11 @@ def denied(code: str, module: str) -> Past:
     return Past({"code": code}, rule=f"import.denied {module}", status="denied")
 
 
-def add(writer: Writer, old: Policy, past: Sequence[Past], at: datetime) -> list[str]:
+def add(writer: Writer, old: Policy, past: Sequence[Past], at: datetime, *, anonymous: bool = False) -> list[str]:
     """One task with all of them."""
     profile = old.resolve("default")
     writer.keep_policy(profile.digest, profile.document, at)
-    opened = Opened("t", new_id("task"), "ada")
+    opened = Opened("t", new_id("task"), "ada", anonymous=anonymous)
     stored = writer.open_task(new_id("tsk"), begin(opened), opened, at)
     made = []
     for one in past:
@@ -220,3 +221,51 @@ async def test_reviews_more_or_fewer_are_counted(store: Store, tmp_path: Path) -
     assert (lenient.reviews_before, lenient.reviews_after) == (1, 0)
     held = await replay(tmp_path, "version: 1\ndefaults: {review: {when: [budget_exhausted, stuck, above_default]}}\n")
     assert (held.reviews_before, held.reviews_after) == (1, 1)
+
+
+ASKS = "version: 1\ndefaults: {{review: {{when: [{when}], confidence: 0.5}}}}\n"
+
+
+def _with_when(when: str) -> str:
+    return f"version: 1\ndefaults: {{checks: {{imports: {{deny: [ssl]}}}}, review: {{when: [{when}]}}}}\n"
+
+
+def held(request: dict[str, object], rule: str) -> Past:
+    return Past(request, rule=rule, status="denied")
+
+
+async def test_who_is_asked_first_is_decided_anew_although_nothing_else_changes(store: Store, tmp_path: Path) -> None:
+    sure, unsure = Past({"code": "1", "confidence": 0.9}), Past({"code": "2", "confidence": 0.1})
+    made = await record(store, sure, unsure)
+    always = await replay(tmp_path, _with_when("always"))
+    assert named(always) == dict.fromkeys(made, ("admitted", "held"))
+    assert (always.reviews_before, always.reviews_after) == (0, 2)
+    doubt = await replay(tmp_path, _with_when("low_confidence"))
+    assert named(doubt) == {made[1]: ("admitted", "held")}
+
+
+async def test_what_waited_for_a_person_counts_as_held_for_whatever_reason(store: Store, tmp_path: Path) -> None:
+    made = await record(
+        store,
+        held({"code": "1"}, "review.held"),
+        held({"code": "2", "confidence": 0.1}, "confidence.held"),
+        old=ASKS.format(when="low_confidence, always"),
+    )
+    done = await replay(tmp_path, ASKS.format(when=""))
+    assert named(done) == dict.fromkeys(made, ("held", "admitted"))
+    assert (done.checks_changed, done.reviews_before, done.reviews_after) == (0, 2, 0)
+
+
+async def test_reviews_are_counted_by_what_each_policy_asks_about(store: Store, tmp_path: Path) -> None:
+    await record(store, denied("import ssl\n1", "ssl"), denied("import ssl\n2", "ssl"))
+    nobody = await replay(tmp_path, _with_when(""))
+    assert (nobody.reviews_before, nobody.reviews_after) == (1, 0)
+    each = await replay(tmp_path, _with_when("policy_denied"))
+    assert (each.reviews_before, each.reviews_after) == (1, 2)
+
+
+async def test_programs_without_a_task_have_their_own_budget(store: Store, tmp_path: Path) -> None:
+    past = denied("import ssl\n1", "ssl"), denied("import ssl\n2", "ssl")
+    await store.write(lambda writer: add(writer, policy(OLD), past, now() - timedelta(days=1), anonymous=True))
+    done = await replay(tmp_path, OLD)
+    assert (done.reviews_before, done.reviews_after) == (0, 0)

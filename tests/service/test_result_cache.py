@@ -11,7 +11,7 @@ import pytest
 from pydantic import JsonValue
 
 from gateway.bodies import sealed, without_output
-from gateway.wire import Answer
+from gateway.wire_answers import Answer
 from sandbox.job import Lane
 from tests.conftest import Server
 from tests.service.gateways import policy

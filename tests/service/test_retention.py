@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 
+import pytest
 import pytest_asyncio
 
 from gateway.bodies import BIT, Body, kept, sealed
-from gateway.connection import Writer
 from gateway.events import Answered, Escalated, EscalationReason, Event, Opened, Status, Submitted
 from gateway.in_force import InForce
 from gateway.lifecycle import begin
@@ -25,7 +25,8 @@ from gateway.records import StoredExecution
 from gateway.retention import Pruner
 from gateway.store import Store, migrate
 from gateway.times import new_id, now, stamp
-from gateway.wire import Answer, FileOut
+from gateway.wire_answers import Answer, FileOut
+from gateway.writer import Writer
 from sandbox.job import Limits
 from tests.conftest import ROOT, Server
 from tests.service.gateways import eventually, policy
@@ -225,6 +226,7 @@ async def test_a_database_of_an_earlier_version_gives_space_back_as_well(tmp_pat
     now_.close()
 
 
+@pytest.mark.alone
 async def test_who_writes_meanwhile_hardly_notices(store: Store) -> None:
     old = now() - 100 * DAYS
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import UNUSED_TLS, Server
 from tests.service.gateways import eventually, policy
 
 PEOPLE = {
@@ -66,7 +66,8 @@ async def test_of_fifty_people_who_rule_at_the_same_moment_one_decides(make_serv
     server = make_server(policy({"ada": ("a", "agent"), **people}, f"{SMALL}, {FAILS}"))
     review = Team(server).submit()["task"]["review"]
     clients = [
-        httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer key-of-{one}"}) for one in people
+        httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer key-of-{one}"}, verify=UNUSED_TLS)
+        for one in people
     ]
     seen = await asyncio.gather(*(client.get(f"/v1/reviews/{review}", timeout=60) for client in clients))
     token = {one.json()["token"] for one in seen}

@@ -113,8 +113,9 @@ def assert_off(server: Server, ada: httpx.Client, olga: httpx.Client, execution:
     state = olga.get("/v1/lanes/monty").json()
     assert (state["on"], state["execution"], state["differs"]) == (False, execution, ["result"])
     assert "airlock_monty_lane_off 1.0" in olga.get("/metrics").text
-    ready = httpx.get(f"{server.url}/readyz").json()
-    eventually(lambda: not httpx.get(f"{server.url}/readyz").json()["lanes"]["monty"]["available"])
+    eventually(lambda: not ada.get("/readyz").json()["lanes"]["monty"]["available"])
+    with server.client() as anybody:
+        ready = anybody.get("/readyz").json()
     assert execution not in str(ready)
     honest = run(ada, {"code": LYING})
     assert (honest["lane"], honest["result"]) == ("container", 42)

@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from gateway.connection import Writer
 from gateway.database import Trouble
 from gateway.errors import StorageUnavailable, Unavailable
 from gateway.events import Answered, Event, Opened, Status, Submitted, chain, encode
@@ -21,6 +20,7 @@ from gateway.records import StoredTask
 from gateway.store import Store, is_current, migrate
 from gateway.tables import REVISION
 from gateway.times import now
+from gateway.writer import Writer
 from sandbox.job import Limits
 
 LIMITS = Limits(cpu_cores=1, memory_bytes=1 << 28, wall_seconds=5, pids=64, disk_bytes=1 << 20, output_bytes=1 << 16)

@@ -95,6 +95,22 @@ def test_attempts_a_review_and_what_it_runs_belong_to_the_trace_of_the_caller(
     assert {one.trace for one in spans.all} == {TRACE, ruling_request.trace}
 
 
+def test_a_review_that_the_policy_passes_on_is_told_in_the_trace_of_what_it_is_about(
+    make_server: Callable[..., Server],
+) -> None:
+    rules = f"{ONE_FAILURE}, review: {{escalate: [{{after: 100ms, to: [rita]}}]}}"
+    with Spans() as spans:
+        server = traced(make_server, spans, policy(KEYS, rules))
+        with server.client("key-of-ada") as agent:
+            failed = post(agent, "nope", CALLER, task_id="t")
+        eventually(lambda: bool(spans.named("review")))
+        server.stop()
+    passed = spans.one("review")
+    assert passed.trace == TRACE
+    assert passed.attributes["airlock.review.id"] == failed["task"]["review"]  # type: ignore[index]
+    assert passed.events["airlock.review.escalated"] == {"airlock.review.level": 1, "airlock.review.by": "policy"}
+
+
 @pytest.mark.engine
 def test_what_a_restart_takes_up_goes_on_in_the_trace_and_links_to_where_it_began(
     make_server: Callable[..., Server],

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Server
 from tests.service.gateways import policy
 
@@ -27,6 +29,7 @@ def many_lines() -> str:
     return "\n".join(f"{'ab'[line % 2]}{line * 7919 % 97}" for line in range(1_200_000))[:4_500_000]
 
 
+@pytest.mark.alone
 def test_looking_at_the_largest_programs_holds_nobody_up_and_fills_no_memory(
     make_server: Callable[..., Server],
 ) -> None:
