@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
+
+from pydantic import JsonValue
 
 from gateway.callers import Caller
 from gateway.errors import Conflict, Forbidden, GatewayError, InvalidRequest, NotFound, ReviewDecided, StaleReview
 from gateway.events import Closed, Ruled, RulingKind, Submitted
 from gateway.execution_life import received
 from gateway.guards import Guards, Person, Refusal, barred, refusal, review_token
-from gateway.lifecycle import Rules
+from gateway.lifecycle import OpenReview, Rules
 from gateway.policy import LimitsRequest, Policy, Profile, raised_limits
 from gateway.reader import Reader
 from gateway.recording import cancel_live
 from gateway.records import StoredExecution, StoredReview, StoredTask
 from gateway.requests import ExecutionRequest, RulingRequest
 from gateway.resources import memory_max_bytes
-from gateway.rules import guards_of, profile_named, rules_of
-from gateway.times import new_id, stamp
+from gateway.rules import guards_of, may_rule, profile_named, rules_of
+from gateway.times import new_id, now, stamp
 from gateway.work import Work, written
 from gateway.writer import Writer
 from sandbox.job import Limits
@@ -50,7 +53,11 @@ _SUBJECT: Final = {"ruling", "code", "limits", "failures", "result"}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A review with all that a ruling on it is judged by."""
+    """A review with all that a ruling on it is judged by.
+
+    `author` is the agent who sent the reviewed program, also where a reviewer had it run since. `standing` are those who
+    said yes so far and may still rule. `over`: its time is, although nobody may have ended it yet.
+    """
 
     row: StoredReview
     stored: StoredTask
@@ -58,20 +65,45 @@ class Case:
     profile: Profile
     rules: Rules
     guards: Guards
+    author: str | None = None
+    standing: tuple[str, ...] = ()
+    over: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it can be ruled on."""
+        return self.row.state == "open" and not self.over
 
     @property
     def token(self) -> str | None:
         """What a ruling must echo; None once the review is over."""
-        if self.row.state != "open":
+        if not self.open:
             return None
         return review_token(self.stored.task, self.profile.digest)
 
     def open_to(self, caller: Caller) -> list[RulingKind]:
         """The rulings that this caller can take now."""
-        if self.row.state != "open":
+        if not self.open:
             return []
-        by = self.person(caller)
-        return [kind for kind in RulingKind if barred(self.stored.task, kind, by, self.rules, self.guards) is None]
+        task, by, author = self.stored.task, self.person(caller), self.author
+        return [kind for kind in RulingKind if barred(task, kind, by, self.rules, self.guards, author=author) is None]
+
+    def subject(self, ruling: RulingRequest) -> str:
+        """What the log has of what several people agree on."""
+        return subject_of(proposal_of(ruling), self.profile.digest)
+
+    def asked(self) -> OpenReview | None:
+        """The open review, of which only that counts which was said by people who may still rule."""
+        review = self.stored.task.review
+        return replace(review, approvals=self.standing) if review is not None else None
+
+    def agreed(self) -> tuple[str, ...]:
+        """Who said yes to the proposal that is at hand, under this policy; nobody where it counts no more."""
+        review, proposal = self.stored.task.review, self.row.proposal
+        if review is None or proposal is None:
+            return ()
+        said = {name: value for name, value in json.loads(proposal).items() if name in _SUBJECT}
+        return self.standing if review.subject == subject_of(_canonical(said), self.profile.digest) else ()
 
     def person(self, caller: Caller) -> Person:
         """The caller as the guards know people."""
@@ -94,11 +126,32 @@ def case_of(reader: Reader, policy: Policy, caller: Caller, review: str) -> Case
         raise NotFound("There is no such review.")
     profile = profile_named(policy, reviewed.profile)
     rules = rules_of(profile, anonymous=stored.task.anonymous)
-    return Case(row, stored, reviewed, profile, rules, guards_of(profile, policy))
+    said = stored.task.review.approvals if stored.task.review is not None else ()
+    return Case(
+        row,
+        stored,
+        reviewed,
+        profile,
+        rules,
+        guards_of(profile, policy),
+        author=_author(reader, reviewed),
+        standing=tuple(one for one in said if may_rule(policy, row.tenant, one)),
+        over=row.expires_at <= stamp(now()),
+    )
+
+
+def _author(reader: Reader, row: StoredExecution) -> str:
+    """Who sent a program first, or that of which a reviewer had another version run."""
+    while row.source == "reviewer" and row.of is not None and (before := reader.execution(row.of)) is not None:
+        row = before
+    return row.caller
 
 
 def require_allowed(case: Case, caller: Caller, ruling: RulingRequest) -> None:
-    """Raise what the guards, and the ceiling of a grant, have against a ruling."""
+    """Raise what the time, the guards, and the ceiling of a grant have against a ruling."""
+    if case.row.state == "open" and case.over:
+        extra: dict[str, JsonValue] = {"review": case.row.id, "state": "expired", "refusal": Refusal.DECIDED.value}
+        raise ReviewDecided("Nobody answered in time, so the answer is no.", extra=extra)
     refused = refusal(
         case.stored.task,
         review=case.row.id,
@@ -108,7 +161,8 @@ def require_allowed(case: Case, caller: Caller, ruling: RulingRequest) -> None:
         by=case.person(caller),
         rules=case.rules,
         guards=case.guards,
-        subject=subject_of(proposal_of(ruling)),
+        subject=case.subject(ruling),
+        author=case.author,
     )
     if refused is not None:
         kind, message = _REFUSALS[refused]
@@ -125,8 +179,11 @@ def require_grantable(profile: Profile, ruling: RulingRequest) -> None:
 
 def proposal_of(ruling: RulingRequest) -> str:
     """What several people agree on, as one text for one meaning."""
-    data = ruling.model_dump(mode="json", include=_SUBJECT, exclude_none=True)
-    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return _canonical(ruling.model_dump(mode="json", include=_SUBJECT, exclude_none=True))
+
+
+def _canonical(said: Mapping[str, JsonValue]) -> str:
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 
 def kept_proposal(proposal: str, message: str) -> str:
@@ -141,9 +198,9 @@ def message_of(row: StoredReview, ruling: RulingRequest, *, agrees: bool) -> str
     return str(json.loads(row.proposal).get("message", ""))
 
 
-def subject_of(proposal: str) -> str:
-    """What the log has of it."""
-    return hashlib.sha256(proposal.encode()).hexdigest()
+def subject_of(proposal: str, policy: str) -> str:
+    """What the log has of it: what was said, and under which policy (its digest), for a yes is none to what another allows."""
+    return hashlib.sha256(f"{policy}\n{proposal}".encode()).hexdigest()
 
 
 def limits_of_ruling(case: Case, ruling: RulingRequest) -> Limits:

@@ -123,11 +123,7 @@ class Deliveries:
             return
 
     async def _deliver(self, client: httpx.AsyncClient, target: Target | MailTarget, letter: StoredLetter) -> None:
-        if isinstance(target, MailTarget):
-            refusal = await send_mail(target, letter)
-        else:
-            trace = await self._store.read(lambda reader: _trace(reader, letter))
-            refusal = await _send(client, target, letter, trace)
+        refusal = await self._tried(client, target, letter)
         if refusal is None:
             await self._store.write(lambda writer: writer.remove_letter(letter.id))
             self.delivered += 1
@@ -151,6 +147,21 @@ class Deliveries:
             log.error("%s: %s is a dead letter after %d tries: %s", target.name, letter.id, attempts, refusal.error)
         else:
             log.warning("%s: %s is tried again in %.0f s: %s", target.name, letter.id, wait, refusal.error)
+
+    async def _tried(
+        self, client: httpx.AsyncClient, target: Target | MailTarget, letter: StoredLetter
+    ) -> Refused | None:
+        """One try. Whatever a client raises is why it failed: it counts as a try, or there would be no end of them."""
+        trace = None
+        if isinstance(target, Target):
+            trace = await self._store.read(lambda reader: _trace(reader, letter))
+        try:
+            if isinstance(target, MailTarget):
+                return await send_mail(target, letter)
+            return await _send(client, target, letter, trace)
+        except Exception as error:
+            log.exception("%s: a try failed for a reason that nobody foresaw", letter.id)
+            return Refused(type(error).__name__)
 
     async def dead_letters(self, limit: int, after: str | None) -> DeadLetterList:
         """A page of what nobody took, oldest first."""

@@ -137,7 +137,10 @@ def advance(execution: Execution, event: Event) -> Execution:
     match event:
         case Checked(verdict=verdict, lane=lane, memory_bytes=found):
             said = {"memory_found_bytes": found, "held_for": event.reason, "approval": event.approval}
-            return changed(execution, {"state": state, "verdict": verdict, "lane": lane, **said})
+            most = _memory_max_bytes(execution, event.approval)
+            return changed(
+                execution, {"state": state, "verdict": verdict, "lane": lane, "memory_max_bytes": most, **said}
+            )
         case Admitted(lane=lane, limits=limits):
             return changed(execution, {"state": state, "lane": lane, "limits": limits})
         case Reconsidered(limits=limits, memory_max_bytes=most):
@@ -163,3 +166,9 @@ def advance(execution: Execution, event: Event) -> Execution:
             )
         case _:
             return changed(execution, {"state": state})
+
+
+def _memory_max_bytes(execution: Execution, approval: Approval | None) -> int | None:
+    """How far the platform may raise the memory: not at all where a person gave another amount than was asked for."""
+    given = approval is not None and approval.limits.memory_bytes != execution.limits.memory_bytes
+    return None if given else execution.memory_max_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import dropwhile
 
 from gateway import verify_statements as statements
 from gateway.events import Reconsidered, Submitted, decode
@@ -46,9 +47,9 @@ def exported(session: Session, choice: Choice) -> Iterator[Said]:
 def _task(session: Session, task: str, choice: Choice, policies: set[str]) -> Iterator[Said]:
     reader = Reader(session)
     bound: dict[str, None] = {}
-    for line in lines_of(session, task):
-        if line.at < choice.since:
-            continue
+    for line in dropwhile(
+        lambda one: one.at < choice.since, lines_of(session, task)
+    ):  # also what a clock set back says
         yield event_line(task, line)
         event = decode(line.name, line.data)
         if isinstance(event, Submitted | Reconsidered) and event.record:

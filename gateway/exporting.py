@@ -121,7 +121,7 @@ class ExportAudit:
         try:
             said = json.loads(text)
             self._take(said, said["kind"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.wrong(f"line {self._lines + 1} cannot be read")
         self._whole.update(text.encode())
         self._lines += 1

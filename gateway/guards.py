@@ -94,12 +94,17 @@ def review_token(task: Task, policy_digest: str) -> str | None:
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
-def barred(task: Task, kind: RulingKind, by: Person, rules: Rules, guards: Guards) -> Refusal | None:
-    """Why this person may not rule so on the open review, whatever they looked at; None when they may."""
+def barred(  # noqa: PLR0913  # as below
+    task: Task, kind: RulingKind, by: Person, rules: Rules, guards: Guards, *, author: str | None = None
+) -> Refusal | None:
+    """Why this person may not rule so on the open review, whatever they looked at; None when they may.
+
+    `author` is the agent who sent the program first, which a reviewer may have had run since.
+    """
     review = task.review
     if review is None:
         return Refusal.DECIDED
-    if guards.same(by.name, review.by):
+    if guards.same(by.name, review.by) or (author is not None and guards.same(by.name, author)):
         return Refusal.SELF_REVIEW
     if not guards.asks(by, review.level):
         return Refusal.NOT_ASKED
@@ -120,13 +125,14 @@ def refusal(  # noqa: PLR0913  # a ruling is judged on all of these together
     rules: Rules,
     guards: Guards,
     subject: str = "",
+    author: str | None = None,
 ) -> Refusal | None:
-    """Why this ruling may not be taken, or None when it may. `subject` is a digest of all that it says."""
+    """Why this ruling may not be taken, or None when it may. `subject` is a digest of all that it says; `author` as above."""
     if task.review is None or task.review.id != review:
         return Refusal.DECIDED
     if token != review_token(task, policy_digest):
         return Refusal.STALE
-    refused = barred(task, kind, by, rules, guards)
+    refused = barred(task, kind, by, rules, guards, author=author)
     if refused is None and _twice(task.review, kind, by, guards, subject):
         return Refusal.APPROVED_ALREADY
     return refused

@@ -42,12 +42,17 @@ _CALLS: Final = frozenset({NoticeKind.REVIEW_OPENED, NoticeKind.REVIEW_ESCALATED
 def notices(
     before: Task, events: Sequence[Event], at: str, wanted: Sequence[Subscription], told: Sequence[str] = ()
 ) -> Iterator[Notice]:
-    """The letters about what happened to a task that was `before`; `told` hear of reviews in any case, and once."""
+    """The letters about what happened to a task that was `before`.
+
+    `told` hear of reviews whatever they asked for, and once; but no webhook hears of a tenant that it is not for.
+    """
+    elsewhere = {one.webhook for one in wanted if one.tenants is not None and before.tenant not in one.tenants}
     for kind, data in _told(before, events):
         listeners = [
-            one.webhook for one in wanted if kind in one.kinds and (one.tenants is None or before.tenant in one.tenants)
+            *(one.webhook for one in wanted if kind in one.kinds),
+            *(one for one in told if kind in _CALLS),
         ]
-        listeners += [one for one in told if kind in _CALLS and one not in listeners]
+        listeners = [one for one in dict.fromkeys(listeners) if one not in elsewhere]
         if listeners:
             body = json.dumps(
                 {

@@ -37,6 +37,14 @@ _Sha256 = Annotated[
     AfterValidator(_of_something),
 ]
 _Word = Annotated[StrictStr, Matching(r"[!-~]([ -~]{0,510}[!-~])?", "a word (1 to 512 visible ASCII characters)")]
+_Person = Annotated[
+    StrictStr,
+    Matching(
+        r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}|@[0-9a-f]{40}",
+        "a person (64 letters, digits, ., _, @ and - at most), or what follows the dot where the record names their tokens",
+    ),
+]
+"""Whose keys they are: a name, or the subject of their tokens as callers are named by it."""
 _Scope = Annotated[StrictStr, Matching(r"[!#-\[\]-~]{1,64}", "a scope (visible ASCII, without blanks and quotes)")]
 _Claim = Annotated[StrictStr, Matching(r"[!-~]{1,256}", "the name of a claim (visible ASCII, without blanks)")]
 
@@ -83,7 +91,7 @@ class Key(Closed):
     name: Name
     sha256: _Sha256 | None = None
     jwt: Jwt | None = None
-    owner: Name | None = None
+    owner: _Person | None = None
     tenant: Name | None = None
     profile: Name
     roles: Annotated[frozenset[Role], AfterValidator(_one_side)]

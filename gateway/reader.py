@@ -27,7 +27,7 @@ from gateway.records import (
     StoredTask,
     StoredUse,
 )
-from gateway.rows import logged_event, spared_event, stored_spared, stored_task, task_and_answer
+from gateway.rows import approved_event, logged_event, spared_event, stored_spared, stored_task, task_and_answer
 from gateway.session import Session
 from gateway.times import stamp
 from gateway.tracing import TraceContext
@@ -149,6 +149,11 @@ class Reader:
     def approval(self, question: str, at: datetime) -> StoredApproval | None:
         """What a person said yes to, if that still holds."""
         return self._session.one(statements.APPROVAL, StoredApproval, question=question, at=stamp(at))
+
+    def approvers(self, review: str) -> list[str]:
+        """Who said yes on a review before the one who decided it, whatever each of them said yes to."""
+        said = self._session.every(statements.APPROVED_IN, approved_event, review=review)
+        return [one.by for one in said if one.review == review]
 
     def open_reviews(self) -> int:
         """How many reviews wait for a person."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.auth import KEYLESS
+from gateway.callers import Role
 from gateway.events import Reconsidered, Verdict
 from gateway.policy import DEFAULT_PROFILE, LimitsRequest, Policy, Profile, Violation, raised_limits
 from gateway.reports import Report
@@ -17,6 +18,8 @@ from gateway.wire_answers import Finding
 from gateway.work import Work
 from sandbox.job import Lane, Limits
 
+_RUNS: Final = frozenset({Role.AGENT, Role.OPERATOR})  # operators in the playground
+_RULES: Final = frozenset({Role.REVIEWER})
 _HINT: Final = "The policy changed while the program waited for a box. Ask for less, and send it again."
 GONE: Final = Finding(
     rule="key.gone",
@@ -28,7 +31,7 @@ GONE: Final = Finding(
 
 
 def profile_now(policy: Policy, work: Work) -> Profile | None:
-    """The profile that binds an execution whose caller was let in earlier; None where their key is gone, or another tenant's.
+    """The profile that binds an execution whose caller was let in earlier; None where their key is gone, or is for something else.
 
     What a reviewer's ruling runs stays in the profile of the reviewed program.
     """
@@ -36,8 +39,9 @@ def profile_now(policy: Policy, work: Work) -> Profile | None:
         named = DEFAULT_PROFILE if (work.caller, work.tenant) in KEYLESS else None
     else:
         entry = work.caller.partition(".")[0]  # the tokens of an entry are called `ENTRY.SUBJECT`
+        roles = _RULES if work.execution.source == "reviewer" else _RUNS
         mine = (key for key in policy.keys if key.name == entry and key.tenant in {work.tenant, None})
-        named = next((key.profile for key in mine), None)
+        named = next((key.profile for key in mine if not roles.isdisjoint(key.roles)), None)
     if named is not None and work.execution.source == "reviewer":
         named = work.profile.name
     return None if named is None else profile_named(policy, named)

@@ -20,8 +20,9 @@ from gateway.events import BEFORE_THE_RUN, Approval, EscalationReason, RulingKin
 from gateway.in_force import InForce
 from gateway.lifecycle import OpenReview
 from gateway.policy import Profile
+from gateway.reader import Reader
 from gateway.records import StoredApproval
-from gateway.rules import guards_of
+from gateway.rules import guards_of, may_rule
 from gateway.store import Store
 from gateway.times import now, stamp
 from gateway.wire_answers import Finding
@@ -69,15 +70,29 @@ class Memory:
         self._store = store
 
     async def recall(self, work: Work, reason: EscalationReason) -> Approval | None:
-        """What answers the question that a held program is, if anything does. Nobody's yes is for a program of their own."""
+        """What answers the question that a held program is, if anything does.
+
+        Nobody's yes is for a program of their own, and it holds no longer than they may rule.
+        """
         if work.profile.review.remember is None:
             return None
         execution = work.execution
         asked = question(work.tenant, reason, execution.digest, execution.limits, work.profile.digest)
         try:
-            found = await self._store.read(lambda reader: reader.approval(asked, now()))
+            found, people = await self._store.read(lambda reader: _known(reader, asked))
         except Unavailable:
             return None
-        if found is None or guards_of(work.profile, self._policy.current).same(found.decided_by, work.caller):
+        if found is None or not all(self._counts(work, one) for one in people):
             return None
         return Approval(found.decided_by, found.review, found.decided_at, _LIMITS.validate_json(found.limits))
+
+    def _counts(self, work: Work, person: str) -> bool:
+        policy = self._policy.current
+        own = guards_of(work.profile, policy).same(person, work.caller)
+        return not own and may_rule(policy, work.tenant, person)
+
+
+def _known(reader: Reader, asked: str) -> tuple[StoredApproval | None, tuple[str, ...]]:
+    """What answers the question, and all who had to say yes for it."""
+    found = reader.approval(asked, now())
+    return found, (found.decided_by, *reader.approvers(found.review)) if found is not None else ()

@@ -196,7 +196,7 @@ class ExecutionRequest(Wire):
     @classmethod
     def _names(cls, inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
         for name in inputs:
-            if not _IDENTIFIER.match(name) or name in _KEYWORDS or (name.startswith("__") and name.endswith("__")):
+            if not _IDENTIFIER.fullmatch(name) or name in _KEYWORDS or (name.startswith("__") and name.endswith("__")):
                 raise ValueError(f"{name!r} cannot be a variable's name")
         return inputs
 
@@ -204,7 +204,7 @@ class ExecutionRequest(Wire):
     @classmethod
     def _env_names(cls, env: dict[str, str]) -> dict[str, str]:
         for name in env:
-            if not _IDENTIFIER.match(name):
+            if not _IDENTIFIER.fullmatch(name):
                 raise ValueError(f"{name!r} cannot be an environment variable's name")
         return env
 

@@ -21,7 +21,6 @@ from gateway.cases import (
     message_of,
     proposal_of,
     require_allowed,
-    subject_of,
     work_of,
 )
 from gateway.changes import Changes
@@ -105,6 +104,7 @@ class Reviews:
                 profile=case.profile,
                 rulings=case.open_to(caller),
                 guards=case.guards,
+                agreed=case.agreed(),
                 spared=reader.spared_in(case.stored.id),
             )
 
@@ -184,8 +184,8 @@ class Reviews:
     @staticmethod
     def _agreed(writer: Writer, case: Case, caller: Caller, ruling: RulingRequest, at: datetime) -> bool:
         """Record that one more person agrees, where others still have to; False where this one decides."""
-        asked, proposal = case.stored.task.review, proposal_of(ruling)
-        one = approved(asked, ruling.ruling, subject_of(proposal), caller.name, case.guards) if asked else None
+        asked, proposal = case.asked(), proposal_of(ruling)
+        one = approved(asked, ruling.ruling, case.subject(ruling), caller.name, case.guards) if asked else None
         if one is None:
             return False
         writer.append(case.stored, [replace(one, message=ruling.message)], at)
@@ -211,8 +211,8 @@ class Reviews:
 
 
 def _message(case: Case, ruling: RulingRequest) -> str:
-    asked = case.stored.task.review
-    agrees = asked is not None and asked.subject == subject_of(proposal_of(ruling))
+    asked = case.asked()
+    agrees = asked is not None and asked.subject == case.subject(ruling) and bool(asked.approvals)
     return message_of(case.row, ruling, agrees=agrees)
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from gateway.events import Answered, Event, Spared, chain, decode, encode
+from gateway.events import Answered, Approved, Event, Spared, chain, decode, encode
 from gateway.lifecycle import Task
 from gateway.records import LoggedEvent, StoredSpared, StoredTask
 from gateway.session import Value
@@ -31,6 +31,11 @@ def stored_task(task: str, head: str, body: str) -> StoredTask:
 def logged_event(seq: int, at: str, name: str, data: str, previous: str, digest: str) -> LoggedEvent:  # noqa: PLR0913, PLR0917  # a row
     """A row of the log."""
     return LoggedEvent(seq, at, decode(name, data), previous, digest)
+
+
+def approved_event(data: str) -> Approved:
+    """What a row of the log says that one of several people said."""
+    return _event(Approved, data)
 
 
 def spared_event(data: str) -> Spared:

@@ -96,6 +96,12 @@ def _events(count: int) -> Insert:
 SPARED_IN: Final[_Query] = (
     select(events.c.data).where(_is(events.c.task), events.c.type == "Spared").order_by(events.c.seq)
 )
+APPROVED_IN: Final[_Query] = (
+    select(events.c.data)
+    .join(reviews, reviews.c.task == events.c.task)
+    .where(reviews.c.id == bindparam("review"), events.c.type == "Approved")
+    .order_by(events.c.seq)
+)
 SPARED: Final[_Query] = (
     select(events.c.at, tasks.c.tenant, events.c.data)
     .join(tasks, tasks.c.id == events.c.task)

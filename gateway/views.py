@@ -203,11 +203,12 @@ def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
     profile: Profile,
     rulings: Sequence[RulingKind],
     guards: Guards,
+    agreed: Sequence[str] = (),
     spared: Sequence[Spared] = (),
 ) -> ReviewView:
     """A review whole; `rows` are the task's executions, newest first, `rulings` those that its reader can take.
 
-    `spared` is what of them ran although it broke rules.
+    `agreed` are those who said yes to the proposal at hand, as far as that counts; `spared` is what of them ran although it broke rules.
     """
     grants_left = max(0, rules.grants - task.grants)
     reviewed = next((one for one in rows if one.id == row.execution), None)
@@ -221,7 +222,7 @@ def review_view(  # noqa: PLR0913  # a reviewer sees all of these together
             "tries": _with_spared(_tries(list(reversed(rows)), task, rules, profile.retention), spared),
             "rulings": list(rulings),
             "people_needed": {kind: guards.needed(kind) for kind in rulings},
-            "proposal": _proposal(row, task, guards),
+            "proposal": _proposal(row, agreed, guards),
             "ruled_execution": row.ruled_execution,
         }
     )
@@ -252,14 +253,14 @@ def _ceilings(ceilings: Ceilings) -> LimitsInfo:
     )
 
 
-def _proposal(row: StoredReview, task: Task, guards: Guards) -> Proposal | None:
-    if row.proposal is None or task.review is None or row.state != "open":
+def _proposal(row: StoredReview, agreed: Sequence[str], guards: Guards) -> Proposal | None:
+    if row.proposal is None or not agreed or row.state != "open":
         return None
     said = json.loads(row.proposal)
     told = {name: said.get(name) for name in ("ruling", "code", "limits", "failures", "result")}
     told["message"] = said.get("message") or None
     needed = guards.needed(RulingKind(said["ruling"]))
-    return Proposal.model_validate({**told, "approved_by": list(task.review.approvals), "needed": needed})
+    return Proposal.model_validate({**told, "approved_by": list(agreed), "needed": needed})
 
 
 def _tries(rows: Sequence[StoredExecution], task: Task, rules: Rules, retention: Retention) -> list[TryView]:

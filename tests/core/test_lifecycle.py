@@ -425,6 +425,22 @@ def ran_out_of_memory(times: int, found: int | None = None, most: int | None = M
     return task
 
 
+@pytest.mark.parametrize(("given", "again"), [(1, True), (2, False)])
+def test_the_memory_that_a_person_gave_is_a_wall_also_where_their_word_is_remembered(given: int, again: bool) -> None:  # noqa: FBT001  # a row
+    """Of what they left as it was asked for, the policy says how far the platform may raise it."""
+    limits = replace(LIMITS, memory_bytes=given * LIMITS.memory_bytes)
+    said = Approval("ann", "rev_1", "2026", limits)
+    found = 3 * LIMITS.memory_bytes
+    held = Checked("e1", Verdict.HELD, Lane.CONTAINER, None if again else found, EscalationReason.ALWAYS, said)
+    task = fold([OPENED, submitted(1, "a"), held])
+    admitted = next_step(task.executions["e1"], {}, RULES)
+    assert isinstance(admitted, Admitted)
+    assert admitted.limits == limits
+    task = apply(apply(task, admitted), Started("e1", 1, Lane.CONTAINER))
+    after = next_step(apply(task, out_of_memory(task.executions["e1"])).executions["e1"], {}, RULES)
+    assert isinstance(after, Admitted) is again
+
+
 def memory_of(task: Task) -> list[int]:
     return [attempt.limits.memory_bytes // LIMITS.memory_bytes for attempt in task.executions["e1"].attempts]
 

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway.exporting import ExportAudit, written
 from tests.conftest import ROOT, Server
-from tests.service.gateways import policy
+from tests.service.gateways import Clockwork, policy
 from tests.service.test_rulings import FAILS, PEOPLE, SMALL, Team
 
 
@@ -104,6 +105,34 @@ def test_a_part_can_be_exported_and_verified_too(export: tuple[Team, list[str]],
         )
         assert airlock(server, "audit", "export", "--out", str(file)).returncode == 2, "nothing is written over"
         file.unlink()
+
+
+def test_a_log_whose_clock_was_set_back_is_exported_without_a_gap(tmp_path: Path) -> None:
+    """From the first event of that time on, whatever the clock said later."""
+    (tmp_path / "policy.yaml").write_text(policy(PEOPLE, f"{SMALL}, budget: {{failures_in_a_row: 9}}"))
+    server = Clockwork(tmp_path / "data", tmp_path / "policy.yaml")
+    server.environment["AIRLOCK_TEST_CLOCK"] = str(server.hands)
+    server.data.mkdir()
+    days = 24 * 3600
+    try:
+        for ahead in (0, 9 * days, 2 * days, 9 * days):
+            server.ahead(ahead)
+            server.process or server.start()
+            Team(server).submit("1", task="t")
+        server.ahead(0)
+        since = (datetime.now(UTC) + timedelta(days=5)).isoformat(timespec="seconds").removesuffix("+00:00")
+        lines = exported(Server(server.data), "--since", since).splitlines(keepends=True)
+    finally:
+        server.stop()
+    assert flaws(lines) == []
+    events = [json.loads(line)["seq"] for line in lines if '"kind": "event"' in line]
+    assert events[0] > 1
+    assert events == list(range(events[0], events[0] + len(events)))
+
+
+def test_a_line_that_is_nested_beyond_reading_is_a_flaw_and_no_failure(export: tuple[Team, list[str]]) -> None:
+    lines = export[1]
+    assert any("cannot be read" in one for one in flaws([lines[0], "[" * 200_000 + "\n", *lines[1:]]))
 
 
 def forged(lines: list[str], change: Callable[[list[dict]], object]) -> list[str]:  # type: ignore[type-arg]

@@ -30,6 +30,8 @@ BODIES: Final = {
     "negative": (b'{"code": "1", "limits": {"pids": -1}}', 422, "limits.pids"),
     "bool for int": (b'{"code": "1", "limits": {"pids": true}}', 422, "limits.pids"),
     "a keyword as input": (b'{"code": "1", "inputs": {"for": 1}}', 422, "inputs"),
+    "a line feed after a name": (b'{"code": "1", "inputs": {"x\\n": 1}}', 422, "inputs"),
+    "a line feed after a variable": (b'{"code": "1", "env": {"X\\n": "1"}}', 422, "env"),
     "reserved task": (b'{"code": "1", "task_id": "anonymous-local-1"}', 422, "task_id"),
     "task with a path": (b'{"code": "1", "task_id": "../x"}', 422, "task_id"),
     "deep": (b'{"code": "1", "inputs": {"x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}}", 400, None),
