@@ -14,7 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SECONDS, Watched, spend_the_budget
+from tests.browser.conftest import SECONDS, Watched, let_go_on, spend_the_budget
 from tests.conftest import Server
 
 pytestmark = pytest.mark.engine
@@ -46,9 +46,11 @@ def programs() -> list[str]:
 @pytest.fixture(scope="module")
 def hostile_review(gateway: Server) -> str:
     with gateway.client() as agent:
+        review = ""
         for code in programs():
-            answer = agent.post("/v1/executions", json={"code": code, "task_id": "a.b:c@d-hostile"}).json()
-    review: str = answer["task"]["review"]
+            if review:
+                let_go_on(gateway, review, f"{SCRIPTS[0]}{TRICKS[:20]}")
+            review = spend_the_budget(agent, "a.b:c@d-hostile", code)
     return review
 
 
@@ -94,9 +96,6 @@ def test_nothing_of_an_agents_text_is_executed_on_any_page(
         f"history?q={typed}&by={typed}&state={typed}&before={typed}",
         f"queue?task={typed}&reason={typed}&after={typed}",
         "queue",
-        "overview",
-        "playground",
-        "help",
         f"login?next={typed}",
     ):
         assert window.go(path) == 200, path

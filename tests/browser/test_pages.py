@@ -10,21 +10,22 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Watched, spend_the_budget
+from tests.browser.conftest import Watched, let_go_on, spend_the_budget
 from tests.conftest import Server
 
 pytestmark = pytest.mark.engine
 
 
-DAY = {"resultTypes": ["violations"]}
+DAY = {"resultTypes": ["violations"], "preload": False, "iframes": False}
 # by night the colours are others, and nothing else
-NIGHT = {"resultTypes": ["violations"], "runOnly": {"type": "rule", "values": ["color-contrast"]}}
+NIGHT = {**DAY, "runOnly": {"type": "rule", "values": ["color-contrast"]}}
 
 
 @pytest.fixture(scope="module")
 def places(gateway: Server) -> list[str]:
     """Every page there is, with something on it."""
     with gateway.client() as agent:
+        let_go_on(gateway, spend_the_budget(agent, "pages-1", "values = [1]\nvalues[5]"), "Print them first.")
         review = spend_the_budget(agent, "pages-1", "values = [1]\nprint(values)\nvalues[7]")
         ruled = spend_the_budget(agent, "pages-2")
         newest = agent.get("/v1/tasks/pages-1").json()["newest"]
