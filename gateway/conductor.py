@@ -139,6 +139,8 @@ class Conductor:
                 self._observer.counts.late_results += work.cancelled_by is None
                 return
             log.exception("%s: a step failed", work.id)
+            if work.answered and not work.recorded:
+                raise  # nobody was promised anything, and whoever waits is told that it was not taken
             await self._give_up(work)
 
     async def _advance_or_cancel(self, work: Work) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     or_,
     select,
     update,
@@ -138,7 +139,7 @@ RECONSIDER_EXECUTION: Final = _changing(executions, "id", "profile", "policy", "
 RELEASE_KEY: Final = (
     update(executions)
     .where(_is(executions.c.id, "this"))
-    .values(idempotency_key=None, kept=executions.c.kept.bitwise_and(bindparam("bits")))
+    .values(idempotency_key=null(), kept=executions.c.kept.bitwise_and(bindparam("bits")))
 )
 
 USES: Final = _whole(uses, USE_COLUMNS).where(_is(uses.c.day))

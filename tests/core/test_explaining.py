@@ -208,3 +208,10 @@ def test_a_mode_that_refuses_nothing_is_told_with_its_line_and_with_what_enforce
     for decision, would in (("import ctypes", "denied"), ("nesting", "refused")):
         assert told[decision].value == f"would be {would}, and runs all the same"
         assert [(one.key, one.place) for one in told[decision].made][-1] == ("defaults.checks.mode", "acme.yaml:7")
+
+
+def test_files_that_do_not_fit_are_refused_as_they_are_when_they_come() -> None:
+    files = [{"path": "a", "content": "x" * 5000}]
+    told = asked(profile="default", request={"code": "1", "files": files, "limits": {"disk": "4Ki"}})
+    assert (told["files"].value, "do not fit limits.disk" in told["files"].why) == ("refused", True)
+    assert "files" not in asked(profile="default", request={"code": "1", "files": files})

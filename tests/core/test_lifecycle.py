@@ -432,7 +432,7 @@ def test_the_memory_that_a_person_gave_is_a_wall_also_where_their_word_is_rememb
     said = Approval("ann", "rev_1", "2026", limits)
     found = 3 * LIMITS.memory_bytes
     held = Checked("e1", Verdict.HELD, Lane.CONTAINER, None if again else found, EscalationReason.ALWAYS, said)
-    task = fold([OPENED, submitted(1, "a"), held])
+    task = fold([OPENED, replace(submitted(1, "a"), memory_max_bytes=4 * LIMITS.memory_bytes), held])
     admitted = next_step(task.executions["e1"], {}, RULES)
     assert isinstance(admitted, Admitted)
     assert admitted.limits == limits

@@ -135,3 +135,13 @@ async def test_what_is_recorded_of_a_program_is_bounded(checker: Checker) -> Non
 async def test_force_is_the_requests_own_and_breaks_nothing(checker: Checker) -> None:
     report = await judged(checker, UNKNOWN, "warn", force=True)
     assert (report.verdict, report.sparing) == (Verdict.ADMIT, None)
+
+
+@pytest.mark.parametrize("mode", SOFT)
+async def test_a_program_for_monty_alone_goes_to_no_box_because_nobody_here_can_read_it(
+    checker: Checker, mode: str
+) -> None:
+    unreadable = f"x = {'-' * 20_000}1"
+    assert (await judged(checker, unreadable, mode)).verdict is Verdict.ADMIT
+    asked = await judged(checker, unreadable, mode, lane="monty")
+    assert (asked.verdict, [one.rule for one in asked.findings]) == (Verdict.INEXACT, ["lane.monty"])

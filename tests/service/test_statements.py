@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Select, Update, create_engine
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from gateway import statements
 from gateway.store import migrate
@@ -52,6 +54,13 @@ def test_the_plans_tell_a_scan_and_a_sort(database: sqlite3.Connection) -> None:
     told = plan(database, "SELECT id FROM executions WHERE status = ? ORDER BY submitted_at", 1)
     assert any(one.startswith("SCAN") for one in told)
     assert any("TEMP B-TREE" in one for one in told)
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_null_is_written_into_the_statement_and_is_no_parameter(statement: _Statement) -> None:
+    compiled = statement.compile(dialect=sqlite_dialect())
+    assert isinstance(compiled, SQLCompiler)
+    assert [name for name, bind in compiled.binds.items() if bind.value is None and not bind.required] == []
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)

@@ -39,3 +39,24 @@ def test_what_needs_a_container_is_the_platforms_fault_and_free(lonely: Server) 
         assert [one["cause"] for one in execution["attempts"]] == ["engine_lost"], "then it waited for the engine"
         assert execution["next_actions"] == ["resubmit_unchanged"]
         assert execution["task"]["budget"]["failures_total"]["left"] == 12
+
+
+@pytest.mark.engine
+def test_a_key_whose_execution_the_platform_failed_stands_for_the_next_one(lonely: Server) -> None:
+    body, key = {"code": "print(1)", "task_id": "again", "lane": "container"}, {"Idempotency-Key": "k"}
+
+    def send() -> tuple[str, str]:
+        with lonely.client() as client:
+            told = client.post("/v1/executions", json=body, headers=key).json()
+        execution = told.get("execution", told)
+        return execution["id"], execution["status"]
+
+    failed = [send(), send()]
+    assert [status for _, status in failed] == ["platform_error"] * 2
+    lonely.stop()
+    del lonely.environment["DOCKER_HOST"]
+    lonely.start()
+    (first, status), again = send(), send()
+    assert status == "succeeded"
+    assert again == (first, status)
+    assert len({first, *(one for one, _ in failed)}) == 3
