@@ -5,7 +5,9 @@ The server is the real one: the real command, engine, Monty and database.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import ssl
@@ -23,25 +25,31 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 100  # on a machine that has much else to do; a test has 180
 UNUSED_TLS = ssl.create_default_context()
 """What each client would read the authorities' certificates for, in 50 ms of the processor, though none here speaks TLS."""
-LONGEST_FIRST = (
-    "examples/test_catalogue.py",
-    "service/test_kill_matrix.py",
-    "service/test_any_request.py",
-    "security/test_selftest.py",
-)
+LONGEST_FIRST = ("service/test_kill_matrix.py", "service/test_any_request.py")
 """Of workers side by side, none may begin with one of these when the others are nearly done."""
+ALONE = ("security", "browser", "examples")
+"""Folders in which limits of time are promised, pages are waited for, and gateways are killed by the clock."""
+_PORTS = range(10_000, 32_000)  # below those that the system gives to clients, which could take one in the meantime
+_WORKERS = 16
 
 
+@pytest.hookimpl(tryfirst=True)  # before the marks are asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in ALONE:
+            item.add_marker("alone")
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not str(item.path).endswith(LONGEST_FIRST))
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port on which nobody listens, and which no other worker of this run takes before its server has it."""
+    mine = _PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _WORKERS :: _WORKERS]  # noqa: TID251
+    while True:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            port = random.choice(mine)  # other runs on this machine look for ports too
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

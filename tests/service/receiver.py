@@ -48,6 +48,8 @@ class Receiver:
     body: bytes = b""
     port: int = field(default_factory=free_port)
     letters: list[Letter] = field(default_factory=list)
+    taken: list[Letter] = field(default_factory=list)
+    """Of the letters, those that were answered with success."""
 
     @property
     def url(self) -> str:
@@ -68,9 +70,13 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 names = {name.lower(): value for name, value in self.headers.items()}
-                receiver.letters.append(Letter(self.path, names, body))
+                letter = Letter(self.path, names, body)
+                receiver.letters.append(letter)
                 time.sleep(receiver.seconds)
-                self.send_response(receiver.status)
+                status = receiver.status
+                if status < 300:
+                    receiver.taken.append(letter)
+                self.send_response(status)
                 for name, value in receiver.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(receiver.body)))

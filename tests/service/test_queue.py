@@ -113,7 +113,7 @@ def test_priority_decides_among_a_tenants_own_programs(make_server: Callable[...
 def test_a_program_that_cannot_start_in_time_expires_and_costs_nothing(make_server: Callable[..., Server]) -> None:
     server = make_server(NARROW)
     with server.client() as client:
-        first = submit_later(client, code=sleeper(3), lane="container", task_id="first")
+        first = submit_later(client, code=sleeper(8), lane="container", task_id="first")
         eventually(lambda: running(client, first))
         body = {"code": "print('late')", "lane": "container", "task_id": "hasty", "start_within": "500ms"}
         view = client.post("/v1/executions", json=body).json()
