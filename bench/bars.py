@@ -116,7 +116,7 @@ BARS: Final = (
         bar=0.5,
         moonshot=0.8,
         most=False,
-        slack=1.2,
+        slack=1.4,
     ),
     Bar(
         "box-p50",
