@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from gateway.cli_client import fail
 from gateway.cli_options import Database
 from gateway.settings import Settings, StartError, read
 
@@ -153,7 +154,7 @@ def replay(
         with looking(database or read(Settings).database) as session:
             done = asyncio.run(Replay(Reader(session), policy, start, guest).run())
     except (StartError, DatabaseError) as error:
-        _fail(str(error))
+        fail(str(error), _TROUBLE)
     if as_json:
         _print_json(asdict(done))
     else:
@@ -206,7 +207,7 @@ def learn(
             reader = Reader(session)
             found = wishes(reader.spared(start, 1_000_000), refusals(reader, start))
     except (StartError, DatabaseError) as error:
-        _fail(str(error))
+        fail(str(error), _TROUBLE)
     with path.open(encoding="utf-8", newline="") as opened:  # as it ends its lines
         text = opened.read()
     proposed = learned(text, policy, found)
@@ -236,7 +237,7 @@ def _path(file: Path | None) -> Path:
     try:
         return file or read(Settings).policy
     except StartError as error:
-        _fail(str(error))
+        fail(str(error), _TROUBLE)
 
 
 def _sound(path: Path) -> Policy:
@@ -254,7 +255,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except PolicyError as error:
-        _fail("\n".join(map(str, error.problems)))
+        fail("\n".join(map(str, error.problems)), _TROUBLE)
 
 
 def _tell_problems(problems: tuple[Problem, ...], *, as_json: bool, cases: int | None = None) -> None:
@@ -274,8 +275,3 @@ def _print(line: str, *, err: bool = False) -> None:
     from gateway.spelling import visible
 
     typer.echo(visible(line), err=err)
-
-
-def _fail(message: str) -> NoReturn:
-    _print(message, err=True)
-    raise typer.Exit(_TROUBLE)

@@ -105,6 +105,7 @@ class Execution:
 
 
 _Kind = TypeVar("_Kind")
+_State = TypeVar("_State", bound=StrEnum)
 
 
 def changed(old: _Kind, changes: Mapping[str, object], **more: object) -> _Kind:
@@ -128,12 +129,17 @@ def received(event: Submitted) -> Execution:
     )
 
 
+def following(table: Mapping[_State, Mapping[type[Event], _State]], state: _State, event: Event) -> _State:
+    """The state after `event`; raises `IllegalEvent` where the table does not have it."""
+    try:
+        return table[state][type(event)]
+    except KeyError:
+        raise IllegalEvent(f"{type(event).__name__} while {state}") from None
+
+
 def advance(execution: Execution, event: Event) -> Execution:
     """The execution after an event of its own; raises `IllegalEvent`, and changes nothing, where the table does not have it."""
-    try:
-        state = EXECUTION_TRANSITIONS[execution.state][type(event)]
-    except KeyError:
-        raise IllegalEvent(f"{type(event).__name__} while {execution.state}") from None
+    state = following(EXECUTION_TRANSITIONS, execution.state, event)
     match event:
         case Checked(verdict=verdict, lane=lane, memory_bytes=found):
             said = {"memory_found_bytes": found, "held_for": event.reason, "approval": event.approval}

@@ -35,7 +35,7 @@ from gateway.events import (
     Status,
     Submitted,
 )
-from gateway.execution_life import Execution, IllegalEvent, advance, changed, received
+from gateway.execution_life import Execution, IllegalEvent, advance, changed, following, received
 from sandbox.job import Limits
 
 
@@ -209,10 +209,7 @@ class _Changes(TypedDict, total=False):
 
 
 def _on_task(task: Task, event: Event) -> _Changes:
-    try:
-        state = TASK_TRANSITIONS[task.state][type(event)]
-    except KeyError:
-        raise IllegalEvent(f"{type(event).__name__} while {task.state}") from None
+    state = following(TASK_TRANSITIONS, task.state, event)
     match event:
         case Submitted():
             return {"state": state, **_submitted(task, event)}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, get_args
 
 from starlette.responses import Response
 
@@ -20,7 +20,7 @@ from gateway.console.tries import bars_of, result_of
 from gateway.console.visits import Parts, Visit, to
 from gateway.errors import NotFound
 from gateway.exhibits import is_shown, picture_of
-from gateway.requests import TASK_ID
+from gateway.requests import TASK_ID, ReviewState
 from gateway.spelling import visible
 from gateway.times import now
 from gateway.wire_reviews import ReviewSummary
@@ -34,7 +34,7 @@ _PERIODS: Final[Mapping[str, tuple[str, timedelta | None]]] = MappingProxyType(
         "ever": ("all of it", None),
     }
 )
-_STATES: Final = ("open", "decided", "withdrawn", "expired")
+_STATES: Final = get_args(ReviewState)
 _IDS: Final = (("rev_", "reviews"), ("exe_", "executions"))
 
 
