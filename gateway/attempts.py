@@ -56,8 +56,7 @@ class Attempts:
         self._begin(work, Started(work.id, step.attempt, step.lane))
         run = partial(self._run, work, step)
         outcome = await (self._commits.beside(work, run) if step.lane is Lane.CONTAINER else run())
-        work.cpu_seconds = cpu_seconds(outcome, step.limits)
-        work.outcome = outcome = await self._expectations.judged(work.tenant, work.request.expect, outcome)
+        work.outcome = outcome
         for phase, seconds in outcome.timings:
             work.timings[phase] = work.timings.get(phase, 0.0) + seconds
         finished = _finished(work, step, outcome)
@@ -69,16 +68,19 @@ class Attempts:
         work.happened(started)
         self._observer.attempting(work, started)
         work.placed.set()
-        if started.lane is Lane.CONTAINER:
-            work.live = Live(started.attempt, partial(self._changes.notify, work.id))
 
     async def _run(self, work: Work, step: Run) -> Outcome:
+        """The run as it counts. It is charged here, since whoever waits for it may be cancelled although it is over."""
+        if step.lane is Lane.CONTAINER:  # only now: whoever is told of `work` listens, and hears that it has started
+            work.live = Live(step.attempt, partial(self._changes.notify, work.id))
         began = time.monotonic()
         try:
-            return await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
+            outcome = await self._lanes[step.lane].run(work.job(step.attempt, step.lane, step.limits))
         except asyncio.CancelledError:
             work.cpu_seconds = min(time.monotonic() - began, step.limits.wall_seconds) * step.limits.cpu_cores
             raise
+        work.cpu_seconds = cpu_seconds(outcome, step.limits)
+        return await self._expectations.judged(work.tenant, work.request.expect, outcome)
 
 
 def _finished(work: Work, step: Run, outcome: Outcome) -> Finished:

@@ -42,19 +42,27 @@ class Commits:
 
     async def record(self, work: Work) -> None:
         """Put on disk what has happened so far. A cancellation waits for it: half of it cannot be undone."""
+        await work.lock.acquire()  # in the same step where nobody has it, see `is_told`
         saving = asyncio.ensure_future(self._save(work))
+        saving.add_done_callback(lambda _: work.lock.release())
         try:
             await asyncio.shield(saving)
         except asyncio.CancelledError:
             await asyncio.gather(saving, return_exceptions=True)
             raise
 
+    @staticmethod
+    async def is_told(work: Work) -> bool:
+        """Whether somebody may know of `work`: it is on disk, once what is being written of it now is."""
+        async with work.lock:
+            return work.recorded
+
     async def beside(self, work: Work, effect: Callable[[], Coroutine[object, object, T]]) -> T:
         """What `effect` comes to. It begins once it is on disk that it does, or at once while nobody was told of `work`.
 
         Then it is on disk as soon as it takes longer than most programs do, and what cannot be recorded is ended.
         """
-        if work.recorded or self._store.trouble is not None:
+        if await self.is_told(work) or self._store.trouble is not None:
             await self.record(work)
             return await effect()
         running = asyncio.create_task(effect())
@@ -67,21 +75,22 @@ class Commits:
             if not running.done():
                 running.cancel()
                 await asyncio.wait({running})
+            if not running.cancelled():
+                running.exception()  # what could not be recorded did not fail either
 
     async def _save(self, work: Work) -> None:
-        async with work.lock:
-            if not work.pending:
-                return
-            events = tuple(work.pending)
-            work.policy_kept = work.profile.digest in self._kept_policies
-            recorded = await self._write(work, events)
-            self._kept_policies.add(work.profile.digest)
-            if not work.recorded or work.kept is not None:
-                work.kept = recorded
-            work.task, work.recorded, work.written = recorded.task.id, True, None
-            if work.answered and (found := work.memory_found) is not None:
-                self._sizes.found(work.tenant, *found)
-            del work.pending[: len(events)]
+        if not work.pending:
+            return
+        events = tuple(work.pending)
+        work.policy_kept = work.profile.digest in self._kept_policies
+        recorded = await self._write(work, events)
+        self._kept_policies.add(work.profile.digest)
+        if not work.recorded or work.kept is not None:
+            work.kept = recorded
+        work.task, work.recorded, work.written = recorded.task.id, True, None
+        if work.answered and (found := work.memory_found) is not None:
+            self._sizes.found(work.tenant, *found)
+        del work.pending[: len(events)]
         self._observer.recorded(work, events)
         self._changes.notify(recorded.task.id)
         self._changes.notify(work.id)

@@ -81,10 +81,12 @@ class Conductor:
         runner = asyncio.create_task(self._drive(work), name=work.id)
         self._running[work.id] = (work, runner)
         self._live[work.tenant, work.caller] += 1
-        runner.add_done_callback(lambda _: self._ended(work))
+        runner.add_done_callback(lambda _: self._ended(work, runner))
         return runner
 
-    def _ended(self, work: Work) -> None:
+    def _ended(self, work: Work, runner: asyncio.Task[None]) -> None:
+        if not runner.cancelled():
+            runner.exception()  # why it was not taken is nobody's fault where nobody waits to hear it
         del self._running[work.id]
         self._live[work.tenant, work.caller] -= 1
         if not self._live[work.tenant, work.caller]:

@@ -14,7 +14,7 @@ from gateway.queue import Queue, TooLong
 from gateway.retries import backoff_seconds
 from gateway.turns import Ticket
 from gateway.work import Work
-from sandbox.job import Limits
+from sandbox.job import Lane, Limits
 from sandbox.outcome import Ending, Outcome
 
 
@@ -45,7 +45,7 @@ class Waiting:
         Whatever comes of it, whoever asked must `leave`.
         """
         began = time.perf_counter()
-        if self._queue.enter(ticket, must=work.recorded):
+        if self._queue.enter(ticket, must=_had_a_box(work) or await self._commits.is_told(work)):
             self._observer.waited(work, 0.0)
             return None
         work.placed.set()
@@ -66,6 +66,11 @@ class Waiting:
 def ticket_of(work: Work, limits: Limits) -> Ticket:
     """What an execution has in its hand from now on, while it waits for a box of these limits."""
     return Ticket(work.id, work.tenant, work.request.priority, limits.memory_bytes, time.monotonic())
+
+
+def _had_a_box(work: Work) -> bool:
+    """Then it is not refused for want of one: it ran, and whoever asks again would have it run anew."""
+    return any(attempt.lane is Lane.CONTAINER for attempt in work.execution.attempts)
 
 
 def _start_in(work: Work) -> float:
