@@ -18,7 +18,7 @@ from sandbox.guest_program import Program
 from sandbox.guest_protection import PR_SET_DUMPABLE
 from sandbox.guest_protocol import HOME
 from sandbox.guest_supervisor import Supervisor
-from sandbox.guest_tools import TOLD_DESCRIPTOR, need, type_name
+from sandbox.guest_tools import TOLD_DESCRIPTOR, give_back, need, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ class Cell:
         gc.unfreeze()
         gc.collect()
         _make_immortal()
-        self._give_back()
+        give_back()
         self.filling = list(_filling())
         gc.freeze()
         while True:
@@ -84,11 +84,6 @@ class Cell:
             if not os.read(told[0], 1):
                 os._exit(1)  # it died: the gateway is gone, or this host cannot do it
             os.close(told[0])
-
-    def _give_back(self) -> None:
-        """Let go of the memory that nothing is in: each run would copy the way to it, and take it down again."""
-        if hasattr(self.libc, "malloc_trim"):
-            self.libc.malloc_trim(0)
 
     def _clone(self) -> bool:
         """Fork into new namespaces, which `os.fork` cannot; whether this is the new process."""
