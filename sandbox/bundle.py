@@ -77,7 +77,7 @@ def guest_text(*, cell: bool) -> str:
             )
     text = ast.unparse(tree)
     if "'''" in text:
-        raise ValueError
+        raise ValueError  # it would end the text around it
     return f"exec(compile(r'''{text}\n''', '<string>', 'exec'))"
 
 
