@@ -1,6 +1,6 @@
 """Attempts: one run of a program in a lane, and what is known once it ended.
 
-An attempt that could be seen outside begins only after its `Started` is on disk.
+What somebody was told of begins only after its `Started` is on disk.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class Attempts:
 
     async def make(self, work: Work, step: Run) -> Outcome:
         """Run the program once, and let its beginning and its end happen to the execution."""
-        await self._begin(work, Started(work.id, step.attempt, step.lane))
-        outcome = await self._run(work, step)
+        self._begin(work, Started(work.id, step.attempt, step.lane))
+        run = partial(self._run, work, step)
+        outcome = await (self._commits.beside(work, run) if step.lane is Lane.CONTAINER else run())
         work.cpu_seconds = cpu_seconds(outcome, step.limits)
         work.outcome = outcome = await self._expectations.judged(work.tenant, work.request.expect, outcome)
         for phase, seconds in outcome.timings:
@@ -64,13 +65,11 @@ class Attempts:
         work.happened(finished)
         return outcome
 
-    async def _begin(self, work: Work, started: Started) -> None:
-        """Record the beginning. In Monty nothing can be seen outside before the answer, so there it waits for one commit."""
+    def _begin(self, work: Work, started: Started) -> None:
         work.happened(started)
         self._observer.attempting(work, started)
         work.placed.set()
         if started.lane is Lane.CONTAINER:
-            await self._commits.record(work)
             work.live = Live(started.attempt, partial(self._changes.notify, work.id))
 
     async def _run(self, work: Work, step: Run) -> Outcome:

@@ -218,6 +218,8 @@ def learn(
         changes = differences(policy, parse_policy(proposed, file=str(path)))  # what is proposed must be a policy
     for line in _compared(changes):  # for whom else: a list that several profiles share is widened for all of them
         _print(f"# {line}", err=True)
+    if proposed == text:
+        _print("# nothing to propose: no program since then would have needed another policy", err=True)
     typer.echo(as_diff(text, proposed, str(path)), nl=False)
     if write and proposed != text:
         path.write_text(proposed, "utf-8", newline="")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Final, TypeVar
 
 from gateway.changes import Changes
 from gateway.errors import Unavailable
@@ -19,7 +19,9 @@ from gateway.times import now
 from gateway.work import Work
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
+UNTOLD_SECONDS: Final = 0.1  # that a program may take of which nobody was told before it is on disk that it began
 _STORE_RETRY_SECONDS: Final = 1.0
 
 
@@ -46,6 +48,25 @@ class Commits:
         except asyncio.CancelledError:
             await asyncio.gather(saving, return_exceptions=True)
             raise
+
+    async def beside(self, work: Work, effect: Callable[[], Coroutine[object, object, T]]) -> T:
+        """What `effect` comes to. It begins once it is on disk that it does, or at once while nobody was told of `work`.
+
+        Then it is on disk as soon as it takes longer than most programs do, and what cannot be recorded is ended.
+        """
+        if work.recorded or self._store.trouble is not None:
+            await self.record(work)
+            return await effect()
+        running = asyncio.create_task(effect())
+        try:
+            done, _ = await asyncio.wait({running}, timeout=UNTOLD_SECONDS)
+            if not done:
+                await self.record(work)
+            return await running
+        finally:
+            if not running.done():
+                running.cancel()
+                await asyncio.wait({running})
 
     async def _save(self, work: Work) -> None:
         async with work.lock:

@@ -1,7 +1,7 @@
 """The conductor: takes the next step, has it done, records it. Here decisions meet effects.
 
 It owns one asyncio task per execution, and hands each step to the room that does it: `admission`, `waiting`, `attempts`,
-`answering`. What is not recorded did not happen: an effect that could be seen outside begins only after its `Started` is
+`answering`. What is not recorded did not happen: what somebody was told of has an effect only after its `Started` is
 on disk, and nobody is told an answer that is not.
 """
 

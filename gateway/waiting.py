@@ -34,6 +34,7 @@ class Waiting:
             self._queue.pace.first()
         if not attempts or attempts[-1].ending is not Ending.LOST:
             return
+        await self._commits.record(work)
         asked = work.outcome.evidence.retry_after_seconds if work.outcome else None
         backoff = backoff_seconds(work.execution.losses, work.profile.retries, self._chance())
         await asyncio.sleep(max(backoff, asked or 0.0, self._queue.pace.again_seconds(time.monotonic())))

@@ -76,7 +76,7 @@ class Work:
     answer: Answer | None = None
     fresh: bool = False  # it is run although its result is known
     cache_key: str | None = None  # of all that must come to the same
-    live: Live | None = None  # the output of the latest attempt whose start is on disk
+    live: Live | None = None  # the output of the latest attempt in a box
     cancelled_by: str | None = None
     trace: TraceContext | None = None  # where its caller's trace, or ours, says that it belongs
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

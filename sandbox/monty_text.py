@@ -113,6 +113,7 @@ _DOUBTFUL: Final = re.compile(
     r"|[\[({=:,] ?\.\.\.[\])},]|\ufffd|[Ll]iteral for int\(\) with base \d+: .{150}"
 )
 _FLOAT: Final = re.compile(r"(?<![\w.])\d+\.\d+(?:e[+-]?\d+)?(?![\w.])")
+_PRINT: Final = re.compile(r"\bprint\b")
 _SURE_DIGITS: Final = 15  # a float's shortest text is unique up to this many; of two of 16, Monty may take the other
 
 
@@ -147,7 +148,7 @@ def monty_source(code: str) -> MontySource:
     parts = [text for name, text in _MENDED if re.search(rf"\b{name}\b", code)]
     last = tree.body[-1] if tree.body else None
     has_value = isinstance(last, ast.Expr)
-    if isinstance(last, ast.Expr):
+    if isinstance(last, ast.Expr) and not _prints(last, tree, code):
         parts.append(_PLAIN)
         _splice(lines, last, f"{RESERVED}plain((".encode() + _text(lines, last) + b"\n))")
     for node in reversed(tree.body):
@@ -212,6 +213,16 @@ def _parse(code: str) -> ast.Module:
     if not code.isascii() and not all(name.string.isascii() for name in _names(code)):
         raise UnfitError("names outside ASCII are only in CPython the same as others that look like them")
     return tree
+
+
+def _prints(last: ast.Expr, tree: ast.Module, code: str) -> bool:
+    """Whether it certainly has no value, as most programs' last expression: a call of `print`, which never means another."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_print(node)]
+    return isinstance(last.value, ast.Call) and last.value in calls and len(_PRINT.findall(code)) == len(calls)
+
+
+def _is_print(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id == "print"
 
 
 def _names(code: str) -> Iterator[tokenize.TokenInfo]:

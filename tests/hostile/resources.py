@@ -21,7 +21,7 @@ CASES: Final = (
     memory("shared", "import mmap\nm = mmap.mmap(-1, 2 ** 28, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)\nfor n in range(0, 2 ** 28, 4096): m[n] = 1", endings=OUT_OF_MEMORY),
     memory("caught", "x = []\ntry:\n    x = [0] * 10 ** 12\nexcept MemoryError: says('caught')", report="caught"),
     memory("locked", "libc = ctypes.CDLL(None, use_errno=True)\nsays([libc.mlockall(3), errno.errorcode[ctypes.get_errno()]])", report=[-1, "EPERM"]),
-    memory("by many", "for n in range(10):\n    if os.fork() == 0:\n        x = [b'x' * 2 ** 20 for _ in range(20)]; time.sleep(3); os._exit(0)\ntry:\n    while True: os.wait()\nexcept ChildProcessError: os._exit(1)", endings=OUT_OF_MEMORY, limits={"wall_seconds": 6.0}),
+    memory("by many", "for n in range(10):\n    if os.fork() == 0:\n        x = [b'x' * 2 ** 20 for _ in range(20)]; time.sleep(3); os._exit(0)\ntry:\n    while True: os.wait()\nexcept ChildProcessError: os._exit(1)", endings=OUT_OF_MEMORY, limits={"wall_seconds": 30.0}),
     memory("on the stack", "import threading\nthreading.stack_size(2 ** 26)\ndef f(n): return f(n + 1) if n < 900 else n\nt = [threading.Thread(target=f, args=(0,)) for _ in range(5)]\n[one.start() for one in t]\nsays('end')", report="end"),
     memory("a memory error that is raised", "raise MemoryError", endings=FAILED, holds=lambda outcome: outcome.error is not None and outcome.error.type == "MemoryError"),
     memory("in shared memory", "says([tried(open('/dev/shm/x', 'wb').write, b'x' * 2 ** 24)])", report=["ENOSPC"], limits={"disk_bytes": 32 << 20}),

@@ -111,6 +111,28 @@ async def test_what_only_cpython_can_tell_is_left_to_it(monty: Monty, code: str)
     assert (await run(monty, code)).ending is Ending.UNSUPPORTED
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def print(x):\n    return {x}\nprint(2)",
+        "print = set\nprint([2])",
+        "for print in [set]:\n    pass\nprint([2])",
+        "if print := set:\n    pass\nprint([2])",
+        "globals()['print'] = set\nprint([2])",
+    ],
+)
+async def test_a_print_that_is_another_function_has_a_value_that_is_looked_at(monty: Monty, code: str) -> None:
+    assert (await run(monty, code)).ending is Ending.UNSUPPORTED
+
+
+async def test_what_ends_with_print_has_no_value(monty: Monty) -> None:
+    for code in ("print(1)", "if 1:\n    print(2)\nprint('print', print(3))"):
+        outcome = await run(monty, code)
+        assert outcome.ending is Ending.SUCCEEDED
+        assert outcome.result is not None
+        assert outcome.result.value is None
+
+
 async def test_sums_and_roundings_are_cpythons(monty: Monty) -> None:
     code = "[sum([0.1] * 10), round(2.675, 2), round(192.95, 1), round(2.5), sum([1, 0.1, 2]), sum([1, True], 2)]"
     outcome = await run(monty, code)

@@ -1,4 +1,4 @@
-"""A disk that is full under the store: what cannot be recorded is not run; what was recorded stays and can be read."""
+"""A disk that is full under the store: what cannot be recorded is not told, and once that is known not run; the rest can be read."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def post(client: httpx.Client, code: str, **fields: object) -> httpx.Response:
     return client.post("/v1/executions", json={"code": code, **fields})
 
 
-def test_a_full_disk_stops_what_cannot_be_recorded_before_it_runs_and_nothing_else(small: Server) -> None:
+def test_a_full_disk_stops_what_cannot_be_recorded_and_nothing_else(small: Server) -> None:
     with small.client() as client:
         kept = post(client, "print('kept')", lane="container", task_id="kept").json()
         assert kept["status"] == "succeeded", kept
@@ -116,7 +116,11 @@ def test_a_full_disk_stops_what_cannot_be_recorded_before_it_runs_and_nothing_el
         assert (refused.json()["reason"], refused.json()["retryable"]) == ("disk_full", True)
         assert "Retry-After" in refused.headers
         assert str(small.data) not in refused.text
-        assert executions_with_boxes(small, began) <= {kept["id"], noisy}, "it did not run"
+        ran = executions_with_boxes(small, began) - {kept["id"], noisy}
+        assert len(ran) <= 1, "whoever finds out, but nobody after it"
+        again = post(client, f"print('{SECRET}')", task_id="refused", **LARGE)
+        assert (again.status_code, again.json()["reason"]) == (503, "disk_full")
+        assert executions_with_boxes(small, began) - {kept["id"], noisy} == ran, "it did not run"
         assert client.get("/v1/tasks/refused").status_code == 404, "nothing of it is recorded"
         after = tables(small)
         assert after["executions"] == before["executions"]
