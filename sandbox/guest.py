@@ -50,10 +50,11 @@ def serve() -> Program:  # noqa: RET503 - the guest itself exits
     """Be the guest for one job, or in a cell for each one; returns only in a program's process."""
     protect()
     open_counters()
-    give_back()
     gc.freeze()  # what the forks share stays shared, and what a program left is all that there is to see
     if CELL:
         Cell(sys.argv[1]).serve()
+    else:
+        give_back()
     supervisor = Supervisor()
     program = supervisor.fork()
     if program is not None:
