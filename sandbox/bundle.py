@@ -64,7 +64,10 @@ PROBE: Final = (
 
 @cache
 def guest_text(*, cell: bool) -> str:
-    """The guest of a box or a cell, with the parts that it may need as texts inside; a cell's own part is always needed."""
+    """The guest of a box or a cell, with the parts that it may need as texts inside; a cell's own part is always needed.
+
+    It stands, as it is, in a program that runs it: an interpreter keeps the tree of its main program while this runs.
+    """
     parts = {name: ast.unparse(bare(module)) for name, module in PARTS.items()}
     tree = joined(*JOINED, guest_cell, guest) if cell else joined(*JOINED, guest)
     for statement in tree.body:
@@ -72,7 +75,10 @@ def guest_text(*, cell: bool) -> str:
             statement.value = ast.Dict(
                 [ast.Constant(name) for name in parts], [ast.Constant(text) for text in parts.values()]
             )
-    return ast.unparse(tree)
+    text = ast.unparse(tree)
+    if "'''" in text:
+        raise ValueError  # it would end the text around it
+    return f"exec(compile(r'''{text}\n''', '<string>', 'exec'))"
 
 
 @cache

@@ -27,7 +27,7 @@ from sandbox.guest_program import Program
 from sandbox.guest_protection import as_guest, as_program, protect
 from sandbox.guest_protocol import HOME, MESSAGE_CHARACTERS, SETUP_FAILED, STARTED, read_order, write_all
 from sandbox.guest_supervisor import Supervisor
-from sandbox.guest_tools import CELL, TOLD_DESCRIPTOR, cut, errno_of, type_name
+from sandbox.guest_tools import CELL, TOLD_DESCRIPTOR, cut, errno_of, give_back, type_name
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -53,6 +53,8 @@ def serve() -> Program:  # noqa: RET503 - the guest itself exits
     gc.freeze()  # what the forks share stays shared, and what a program left is all that there is to see
     if CELL:
         Cell(sys.argv[1]).serve()
+    else:
+        give_back()
     supervisor = Supervisor()
     program = supervisor.fork()
     if program is not None:

@@ -25,6 +25,7 @@ else:
 
 REPORT_DESCRIPTOR = 200  # far from the numbers that a program expects to get for its own files
 ENVIRONMENT = {"HOME": HOME, "LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+GUEST_FRAMES = 2  # that stay below the program: the guest's, and that of the text that it came in
 IDLE_SECONDS = 1.0  # that a program's process waits before it uses the time
 USUAL = ("json", "traceback")  # what many programs import, and what is needed to tell of those that fail
 
@@ -55,7 +56,7 @@ def become_program(orders: int, stdio: tuple[int, int, int], report: int) -> Pro
     os.environ.update(ENVIRONMENT)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # `random` does so by itself in every fork
-    sys.setrecursionlimit(sys.getrecursionlimit() + 1)  # one frame of the guest stays below the program
+    sys.setrecursionlimit(sys.getrecursionlimit() + GUEST_FRAMES)
     program = Program(own)
     program.rehearse()
     order = _await_order(orders)

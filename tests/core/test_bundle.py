@@ -11,7 +11,7 @@ from types import CodeType, ModuleType
 import pytest
 
 from sandbox import guest, guest_cell, probe_order
-from sandbox.bundle import JOINED, PARTS, PROBE, bare, guest_text, probe_text
+from sandbox.bundle import JOINED, PARTS, PROBE, bare, guest_text, joined, probe_text
 
 GUEST = (*JOINED, guest, guest_cell, *PARTS.values())
 MODULES = (*GUEST, *PROBE)
@@ -64,6 +64,15 @@ def test_what_only_readers_need_is_not_sent(text: str, modules: tuple[ModuleType
     assert "TYPE_CHECKING" not in text
     assert "from sandbox" not in text
     assert len(text) < sum(len(inspect.getsource(module)) for module in modules) * 3 / 4
+
+
+@pytest.mark.parametrize("cell", [False, True])
+def test_the_program_that_is_sent_runs_the_guest_as_it_was_joined(cell: bool) -> None:  # noqa: FBT001 - a parameter
+    text = next(one.value for one in ast.walk(ast.parse(guest_text(cell=cell))) if isinstance(one, ast.Constant))
+    assert isinstance(text, str)
+    ran = functions(compile(text, "ran", "exec", dont_inherit=True))
+    modules = (*JOINED, *((guest_cell,) if cell else ()), guest)
+    assert ran == functions(compile(ast.unparse(joined(*modules)), "joined", "exec", dont_inherit=True))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

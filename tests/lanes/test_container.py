@@ -33,6 +33,7 @@ from tests.engine_support import (
     open_lab,
     open_proxy,
 )
+from tests.guest_python import run_all
 from tests.lanes.contract import DriverContract
 
 pytestmark = pytest.mark.engine
@@ -380,3 +381,11 @@ async def test_a_module_that_the_caller_sends_is_the_one_that_is_imported(lab: L
     for cell in (None, Cell("with modules")):
         outcome = await lab.driver.run(make_job(code, files=files, cell=cell))
         assert outcome.result == Result([1, 2], "json"), cell
+
+
+async def test_a_program_has_as_deep_a_stack_as_in_cpython(lab: Lab) -> None:
+    """Although the guest stands below it."""
+    code = "def down(n):\n    try:\n        return down(n + 1)\n    except RecursionError:\n        return n\nprint(down(0))"
+    for cell in (None, Cell("deep")):
+        outcome = await lab.driver.run(make_job(code, cell=cell))
+        assert outcome.stdout.text == run_all({"deep": code})["deep"].stdout, cell
