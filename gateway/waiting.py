@@ -50,10 +50,11 @@ class Waiting:
             return None
         work.placed.set()
         await self._commits.record(work)
+        start_in, age = _start_in(work), self._queue.bounds.age_seconds
         try:
-            await self._queue.turn(ticket, min(self._queue.bounds.age_seconds, _start_in(work)))
-        except TooLong:
-            return Cause.EXPIRED if _start_in(work) <= 0 else Cause.QUEUE_TOO_LONG
+            await self._queue.turn(ticket, min(start_in, age))
+        except TooLong:  # not by the clock: a timer may be a little early
+            return Cause.EXPIRED if start_in <= age else Cause.QUEUE_TOO_LONG
         finally:
             self._observer.waited(work, time.perf_counter() - began)
         return None
