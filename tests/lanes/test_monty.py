@@ -105,23 +105,15 @@ async def test_nothing_stays_for_the_next_program(monty: Monty) -> None:
         "\ufb01 = fi = 1",
         "airlock_sum = 1",
         "x = (",
+        # a print that is another function has a value, which is to be looked at
+        "from collections import deque\ndef print(x):\n    return deque(x)\nprint([2])",
+        "from collections import deque\nprint = deque\nprint([2])",
+        "from collections import deque\nfor print in [deque]:\n    pass\nprint([2])",
+        "from collections import deque\nif print := deque:\n    pass\nprint([2])",
+        "from collections import deque as print\nprint([2])",
     ],
 )
 async def test_what_only_cpython_can_tell_is_left_to_it(monty: Monty, code: str) -> None:
-    assert (await run(monty, code)).ending is Ending.UNSUPPORTED
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "def print(x):\n    return {x}\nprint(2)",
-        "print = set\nprint([2])",
-        "for print in [set]:\n    pass\nprint([2])",
-        "if print := set:\n    pass\nprint([2])",
-        "globals()['print'] = set\nprint([2])",
-    ],
-)
-async def test_a_print_that_is_another_function_has_a_value_that_is_looked_at(monty: Monty, code: str) -> None:
     assert (await run(monty, code)).ending is Ending.UNSUPPORTED
 
 
